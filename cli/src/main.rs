@@ -1,0 +1,3 @@
+//! The `rsty` binary.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! The test-nginx spec language, its runner and its reports.
