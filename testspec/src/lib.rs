@@ -9,4 +9,5 @@
 pub mod load;
 pub mod model;
 pub mod perl;
+pub mod run;
 pub mod syntax;
