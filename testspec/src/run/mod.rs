@@ -19,4 +19,5 @@ pub mod root;
 pub mod schedule;
 pub mod select;
 pub mod server;
+pub mod spec_file;
 pub mod wire;
