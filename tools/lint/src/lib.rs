@@ -6,4 +6,18 @@
 
 #![forbid(unsafe_code)]
 
+mod check;
+pub mod chunk;
+pub mod driver;
+pub mod embed;
+mod finding;
 pub mod lua;
+pub mod report;
+pub mod rules;
+pub mod settings;
+pub mod standard;
+#[cfg(test)]
+mod testing;
+
+pub use check::{Input, InputKind, check};
+pub use finding::{Finding, GlobalKind};

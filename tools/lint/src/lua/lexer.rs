@@ -90,7 +90,7 @@ impl<'s> Lexer<'s> {
     }
 
     /// A lexer that goes on at a token of the chunk.
-    pub(super) fn resumed(text: &'s [u8], at: usize) -> Self {
+    pub(crate) fn resumed(text: &'s [u8], at: usize) -> Self {
         Self { text, at, remarks: Vec::new() }
     }
 
@@ -221,7 +221,8 @@ impl<'s> Lexer<'s> {
             Some(b'0'..=b'9') => {
                 let rest = self.text.get(self.at + 1..).unwrap_or_default();
                 let digits = rest.iter().take(3).take_while(|byte| byte.is_ascii_digit());
-                let (count, value) = digits.fold((0, 0), |(n, value), byte| (n + 1, value * 10 + u32::from(byte - b'0')));
+                let (count, value) =
+                    digits.fold((0, 0), |(n, value), byte| (n + 1, value * 10 + u32::from(byte - b'0')));
                 if value > 255 {
                     return Err(self.error("invalid escape sequence", start));
                 }

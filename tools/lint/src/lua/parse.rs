@@ -162,7 +162,10 @@ impl<'s> Parser<'s> {
         }
         let token = self.advance()?;
         let range = Range { start: token.start, end: token.end };
-        Ok((self.tree.names.intern(self.tree.text.get(token.start as usize..token.end as usize).unwrap_or_default()), range))
+        Ok((
+            self.tree.names.intern(self.tree.text.get(token.start as usize..token.end as usize).unwrap_or_default()),
+            range,
+        ))
     }
 
     fn here(&self) -> Range {
@@ -296,7 +299,8 @@ impl<'s> Parser<'s> {
 
     fn statement(&mut self) -> Parsed<StatId> {
         let start = self.token.start;
-        let kind = match self.token.kind {
+        let first = self.token.kind;
+        let kind = match first {
             Kind::If => self.if_statement()?,
             Kind::While => self.while_statement()?,
             Kind::Do => {

@@ -59,7 +59,12 @@ fn errors_are_told_in_luajits_words() {
     assert_eq!(refused("x ="), "unexpected symbol near '<eof>'");
     assert_eq!(refused("if x then"), "'end' expected (to close 'if') near '<eof>'");
     assert_eq!(refused("local 1"), "<name> expected near '1'");
-    assert_eq!(refused("f() = 1"), "'<eof>' expected near '='".replace("'<eof>'", "<eof>").replace("<eof> expected near '='", "unexpected symbol near '='"));
+    assert_eq!(
+        refused("f() = 1"),
+        "'<eof>' expected near '='"
+            .replace("'<eof>'", "<eof>")
+            .replace("<eof> expected near '='", "unexpected symbol near '='")
+    );
     assert_eq!(refused("return 1 2"), "<eof> expected near '2'");
     assert_eq!(refused("break"), "'break' outside a loop");
     assert_eq!(refused("goto x"), "undefined label 'x'");

@@ -189,24 +189,55 @@ pub struct Stat {
 #[derive(Clone, Copy, Debug)]
 #[expect(missing_docs, reason = "the fields are the parts of Lua's grammar")]
 pub enum StatKind {
-    Assign { targets: List, values: List },
+    Assign {
+        targets: List,
+        values: List,
+    },
     Break,
     Call(ExprId),
     Do(BlockId),
     Empty,
     /// `function target() … end`.
-    Function { target: ExprId, value: ExprId },
-    GenericFor { locals: List, values: List, body: BlockId },
+    Function {
+        target: ExprId,
+        value: ExprId,
+    },
+    GenericFor {
+        locals: List,
+        values: List,
+        body: BlockId,
+    },
     Goto(Symbol),
     /// The list holds a condition and a block in turn.
-    If { arms: List, otherwise: Option<BlockId> },
+    If {
+        arms: List,
+        otherwise: Option<BlockId>,
+    },
     Label(Symbol),
-    Local { locals: List, values: List },
-    LocalFunction { local: LocalId, value: ExprId },
-    NumericFor { local: LocalId, start: ExprId, limit: ExprId, step: Option<ExprId>, body: BlockId },
-    Repeat { body: BlockId, condition: ExprId },
+    Local {
+        locals: List,
+        values: List,
+    },
+    LocalFunction {
+        local: LocalId,
+        value: ExprId,
+    },
+    NumericFor {
+        local: LocalId,
+        start: ExprId,
+        limit: ExprId,
+        step: Option<ExprId>,
+        body: BlockId,
+    },
+    Repeat {
+        body: BlockId,
+        condition: ExprId,
+    },
     Return(List),
-    While { condition: ExprId, body: BlockId },
+    While {
+        condition: ExprId,
+        body: BlockId,
+    },
 }
 
 /// A sequence of statements.

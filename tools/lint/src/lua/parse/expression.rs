@@ -172,7 +172,8 @@ impl Parser<'_> {
         let opener = self.advance()?;
         let from = self.pending_fields.len();
         while self.token.kind != Kind::Char(b'}') {
-            let key = match self.token.kind {
+            let first = self.token.kind;
+            let key = match first {
                 Kind::Char(b'[') => {
                     let bracket = self.advance()?;
                     let key = self.expression()?;

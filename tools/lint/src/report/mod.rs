@@ -1,0 +1,5 @@
+//! What was found, written in the formats that people and programs read.
+
+mod json;
+
+pub use json::json;
