@@ -59,12 +59,7 @@ fn errors_are_told_in_luajits_words() {
     assert_eq!(refused("x ="), "unexpected symbol near '<eof>'");
     assert_eq!(refused("if x then"), "'end' expected (to close 'if') near '<eof>'");
     assert_eq!(refused("local 1"), "<name> expected near '1'");
-    assert_eq!(
-        refused("f() = 1"),
-        "'<eof>' expected near '='"
-            .replace("'<eof>'", "<eof>")
-            .replace("<eof> expected near '='", "unexpected symbol near '='")
-    );
+    assert_eq!(refused("f() = 1"), "unexpected symbol near '='");
     assert_eq!(refused("return 1 2"), "<eof> expected near '2'");
     assert_eq!(refused("break"), "'break' outside a loop");
     assert_eq!(refused("goto x"), "undefined label 'x'");
@@ -80,8 +75,10 @@ fn errors_are_told_in_luajits_words() {
 
 #[test]
 fn depth_is_bounded_and_chains_are_not() {
-    for nested in ["(", "{", "do ", "function f() ", "-", "a[", "f(", "x=function()", "if a then "] {
-        assert_eq!(refused(&nested.repeat(100_000)), "chunk has too many syntax levels", "{nested}");
+    let nestings = ["(", "do ", "a[", "f(", "x=function()", "if a then ", "function f() ", "f{"];
+    for (head, nested) in nestings.map(|text| ("", text)).into_iter().chain([("x=", "{"), ("x=", "-"), ("x=", "not ")]) {
+        let text = head.to_owned() + &nested.repeat(100_000);
+        assert_eq!(refused(&text), "chunk has too many syntax levels", "{nested}");
     }
     for (head, link) in [("x = 1", " + 1"), ("x = a", ".a"), ("f", "()"), ("x = a", ":f()"), ("x = f", "''")] {
         assert!(parse((head.to_owned() + &link.repeat(100_000)).as_bytes()).is_ok(), "{link}");

@@ -89,7 +89,7 @@ mod tests {
 
     #[test]
     fn every_assignment_is_told() {
-        assert_eq!(found("undeclared_global", "a, b.c = 1\nfunction f() a = 2 end"), ["1:1", "2:10", "2:16"]);
+        assert_eq!(found("undeclared_global", "a, b.c = 1\nfunction f() a = 2 end"), ["1:1", "2:10", "2:14"]);
         assert!(found("undeclared_global", "local a; a = 1; b.c = 2; function b.d() end").is_empty());
     }
 
