@@ -7,9 +7,10 @@ use rsty_diag::{Severity, Source};
 use crate::chunk::Chunk;
 use crate::embed::{self, Map, Phase, Snippet, Subsystem};
 use crate::finding::Finding;
+use crate::inline;
 use crate::lua::{self, SyntaxError};
 use crate::rules::{SYNTAX_ERROR, Sink};
-use crate::settings::Settings;
+use crate::settings::{Inline, Settings, WrittenFiles};
 
 /// What a file holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,17 +52,21 @@ pub fn check(input: &Input, settings: &Settings) -> Vec<Finding> {
         InputKind::Lua => {
             // Compiled code is no text; there is nothing to say about it.
             if !bytes.starts_with(b"\x1bLJ") {
-                check_chunk(bytes, &Place::file(), settings, &mut findings);
+                check_chunk(bytes, &Place::file(), &input.source, settings, &mut findings);
             }
         }
         InputKind::Configuration => {
             let found = embed::conf_snippets(bytes, 0, Subsystem::Http);
-            found.iter().for_each(|snippet| check_snippet(snippet, settings, &mut findings));
+            found.iter().for_each(|snippet| check_snippet(snippet, &input.source, settings, &mut findings));
         }
         InputKind::Spec => {
-            let found = embed::spec_snippets(&input.source);
-            found.iter().for_each(|snippet| check_snippet(snippet, settings, &mut findings));
+            let mut found = embed::spec_snippets(&input.source);
+            found.retain(|snippet| !snippet.written_file || settings.written_files == WrittenFiles::Checked);
+            found.iter().for_each(|snippet| check_snippet(snippet, &input.source, settings, &mut findings));
         }
+    }
+    if !settings.filters.is_empty() {
+        findings.retain(|finding| !settings.is_filtered(finding, &input.source));
     }
     findings.sort_by(|a, b| (a.span, a.rule).cmp(&(b.span, b.rule)));
     findings
@@ -81,17 +86,17 @@ impl Place {
     }
 }
 
-fn check_snippet(snippet: &Snippet, settings: &Settings, findings: &mut Vec<Finding>) {
+fn check_snippet(snippet: &Snippet, source: &Source, settings: &Settings, findings: &mut Vec<Finding>) {
     let place = Place {
         map: snippet.map.clone(),
         phase: snippet.phase,
         subsystem: snippet.subsystem,
         rewritten: snippet.rewritten,
     };
-    check_chunk(&snippet.text, &place, settings, findings);
+    check_chunk(&snippet.text, &place, source, settings, findings);
 }
 
-fn check_chunk(text: &[u8], place: &Place, settings: &Settings, findings: &mut Vec<Finding>) {
+fn check_chunk(text: &[u8], place: &Place, source: &Source, settings: &Settings, findings: &mut Vec<Finding>) {
     let tree = match lua::parse(text) {
         Ok(tree) => tree,
         Err(_) if place.rewritten => return,
@@ -101,8 +106,12 @@ fn check_chunk(text: &[u8], place: &Place, settings: &Settings, findings: &mut V
         }
     };
     let chunk = Chunk::new(&tree, place.map.clone(), place.phase, place.subsystem);
+    let from = findings.len();
     for rule in settings.rules() {
         (rule.check)(&chunk, &mut Sink { settings, rule, findings });
+    }
+    if settings.inline == Inline::Obeyed {
+        inline::apply(&chunk, source, findings, from);
     }
 }
 

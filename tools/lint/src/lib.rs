@@ -6,11 +6,16 @@
 
 #![forbid(unsafe_code)]
 
+pub mod baseline;
 mod check;
 pub mod chunk;
+mod codes;
+pub mod config;
 pub mod driver;
 pub mod embed;
 mod finding;
+pub mod fixes;
+mod inline;
 pub mod lua;
 pub mod report;
 pub mod rules;

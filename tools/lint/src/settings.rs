@@ -3,6 +3,10 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use rsty_diag::Source;
+
+use crate::codes::Filter;
+use crate::finding::Finding;
 use crate::rules::{self, Group, Rule};
 use crate::standard;
 
@@ -17,6 +21,20 @@ pub struct Settings {
     enabled: Arc<Vec<bool>>,
     /// Whether comments in the code may change the settings.
     pub inline: Inline,
+    /// Whether Lua files that spec blocks write are looked at.
+    pub written_files: WrittenFiles,
+    /// luacheck's filters for what is not wanted.
+    pub(crate) filters: Arc<Vec<Filter>>,
+}
+
+/// Whether Lua files that the `user_files` sections of specs hold are looked at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WrittenFiles {
+    /// They are.
+    Checked,
+    /// They are not: they are fixtures, often broken or global on purpose.
+    #[default]
+    Skipped,
 }
 
 /// Whether comments in the code are obeyed.
@@ -49,6 +67,8 @@ impl Default for Settings {
             writable: Arc::default(),
             enabled: Arc::new(enabled),
             inline: Inline::default(),
+            written_files: WrittenFiles::default(),
+            filters: Arc::default(),
         };
         settings.add_standard("ngx_lua").ok();
         settings
@@ -113,6 +133,19 @@ impl Settings {
         };
         Arc::make_mut(&mut self.readable).extend(names.map(|name| name.as_bytes().to_vec()));
         Ok(())
+    }
+
+    /// Adds a filter as luacheck's `ignore` takes it: a code, a name or `code/name`.
+    pub fn ignore_code(&mut self, filter: &str) {
+        Arc::make_mut(&mut self.filters).push(Filter::new(filter));
+    }
+
+    pub(crate) fn is_filtered(&self, finding: &Finding, source: &Source) -> bool {
+        let name = match &finding.global {
+            Some((_, name)) => name.clone(),
+            None => String::from_utf8_lossy(source.slice(finding.span)).into_owned(),
+        };
+        self.filters.iter().any(|filter| filter.matches(finding.rule, &name))
     }
 
     /// Lets a name be read, and assigned if `access` says so.

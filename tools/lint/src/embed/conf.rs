@@ -140,6 +140,7 @@ impl Reader<'_> {
             subsystem,
             rewritten: false,
             group: 0,
+            written_file: false,
         });
         true
     }
@@ -181,6 +182,7 @@ impl Reader<'_> {
             subsystem: self.subsystem,
             rewritten: false,
             group: 0,
+            written_file: false,
         });
     }
 

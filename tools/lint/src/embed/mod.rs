@@ -29,4 +29,6 @@ pub struct Snippet {
     pub rewritten: bool,
     /// The block of the spec file it stands in: snippets of one block share their globals.
     pub group: usize,
+    /// Whether it is a file that the spec block writes.
+    pub written_file: bool,
 }

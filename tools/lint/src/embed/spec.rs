@@ -68,7 +68,15 @@ fn perl(document: &Document, span: Span, subsystem: Subsystem) -> Vec<Snippet> {
 fn whole(document: &Document, span: Span, phase: Option<Phase>) -> Snippet {
     let mut text = document.slice(span).to_vec();
     blank_out(&mut text, Interpolation::Environment);
-    Snippet { text, map: Map::shifted(span.start), phase, subsystem: Subsystem::Http, rewritten: false, group: 0 }
+    Snippet {
+        text,
+        map: Map::shifted(span.start),
+        phase,
+        subsystem: Subsystem::Http,
+        rewritten: false,
+        group: 0,
+        written_file: false,
+    }
 }
 
 /// The files of a `user_files` section: `>>> name` lines, each followed by a body.
@@ -79,7 +87,7 @@ fn user_files(document: &Document, span: Span, found: &mut Vec<Snippet>) {
     let mut finish = |name: Option<&[u8]>, start: usize, end: usize| {
         let lua = name.is_some_and(|name| name.ends_with(b".lua"));
         if lua {
-            found.push(whole(document, Span::new(start, end), None));
+            found.push(Snippet { written_file: true, ..whole(document, Span::new(start, end), None) });
         }
     };
     for line in document.slice(span).split_inclusive(|byte| *byte == b'\n') {

@@ -76,7 +76,8 @@ fn errors_are_told_in_luajits_words() {
 #[test]
 fn depth_is_bounded_and_chains_are_not() {
     let nestings = ["(", "do ", "a[", "f(", "x=function()", "if a then ", "function f() ", "f{"];
-    for (head, nested) in nestings.map(|text| ("", text)).into_iter().chain([("x=", "{"), ("x=", "-"), ("x=", "not ")]) {
+    for (head, nested) in nestings.map(|text| ("", text)).into_iter().chain([("x=", "{"), ("x=", "-("), ("x=", "not ")])
+    {
         let text = head.to_owned() + &nested.repeat(100_000);
         assert_eq!(refused(&text), "chunk has too many syntax levels", "{nested}");
     }

@@ -53,8 +53,11 @@ fn check(chunk: &Chunk<'_>, sink: &mut Sink<'_>) {
                             [b"ngx", b"status"] => "status",
                             _ => continue,
                         };
-                        sink.report(chunk, tree.expr(target).range, format!("the {what} is set after output"))
-                            .note(chunk, sent, "the headers are sent here");
+                        sink.report(chunk, tree.expr(target).range, format!("the {what} is set after output")).note(
+                            chunk,
+                            sent,
+                            "the headers are sent here",
+                        );
                     }
                 }
                 _ => {}
@@ -70,6 +73,8 @@ mod tests {
     #[test]
     fn only_what_comes_after_output_is_told() {
         assert_eq!(found("header_after_output", "ngx.say(1)\nngx.header.a = 1\nngx.status = 2"), ["2:1", "3:1"]);
-        assert!(found("header_after_output", "ngx.header.a = 1 ngx.say(1) x = 1 if y then ngx.status = 1 end").is_empty());
+        assert!(
+            found("header_after_output", "ngx.header.a = 1 ngx.say(1) x = 1 if y then ngx.status = 1 end").is_empty()
+        );
     }
 }

@@ -1,8 +1,25 @@
 //! The rules, one file each: documentation, check, fix and tests.
 
+mod blocking_call;
+mod duplicate_key;
+mod empty_block;
 mod global_table_write;
+mod header_after_output;
+mod missing_return;
+mod module_level_socket;
+mod negated_comparison;
+mod regex_without_o;
+mod reversed_loop;
+mod shadowed_local;
+mod unbalanced_assignment;
+mod uncompiled_in_loop;
 mod undeclared_global;
 mod undefined_global;
+mod unreachable_code;
+mod unused_argument;
+mod unused_label;
+mod unused_local;
+mod wrong_phase;
 
 use rsty_diag::{Fix, Severity};
 
@@ -65,7 +82,28 @@ impl Group {
 }
 
 /// All rules, by id.
-pub static ALL: &[&Rule] = &[&global_table_write::RULE, &undeclared_global::RULE, &undefined_global::RULE];
+pub static ALL: &[&Rule] = &[
+    &blocking_call::RULE,
+    &duplicate_key::RULE,
+    &empty_block::RULE,
+    &global_table_write::RULE,
+    &header_after_output::RULE,
+    &missing_return::RULE,
+    &module_level_socket::RULE,
+    &negated_comparison::RULE,
+    &regex_without_o::RULE,
+    &reversed_loop::RULE,
+    &shadowed_local::RULE,
+    &unbalanced_assignment::RULE,
+    &uncompiled_in_loop::RULE,
+    &undeclared_global::RULE,
+    &undefined_global::RULE,
+    &unreachable_code::RULE,
+    &unused_argument::RULE,
+    &unused_label::RULE,
+    &unused_local::RULE,
+    &wrong_phase::RULE,
+];
 
 /// The rule of an id.
 pub fn find(id: &str) -> Option<&'static Rule> {

@@ -33,7 +33,12 @@ fn check(chunk: &Chunk<'_>, sink: &mut Sink<'_>) {
         let ExprKind::Binary { operator, left, right } = expr.kind else { continue };
         let compares = matches!(
             operator,
-            Binary::Equal | Binary::NotEqual | Binary::Less | Binary::LessEqual | Binary::Greater | Binary::GreaterEqual
+            Binary::Equal
+                | Binary::NotEqual
+                | Binary::Less
+                | Binary::LessEqual
+                | Binary::Greater
+                | Binary::GreaterEqual
         );
         let left = tree.expr(left);
         let negated = matches!(left.kind, ExprKind::Unary { operator: Unary::Not, .. }) && !left.parenthesised;
@@ -57,6 +62,8 @@ mod tests {
     #[test]
     fn a_negation_compared_with_a_value_is_told() {
         assert_eq!(found("negated_comparison", "return not a == 'x', not #t > 0"), ["1:8", "1:22"]);
-        assert!(found("negated_comparison", "return not (a == 1), (not a) == b, not a == not b, not a == true").is_empty());
+        assert!(
+            found("negated_comparison", "return not (a == 1), (not a) == b, not a == not b, not a == true").is_empty()
+        );
     }
 }

@@ -35,8 +35,11 @@ fn check(chunk: &Chunk<'_>, sink: &mut Sink<'_>) {
             continue;
         }
         let name = chunk.text(local.name);
-        sink.report(chunk, local.range, format!("the local `{name}` hides another one"))
-            .note(chunk, hidden.range, "this one is hidden");
+        sink.report(chunk, local.range, format!("the local `{name}` hides another one")).note(
+            chunk,
+            hidden.range,
+            "this one is hidden",
+        );
     }
 }
 

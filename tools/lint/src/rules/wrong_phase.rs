@@ -79,8 +79,15 @@ fn allowed(name: &str) -> Option<&'static [Phase]> {
         | "ngx.req.read_body" | "ngx.req.socket" => RESPONDING,
         "ngx.exit" => EXITING,
         "ngx.location.capture" | "ngx.location.capture_multi" => &[Phase::Rewrite, Phase::Access, Phase::Content],
-        "ngx.sleep" | "ngx.socket.tcp" | "ngx.socket.udp" | "ngx.socket.stream" | "ngx.socket.connect"
-        | "ngx.thread.spawn" | "ngx.thread.wait" | "ngx.thread.kill" | "ngx.run_worker_thread" => YIELDABLE,
+        "ngx.sleep"
+        | "ngx.socket.tcp"
+        | "ngx.socket.udp"
+        | "ngx.socket.stream"
+        | "ngx.socket.connect"
+        | "ngx.thread.spawn"
+        | "ngx.thread.wait"
+        | "ngx.thread.kill"
+        | "ngx.run_worker_thread" => YIELDABLE,
         _ => return None,
     })
 }
@@ -195,7 +202,10 @@ mod tests {
         assert_eq!(found_in_conf("wrong_phase", conf).len(), 1);
         assert!(found_in_conf("wrong_phase", "log_by_lua_block { local function f() ngx.say(1) end }").is_empty());
         assert_eq!(found("wrong_phase", "ngx.timer.at(0, function() ngx.print(1) end)"), ["1:28"]);
-        assert!(found_in_conf("wrong_phase", "log_by_lua_block { ngx.timer.at(0, function() ngx.sleep(1) end) }").is_empty());
+        assert!(
+            found_in_conf("wrong_phase", "log_by_lua_block { ngx.timer.at(0, function() ngx.sleep(1) end) }")
+                .is_empty()
+        );
     }
 
     #[test]
@@ -208,6 +218,9 @@ mod tests {
 
     #[test]
     fn code_that_asks_for_the_phase_knows_better() {
-        assert!(found_in_conf("wrong_phase", "log_by_lua_block { if ngx.get_phase() == 'x' then ngx.say(1) end }").is_empty());
+        assert!(
+            found_in_conf("wrong_phase", "log_by_lua_block { if ngx.get_phase() == 'x' then ngx.say(1) end }")
+                .is_empty()
+        );
     }
 }
