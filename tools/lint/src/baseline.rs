@@ -58,15 +58,13 @@ impl Baseline {
         let mut removed = 0;
         for report in reports {
             let Some(mut known) = self.files.get(&report.source.name()).cloned() else { continue };
-            report.findings.retain(|finding| {
-                match known.get_mut(&format!("{}: {}", finding.rule, finding.message)) {
-                    Some(count) if *count > 0 => {
-                        *count -= 1;
-                        removed += 1;
-                        false
-                    }
-                    _ => true,
+            report.findings.retain(|finding| match known.get_mut(&format!("{}: {}", finding.rule, finding.message)) {
+                Some(count) if *count > 0 => {
+                    *count -= 1;
+                    removed += 1;
+                    false
                 }
+                _ => true,
             });
         }
         removed

@@ -1,6 +1,7 @@
 //! What to look for in one file: rules, and the names that are defined from outside.
 
 use std::collections::HashSet;
+use std::path::Path;
 use std::sync::Arc;
 
 use rsty_diag::Source;
@@ -133,6 +134,15 @@ impl Settings {
         };
         Arc::make_mut(&mut self.readable).extend(names.map(|name| name.as_bytes().to_vec()));
         Ok(())
+    }
+
+    /// Adds what a file's name and place say by convention: `*_spec.lua` below `spec`, `test` or `tests` is run by busted.
+    pub fn add_conventions(&mut self, file: &Path) {
+        let is_spec = file.file_name().is_some_and(|name| name.as_encoded_bytes().ends_with(b"_spec.lua"));
+        let mut folders = file.components().map(|part| part.as_os_str().as_encoded_bytes());
+        if is_spec && folders.any(|name| matches!(name, b"spec" | b"test" | b"tests")) {
+            self.add_standard("busted").ok();
+        }
     }
 
     /// Adds a filter as luacheck's `ignore` takes it: a code, a name or `code/name`.

@@ -11,7 +11,7 @@
 use rsty_diag::{Diagnostic, Source, Span};
 use rsty_testspec::syntax::{self, BlockNode, Document, SectionNode};
 
-use crate::check;
+use crate::check::check;
 use crate::header::Header;
 
 /// What the canonical form should be.
@@ -55,7 +55,7 @@ pub enum Refusal {
 /// Formats a spec file.
 pub fn format(source: &Source, options: &Options) -> Result<Rewrite, Refusal> {
     let document = syntax::parse(source);
-    let diagnostics = check::check(&document);
+    let diagnostics = check(&document);
     let new = rewritten(&document, options);
     if new == source.bytes() {
         return Ok(Rewrite { text: None, diagnostics });

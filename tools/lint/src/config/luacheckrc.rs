@@ -129,7 +129,7 @@ impl Reader<'_, '_, '_> {
 
     fn entries(&self, value: ExprId) -> Vec<(Option<String>, ExprId)> {
         let ExprKind::Table(fields) = self.tree.expr(value).kind else { return Vec::new() };
-        let entry = |field: &crate::lua::tree::Field| (field.key.and_then(|key| self.text(key)), field.value);
+        let entry = |field: &lua::tree::Field| (field.key.and_then(|key| self.text(key)), field.value);
         self.tree.field_list(fields).iter().map(entry).collect()
     }
 

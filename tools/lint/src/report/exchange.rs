@@ -66,7 +66,9 @@ fn uri(path: &str) -> String {
 pub fn junit(reports: &[FileReport]) -> String {
     let failures: usize = reports.iter().map(|report| report.findings.len()).sum();
     let tests: usize = reports.iter().map(|report| report.findings.len().max(1)).sum();
-    let mut out = format!("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites name=\"rsty lint\" tests=\"{tests}\" failures=\"{failures}\">\n");
+    let mut out = format!(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites name=\"rsty lint\" tests=\"{tests}\" failures=\"{failures}\">\n"
+    );
     for report in reports {
         let name = xml(&report.source.name());
         let count = report.findings.len();
@@ -180,7 +182,8 @@ mod tests {
     fn xml_and_commands_are_escaped() {
         assert!(junit(&reports()).contains("<failure type=\"undeclared_global\""));
         assert!(checkstyle(&reports()).contains("<file name=\"a b&amp;.lua\">"));
-        let expected = "::error file=a b&.lua,line=1,col=1,title=undeclared_global::setting the undeclared global `x`\n";
+        let expected =
+            "::error file=a b&.lua,line=1,col=1,title=undeclared_global::setting the undeclared global `x`\n";
         assert_eq!(github(&reports()), expected);
     }
 }
