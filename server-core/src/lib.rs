@@ -7,3 +7,4 @@
 pub mod conf;
 pub mod cycle;
 pub mod http;
+pub mod lua;
