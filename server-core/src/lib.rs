@@ -7,3 +7,5 @@
 pub mod conf;
 pub mod cycle;
 pub mod http;
+pub mod log;
+pub mod process;
