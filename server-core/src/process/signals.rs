@@ -30,6 +30,21 @@ pub(super) struct Received {
 }
 
 impl Received {
+    /// Bytes of one message in the pipe; the system writes and reads so few at once.
+    pub(super) const SIZE: usize = 8;
+
+    /// The message as it comes out of the pipe.
+    pub(super) fn decode(message: [u8; Self::SIZE]) -> Self {
+        let [a, b, c, d, e, f, g, h] = message;
+        Self { number: i32::from_ne_bytes([a, b, c, d]), sender: i32::from_ne_bytes([e, f, g, h]) }
+    }
+
+    /// The message as it goes into the pipe. Allocates nothing: signal handlers must not.
+    fn encode(self) -> [u8; Self::SIZE] {
+        let ([a, b, c, d], [e, f, g, h]) = (self.number.to_ne_bytes(), self.sender.to_ne_bytes());
+        [a, b, c, d, e, f, g, h]
+    }
+
     /// What the log says about it; `action` is nginx's phrase with its comma, or empty.
     pub(super) fn describe(self, action: &str) -> String {
         let name = name(self.number);
@@ -51,20 +66,8 @@ static PIPE: AtomicI32 = AtomicI32::new(-1);
 extern "C" fn on_signal(number: i32, info: *mut libc::siginfo_t, _: *mut libc::c_void) {
     let pipe = PIPE.load(Ordering::Relaxed);
     if pipe >= 0 {
-        let message = [number.to_ne_bytes(), sys::signal_sender(info).to_ne_bytes()].concat_fixed();
-        sys::write_in_handler(pipe, &message);
-    }
-}
-
-/// Concatenation without allocation, which a signal handler must not do.
-trait ConcatFixed {
-    fn concat_fixed(self) -> [u8; 8];
-}
-
-impl ConcatFixed for [[u8; 4]; 2] {
-    fn concat_fixed(self) -> [u8; 8] {
-        let [[a, b, c, d], [e, f, g, h]] = self;
-        [a, b, c, d, e, f, g, h]
+        let received = Received { number, sender: sys::signal_sender(info) };
+        sys::write_in_handler(pipe, &received.encode());
     }
 }
 
@@ -72,14 +75,14 @@ impl ConcatFixed for [[u8; 4]; 2] {
 pub(super) fn raise_quit() {
     let pipe = PIPE.load(Ordering::Relaxed);
     if pipe >= 0 {
-        sys::write_in_handler(pipe, &[libc::SIGQUIT.to_ne_bytes(), 0i32.to_ne_bytes()].concat_fixed());
+        sys::write_in_handler(pipe, &Received { number: libc::SIGQUIT, sender: 0 }.encode());
     }
 }
 
 /// The signals of this process.
 pub(super) struct Signals {
     reader: OwnedFd,
-    _writer: OwnedFd,
+    writer: OwnedFd,
 }
 
 impl Signals {
@@ -93,7 +96,7 @@ impl Signals {
         }
         sys::ignore_signal(libc::SIGPIPE, true);
         sys::ignore_signal(libc::SIGSYS, true);
-        Ok(Self { reader, _writer: writer })
+        Ok(Self { reader, writer })
     }
 
     /// The descriptor that becomes readable when a signal arrived.
@@ -103,23 +106,18 @@ impl Signals {
 
     /// The next signal, if one is waiting.
     pub(super) fn next(&self) -> Option<Received> {
-        let mut message = [0; 8];
+        let mut message = [0; Received::SIZE];
         loop {
             return match nix::unistd::read(&self.reader, &mut message) {
-                Ok(8) => {
-                    let [a, b, c, d, e, f, g, h] = message;
-                    let number = i32::from_ne_bytes([a, b, c, d]);
-                    Some(Received { number, sender: i32::from_ne_bytes([e, f, g, h]) })
-                }
+                Ok(Received::SIZE) => Some(Received::decode(message)),
                 Err(nix::errno::Errno::EINTR) => continue,
                 _ => None,
             };
         }
     }
-}
 
-impl AsRawFd for Signals {
-    fn as_raw_fd(&self) -> i32 {
-        self.reader.as_raw_fd()
+    /// The two ends of the pipe: the first delivers [`Received`] messages, the second must stay open.
+    pub(super) fn into_pipe(self) -> (OwnedFd, OwnedFd) {
+        (self.reader, self.writer)
     }
 }

@@ -7,11 +7,10 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use nix::unistd::{Gid, Uid};
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
+use tokio::net::unix::pipe::Receiver;
 use tokio::sync::watch;
 
-use super::signals::Signals;
+use super::signals::{Received, Signals};
 use super::state::{self, ProcessKind};
 use super::{sys, title};
 use crate::cycle::{Cycle, CycleConf};
@@ -209,17 +208,27 @@ fn advance(sender: &watch::Sender<Stage>, stage: Stage) {
 }
 
 async fn watch_signals(cycle: &'static Cycle, signals: Signals, sender: Rc<watch::Sender<Stage>>) {
-    let Ok(signals) = AsyncFd::with_interest(signals, Interest::READABLE) else { return };
-    loop {
-        let Ok(mut ready) = signals.readable().await else { return };
-        while let Some(received) = signals.get_ref().next() {
-            react(cycle, received, &sender);
+    let (reader, _writer) = signals.into_pipe();
+    let reader = match Receiver::from_owned_fd(reader) {
+        Ok(reader) => reader,
+        Err(error) => {
+            let errno = error.raw_os_error().unwrap_or(0);
+            cycle.log.write_errno(Level::Alert, errno, format_args!("signals can't be watched"));
+            return;
         }
-        ready.clear_ready();
+    };
+    while reader.readable().await.is_ok() {
+        let mut messages = [0; Received::SIZE * 16];
+        let length = reader.try_read(&mut messages).unwrap_or(0);
+        for message in messages.get(..length).unwrap_or_default().chunks_exact(Received::SIZE) {
+            if let Ok(message) = message.try_into() {
+                react(cycle, Received::decode(message), &sender);
+            }
+        }
     }
 }
 
-fn react(cycle: &'static Cycle, received: super::signals::Received, sender: &Rc<watch::Sender<Stage>>) {
+fn react(cycle: &'static Cycle, received: Received, sender: &Rc<watch::Sender<Stage>>) {
     let single = state::kind() == ProcessKind::Single;
     let log = &cycle.log;
     let action = match received.number {
@@ -269,7 +278,7 @@ fn leave_gracefully(cycle: &'static Cycle, sender: &Rc<watch::Sender<Stage>>) {
 
 /// Leaves gracefully when the master is gone: nobody would start a successor or stop this process.
 async fn watch_master(cycle: &'static Cycle, lifeline: OwnedFd, sender: Rc<watch::Sender<Stage>>) {
-    let Ok(lifeline) = AsyncFd::with_interest(lifeline, Interest::READABLE) else { return };
+    let Ok(lifeline) = Receiver::from_owned_fd(lifeline) else { return };
     if lifeline.readable().await.is_ok() {
         cycle.log.write(Level::Notice, format_args!("the master process is gone"));
         leave_gracefully(cycle, &sender);
