@@ -10,3 +10,4 @@ pub mod http;
 pub mod log;
 pub mod lua;
 pub mod process;
+pub mod version;
