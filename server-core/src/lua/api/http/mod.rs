@@ -8,6 +8,7 @@ mod control;
 mod output;
 mod req;
 mod resp;
+mod subrequest;
 mod timer;
 mod uri;
 
@@ -38,7 +39,10 @@ pub(crate) fn inject(state: State, cycle: &'static Cycle) {
         resp::inject(state);
         lua_setfield(state, -2, c"resp".as_ptr());
         // The Lua layer fills these.
-        for name in [c"header", c"var", c"shared", c"worker", c"socket", c"location"] {
+        lua_createtable(state, 0, 2);
+        subrequest::inject(state);
+        lua_setfield(state, -2, c"location".as_ptr());
+        for name in [c"header", c"var", c"shared", c"worker", c"socket"] {
             lua_createtable(state, 0, 4);
             lua_setfield(state, -2, name.as_ptr());
         }
