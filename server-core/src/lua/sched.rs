@@ -101,6 +101,23 @@ pub fn poll(ctx: &Rc<Ctx>, session: &dyn Session, cx: &mut Context<'_>) -> Poll<
     }
 }
 
+/// The client went away: wakes the thread of `ngx.on_abort` if there is one. `None` when there is none and all
+/// threads were ended.
+pub fn client_gone(ctx: &Ctx, session: &dyn Session) -> Option<()> {
+    let on_abort = ctx.on_abort.borrow().clone();
+    let Some(thread) = on_abort else {
+        finalize(ctx, session);
+        return None;
+    };
+    if thread.status.get() == Status::Suspended {
+        session_debug!(session, "lua waking up the on_abort callback thread");
+        thread.status.set(Status::Running);
+        ctx.lights.borrow_mut().insert(thread.reference.get(), thread.clone());
+        ctx.posted.borrow_mut().push_back(thread);
+    }
+    Some(())
+}
+
 /// Runs the posted threads in their order.
 pub fn run_posted(ctx: &Rc<Ctx>, session: &dyn Session) -> Ran {
     loop {
@@ -153,8 +170,12 @@ pub fn run(ctx: &Rc<Ctx>, session: &dyn Session, thread: Rc<Thread>, count: c_in
 /// Ends all threads of a context and cancels what they wait for.
 pub fn finalize(ctx: &Ctx, session: &dyn Session) {
     session_debug!(session, "http lua finalize threads");
-    // The abort callback is anchored with the light threads; when it never ran it just goes.
-    ctx.on_abort.replace(None);
+    let on_abort = ctx.on_abort.borrow_mut().take();
+    if let Some(thread) = on_abort {
+        thread.cancel();
+        ctx.lights.borrow_mut().remove(&thread.reference.get());
+        release(ctx, session, &thread);
+    }
     let lights = std::mem::take(&mut *ctx.lights.borrow_mut());
     for thread in lights.into_values() {
         thread.cancel();

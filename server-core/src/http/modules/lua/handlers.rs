@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::rc::Rc;
+use std::task::Poll;
 
 use super::response::{self, Piece};
 use super::script::Script;
@@ -150,9 +151,29 @@ fn start(r: &Rc<Request>, phase: Phase, script: &Script) -> Outcome {
 fn wait(r: &Rc<Request>, ctx: Rc<Ctx>, phase: Phase) -> Outcome {
     let r = Rc::clone(r);
     Outcome::wait(async move {
-        let ran = poll_fn(|cx| sched::poll(&ctx, &*r, cx)).await;
+        let watched = r.loc().lua.check_client_abort == Some(true) && r.is_main() && !r.conn().is_fake();
+        let mut gone = watched.then(|| Box::pin(r.conn().client_gone()));
+        let ran = poll_fn(|cx| {
+            if let Some(watch) = &mut gone
+                && watch.as_mut().poll(cx).is_ready()
+            {
+                gone = None;
+                r.log(Level::Info, format_args!("client prematurely closed connection"));
+                if sched::client_gone(&ctx, &*r).is_none() {
+                    return Poll::Ready(None);
+                }
+            }
+            sched::poll(&ctx, &*r, cx).map(Some)
+        })
+        .await;
         session_debug!(&*r, "lua run thread returned {ran:?}");
-        finish(&r, &ctx, phase, ran)
+        match ran {
+            Some(ran) => finish(&r, &ctx, phase, ran),
+            None => {
+                r.conn().error.set(true);
+                Code::CLIENT_CLOSED_REQUEST
+            }
+        }
     })
 }
 
