@@ -125,10 +125,7 @@ pub(super) fn prepare(
     let workers = if cycle.conf.master_process.unwrap_or(true) { cycle.conf.worker_count() } else { 1 };
     let previous = old.map_or(&[][..], |(_, bound)| bound);
     let bound = sockets::bind_all(&cycle.conf.listen, workers, previous, launch.identity, testing, &cycle.log)
-        .map_err(|diagnostic| match diagnostic.id {
-            sockets::REPORTED => Failure { diagnostic: None },
-            _ => report(launch, &cycle.log, diagnostic),
-        })?;
+        .map_err(|diagnostic| report(launch, &cycle.log, diagnostic))?;
     // Configurations are few and small, and everything refers to them.
     let cycle: &'static Cycle = Box::leak(Box::new(cycle));
     crate::http::init(cycle).map_err(|diagnostic| report(launch, &cycle.log, diagnostic))?;
@@ -138,6 +135,7 @@ pub(super) fn prepare(
 /// Writes a failure to the log; nginx's console copy is made there as well.
 fn report(launch: &Launch, log: &ErrorLog, diagnostic: Diagnostic) -> Failure {
     match launch.identity {
+        _ if diagnostic.id == sockets::REPORTED => Failure { diagnostic: None },
         Identity::Nginx => {
             log.write(Level::Emerg, format_args!("{}", nginx_message(&diagnostic)));
             Failure { diagnostic: None }
@@ -209,7 +207,7 @@ fn complete(conf: &mut CycleConf) -> Result<(), Diagnostic> {
         let message = format!("{there} worker_connections are not enough for {wanted} listening sockets");
         return Err(Diagnostic::error("too_few_connections", message));
     }
-    if conf.pid.is_none() {
+    if conf.pid.is_none() && (conf.identity == Identity::Nginx || conf.prefix.join("logs").is_dir()) {
         conf.pid = Some(conf.prefix.join("logs/nginx.pid"));
     }
     if conf.user.is_none() && nix::unistd::geteuid().is_root() {
@@ -242,8 +240,11 @@ pub fn signal(launch: &Launch, command: Command) -> Result<(), Failure> {
     state::become_kind(ProcessKind::Signaller, None);
     let log = launch.first_log(Level::Notice);
     let cycle = build(launch, &log, None, true).map_err(|diagnostic| report(launch, &log, diagnostic))?;
-    let pid = cycle.conf.pid.clone().unwrap_or_default();
-    Ok(pid_file::send(command, &pid, &cycle.log)?)
+    let Some(pid) = &cycle.conf.pid else {
+        let error = Diagnostic::error("no_pid_file", "the configuration names no pid file");
+        return Err(error.help("add `pid rsty.pid;` at its top level").into());
+    };
+    Ok(pid_file::send(command, pid, &cycle.log)?)
 }
 
 /// Starts the server and, unless it goes to the background, runs it until it ends.
@@ -266,10 +267,10 @@ pub fn start(launch: &Launch, ready: impl FnOnce(&Cycle)) -> Result<Started, Fai
             sys::Fork::Child => {}
         }
     }
-    let pid_path = conf.pid.clone().unwrap_or_default();
-    let writes_pid = launch.identity == Identity::Nginx || matches!(launch.conf, ConfSource::File(_));
-    if writes_pid {
-        pid_file::write(&pid_path, &cycle.log)?;
+    // A configuration without a file has nobody who would look for its process.
+    let pid_path = conf.pid.as_deref().filter(|_| matches!(launch.conf, ConfSource::File(_)));
+    if let Some(path) = pid_path {
+        pid_file::write(path, &cycle.log)?;
     }
     if launch.identity == Identity::Nginx {
         redirect_stderr(cycle);
@@ -279,14 +280,14 @@ pub fn start(launch: &Launch, ready: impl FnOnce(&Cycle)) -> Result<Started, Fai
     title::keep_environment();
     if conf.master_process.unwrap_or(true) {
         state::become_kind(ProcessKind::Master, None);
-        return Ok(Started::Ended(master::run(launch, prepared, signals, writes_pid)));
+        return Ok(Started::Ended(master::run(launch, prepared, signals, pid_path.is_some())));
     }
     state::become_kind(ProcessKind::Single, Some(0));
     let listeners = master::take_listeners(&prepared.bound, 0).map_err(|error| system_failure("dup()", &error))?;
-    let code = worker::run(cycle, 0, listeners, signals, None);
+    let code = worker::run(cycle, Some(0), listeners, signals, None);
     sockets::remove_unix_files(&prepared.bound, &[], &cycle.log);
-    if writes_pid {
-        pid_file::remove(&pid_path, &cycle.log);
+    if let Some(path) = pid_path {
+        pid_file::remove(path, &cycle.log);
     }
     Ok(Started::Ended(code))
 }

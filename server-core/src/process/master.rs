@@ -24,11 +24,27 @@ const BACK_OFF_MAX: Duration = Duration::from_secs(5);
 /// How long new workers may get ready before the old ones are told to leave.
 const HAND_OVER: Duration = Duration::from_millis(100);
 
-/// A worker as its master sees it.
+/// What a child is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Role {
+    /// The worker with this number.
+    Worker(usize),
+    PrivilegedAgent,
+}
+
+impl Role {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Worker(_) => "worker process",
+            Self::PrivilegedAgent => "privileged agent process",
+        }
+    }
+}
+
+/// A child as its master sees it.
 struct Child {
     pid: Pid,
-    /// Its number among the workers.
-    id: usize,
+    role: Role,
     /// Its place in the shared table of process ids.
     slot: usize,
     /// Whether it was told to leave: it gets no successor.
@@ -38,9 +54,9 @@ struct Child {
     early_deaths: u32,
 }
 
-/// A worker that will be started again.
+/// A child that will be started again.
 struct Respawn {
-    id: usize,
+    role: Role,
     at: Instant,
     early_deaths: u32,
 }
@@ -61,6 +77,8 @@ struct Master<'a> {
     children: Vec<Child>,
     respawns: Vec<Respawn>,
     leaving: Leaving,
+    /// A privileged agent runs beside the workers.
+    with_agent: bool,
     /// Workers were sent away (SIGWINCH) while the master stays.
     without_workers: bool,
     new_binary: Option<Pid>,
@@ -94,6 +112,7 @@ pub(super) fn run(launch: &Launch, prepared: Prepared, signals: Signals, writes_
         children: Vec::new(),
         respawns: Vec::new(),
         leaving: Leaving::No,
+        with_agent: state::take_privileged_agent(),
         without_workers: false,
         new_binary: None,
         lifeline: (reader, Some(writer)),
@@ -137,15 +156,17 @@ impl Master<'_> {
 
     fn start_workers(&mut self) -> Turn {
         self.cycle.log.write(Level::Notice, format_args!("start worker processes"));
-        for id in 0..self.cycle.conf.worker_count() {
-            if let Turn::WorkerEnded(code) = self.start_worker(id, 0) {
+        let workers = (0..self.cycle.conf.worker_count()).map(Role::Worker);
+        let agent = self.with_agent.then_some(Role::PrivilegedAgent);
+        for role in workers.chain(agent) {
+            if let Turn::WorkerEnded(code) = self.start_child(role, 0) {
                 return Turn::WorkerEnded(code);
             }
         }
         Turn::Go
     }
 
-    fn start_worker(&mut self, id: usize, early_deaths: u32) -> Turn {
+    fn start_child(&mut self, role: Role, early_deaths: u32) -> Turn {
         let log = &self.cycle.log;
         let taken = |slot: &usize| self.children.iter().any(|child| child.slot == *slot);
         let Some(slot) = (0..PROCESSES_MAX).find(|slot| !taken(slot)) else {
@@ -154,31 +175,42 @@ impl Master<'_> {
         };
         match sys::fork() {
             Err(errno) => {
-                let text = format_args!("fork() failed while spawning \"worker process\"");
+                let text = format_args!("fork() failed while spawning \"{}\"", role.name());
                 log.write_errno(Level::Alert, errno as i32, text);
                 let at = Instant::now() + BACK_OFF_MAX;
-                self.respawns.push(Respawn { id, at, early_deaths });
+                self.respawns.push(Respawn { role, at, early_deaths });
                 Turn::Go
             }
-            Ok(sys::Fork::Child) => Turn::WorkerEnded(self.be_worker(id)),
+            Ok(sys::Fork::Child) => Turn::WorkerEnded(self.be_child(role)),
             Ok(sys::Fork::Parent(pid)) => {
-                log.write(Level::Notice, format_args!("start worker process {pid}"));
-                state::record_worker(slot, pid);
+                log.write(Level::Notice, format_args!("start {} {pid}", role.name()));
+                if let Role::Worker(_) = role {
+                    state::record_worker(slot, pid);
+                }
                 let (pid, started) = (Pid::from_raw(pid), Instant::now());
-                self.children.push(Child { pid, id, slot, leaving: false, started, early_deaths });
+                self.children.push(Child { pid, role, slot, leaving: false, started, early_deaths });
                 Turn::Go
             }
         }
     }
 
     /// The new process's life.
-    fn be_worker(&mut self, id: usize) -> i32 {
-        state::become_kind(ProcessKind::Worker, Some(id));
+    fn be_child(&mut self, role: Role) -> i32 {
+        let id = match role {
+            Role::Worker(id) => {
+                state::become_kind(ProcessKind::Worker, Some(id));
+                Some(id)
+            }
+            Role::PrivilegedAgent => {
+                state::become_kind(ProcessKind::PrivilegedAgent, None);
+                None
+            }
+        };
         self.lifeline.1 = None;
         let cycle = self.cycle;
         let set_up = || -> io::Result<_> {
             let signals = Signals::install()?;
-            let listeners = take_listeners(&self.bound, id)?;
+            let listeners = id.map_or(Ok(Vec::new()), |id| take_listeners(&self.bound, id))?;
             let lifeline = self.lifeline.0.try_clone()?;
             Ok((signals, listeners, lifeline))
         };
@@ -190,7 +222,8 @@ impl Master<'_> {
             }
             Err(error) => {
                 let errno = error.raw_os_error().unwrap_or(0);
-                cycle.log.write_errno(Level::Alert, errno, format_args!("could not set up a worker process"));
+                let text = format_args!("could not set up a {}", role.name());
+                cycle.log.write_errno(Level::Alert, errno, text);
                 FATAL
             }
         }
@@ -237,7 +270,7 @@ impl Master<'_> {
         self.respawns = later;
         let due: Vec<Respawn> = due;
         for respawn in due {
-            if let Turn::WorkerEnded(code) = self.start_worker(respawn.id, respawn.early_deaths) {
+            if let Turn::WorkerEnded(code) = self.start_child(respawn.role, respawn.early_deaths) {
                 return Turn::WorkerEnded(code);
             }
         }
@@ -276,7 +309,7 @@ impl Master<'_> {
             }
             libc::SIGUSR1 => {
                 self.cycle.log.write(Level::Notice, format_args!("reopening logs"));
-                reopen_files(&self.cycle.conf, &self.cycle.log);
+                reopen_files(&self.cycle.conf, &self.cycle.log, self.cycle.conf.user.as_ref());
                 self.tell_workers(libc::SIGUSR1);
             }
             libc::SIGUSR2 if self.new_binary.is_none() => {
@@ -340,6 +373,7 @@ impl Master<'_> {
         let old_pids: Vec<Pid> = self.children.iter().map(|child| child.pid).collect();
         self.cycle = prepared.cycle;
         self.bound = prepared.bound;
+        self.with_agent = state::take_privileged_agent();
         self.respawns.clear();
         if let Turn::WorkerEnded(code) = self.start_workers() {
             return Turn::WorkerEnded(code);
@@ -391,7 +425,8 @@ impl Master<'_> {
     fn log_end(&self, status: WaitStatus) {
         let log = &self.cycle.log;
         let name = |pid: Pid| {
-            if self.children.iter().any(|child| child.pid == pid) { "worker process" } else { "unknown process" }
+            let child = self.children.iter().find(|child| child.pid == pid);
+            child.map_or("unknown process", |child| child.role.name())
         };
         match status {
             WaitStatus::Exited(pid, code) => {
@@ -411,8 +446,11 @@ impl Master<'_> {
             return;
         }
         if code == Some(FATAL) {
-            let text =
-                format_args!("worker process {} exited with fatal code {FATAL} and cannot be respawned", child.pid);
+            let text = format_args!(
+                "{} {} exited with fatal code {FATAL} and cannot be respawned",
+                child.role.name(),
+                child.pid
+            );
             self.cycle.log.write(Level::Alert, text);
             return;
         }
@@ -422,7 +460,7 @@ impl Master<'_> {
             0 | 1 => Duration::ZERO,
             n => (Duration::from_millis(50) * 2u32.saturating_pow(n.min(10))).min(BACK_OFF_MAX),
         };
-        self.respawns.push(Respawn { id: child.id, at: Instant::now() + wait, early_deaths });
+        self.respawns.push(Respawn { role: child.role, at: Instant::now() + wait, early_deaths });
     }
 }
 

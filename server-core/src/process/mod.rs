@@ -16,7 +16,11 @@ mod worker;
 
 pub use launch::{ConfSource, Failure, Launch, Started, signal, start, test};
 pub use pid_file::Command;
-pub use state::{ProcessKind, is_exiting, kind, master_pid, request_exit, worker_id, worker_pids};
+pub use state::{
+    ProcessKind, enable_privileged_agent, is_exiting, kind, master_pid, request_exit, worker_id, worker_pids,
+};
 pub use worker::{BoundListener, Shutdown, Stage, Worker};
 
-pub(crate) use sys::{LocalTime, local_time, replace_descriptor, stderr_descriptor};
+#[allow(unused_imports, reason = "modules that report their own start-up failures name it")]
+pub(crate) use sockets::REPORTED;
+pub(crate) use sys::{LocalTime, local_time, pid, replace_descriptor, stderr_descriptor};

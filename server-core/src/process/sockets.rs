@@ -77,8 +77,8 @@ pub(super) fn bind_all(
     }
 }
 
-/// The id of failures that are in the log already.
-pub(super) const REPORTED: &str = "reported";
+/// The id of diagnostics that are in the log already and need no further word.
+pub(crate) const REPORTED: &str = "reported";
 
 fn mark_reported(diagnostic: Diagnostic, identity: Identity) -> Diagnostic {
     match identity {

@@ -39,6 +39,7 @@ thread_local! {
     static KIND: Cell<ProcessKind> = const { Cell::new(ProcessKind::Single) };
     static WORKER_ID: Cell<Option<usize>> = const { Cell::new(None) };
     static EXITING: Cell<bool> = const { Cell::new(false) };
+    static PRIVILEGED_AGENT: Cell<bool> = const { Cell::new(false) };
 }
 
 /// The most workers that one master supervises.
@@ -74,6 +75,16 @@ pub fn worker_pids() -> Vec<i32> {
     let slots = WORKER_PIDS.get().and_then(Option::as_ref).map(SharedNumbers::slots).unwrap_or_default();
     let pids: Vec<i32> = slots.iter().map(|slot| slot.load(Ordering::Relaxed)).filter(|pid| *pid != 0).collect();
     if pids.is_empty() { vec![nix::unistd::getpid().as_raw()] } else { pids }
+}
+
+/// Asks for a privileged agent beside the workers; has an effect while the master starts or reloads.
+pub fn enable_privileged_agent() {
+    PRIVILEGED_AGENT.set(true);
+}
+
+/// Whether one was asked for since the last call.
+pub(super) fn take_privileged_agent() -> bool {
+    PRIVILEGED_AGENT.replace(false)
 }
 
 /// Asks this process to leave gracefully, as SIGQUIT would.

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 
 /// Broken-down local time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +51,20 @@ pub(crate) fn stderr_descriptor() -> BorrowedFd<'static> {
     unsafe { BorrowedFd::borrow_raw(2) }
 }
 
+static PID: AtomicU32 = AtomicU32::new(0);
+
+/// This process's id without asking the system each time; every log line shows it.
+pub(crate) fn pid() -> u32 {
+    match PID.load(Ordering::Relaxed) {
+        0 => {
+            let pid = std::process::id();
+            PID.store(pid, Ordering::Relaxed);
+            pid
+        }
+        pid => pid,
+    }
+}
+
 /// The two returns of a fork.
 pub(crate) enum Fork {
     /// In the new process.
@@ -65,7 +80,10 @@ pub(crate) fn fork() -> nix::Result<Fork> {
     // SAFETY: the callers run before any thread or runtime is started, as `process`'s documentation demands, so
     // the child may do what the parent could.
     match unsafe { nix::unistd::fork() }? {
-        nix::unistd::ForkResult::Child => Ok(Fork::Child),
+        nix::unistd::ForkResult::Child => {
+            PID.store(std::process::id(), Ordering::Relaxed);
+            Ok(Fork::Child)
+        }
         nix::unistd::ForkResult::Parent { child } => Ok(Fork::Parent(child.as_raw())),
     }
 }
@@ -135,13 +153,13 @@ pub(crate) fn write_in_handler(descriptor: i32, bytes: &[u8]) {
 
 /// Numbers in memory that this process shares with all processes forked from it later.
 pub(crate) struct SharedNumbers {
-    slots: &'static [std::sync::atomic::AtomicI32],
+    slots: &'static [AtomicI32],
 }
 
 impl SharedNumbers {
     /// `count` zeros.
     pub(crate) fn new(count: usize) -> io::Result<Self> {
-        let length = count * size_of::<std::sync::atomic::AtomicI32>();
+        let length = count * size_of::<AtomicI32>();
         // SAFETY: an anonymous shared mapping of its own, at an address of the kernel's choice.
         let memory = unsafe {
             libc::mmap(
@@ -157,11 +175,11 @@ impl SharedNumbers {
             return Err(io::Error::last_os_error());
         }
         // SAFETY: the mapping is page-aligned, `length` bytes long, zeroed, and never unmapped.
-        let slots = unsafe { std::slice::from_raw_parts(memory.cast::<std::sync::atomic::AtomicI32>(), count) };
+        let slots = unsafe { std::slice::from_raw_parts(memory.cast::<AtomicI32>(), count) };
         Ok(Self { slots })
     }
 
-    pub(crate) fn slots(&self) -> &'static [std::sync::atomic::AtomicI32] {
+    pub(crate) fn slots(&self) -> &'static [AtomicI32] {
         self.slots
     }
 }
@@ -244,4 +262,11 @@ pub(crate) fn wait_readable(descriptor: BorrowedFd<'_>, timeout: Option<std::tim
     let mut entry = libc::pollfd { fd: descriptor.as_raw_fd(), events: libc::POLLIN, revents: 0 };
     // SAFETY: the pointer is to one live entry. All three outcomes mean «look again» to the callers.
     unsafe { libc::poll(&raw mut entry, 1, milliseconds) };
+}
+
+/// Gives an open file to a user; its group stays.
+pub(crate) fn change_owner(descriptor: BorrowedFd<'_>, user: u32) -> io::Result<()> {
+    // SAFETY: the descriptor is open; `-1` leaves the group alone.
+    let code = unsafe { libc::fchown(descriptor.as_raw_fd(), user, libc::gid_t::MAX) };
+    if code < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }

@@ -8,12 +8,13 @@ use std::time::Duration;
 
 use nix::unistd::{Gid, Uid};
 use tokio::net::unix::pipe::Receiver;
+use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::watch;
 
 use super::signals::{Received, Signals};
 use super::state::{self, ProcessKind};
 use super::{sys, title};
-use crate::cycle::{Cycle, CycleConf};
+use crate::cycle::{Account, Cycle, CycleConf};
 use crate::log::{ErrorLog, Level};
 
 /// How far a process is on its way out. Stages only go forward.
@@ -59,8 +60,8 @@ pub struct BoundListener {
 /// What a worker is given.
 #[derive(Debug)]
 pub struct Worker {
-    /// Its number, from 0.
-    pub id: usize,
+    /// Its number, from 0; the privileged agent has none.
+    pub id: Option<usize>,
     /// The sockets to accept on.
     pub listeners: Vec<BoundListener>,
     /// When to leave.
@@ -78,20 +79,21 @@ pub(super) const FATAL: i32 = 2;
 /// `lifeline` becomes readable (at its end) when the master is gone.
 pub(super) fn run(
     cycle: &'static Cycle,
-    id: usize,
+    id: Option<usize>,
     listeners: Vec<BoundListener>,
     signals: Signals,
     lifeline: Option<OwnedFd>,
 ) -> i32 {
-    let worker_process = state::kind() == ProcessKind::Worker;
-    if worker_process && !prepare(&cycle.conf, id, &cycle.log) {
+    if state::kind() != ProcessKind::Single && !prepare(&cycle.conf, id, &cycle.log) {
         return FATAL;
     }
     replace_environment(&cycle.conf);
-    if worker_process {
-        title::set("nginx: worker process");
+    match state::kind() {
+        ProcessKind::Worker => title::set("nginx: worker process"),
+        ProcessKind::PrivilegedAgent => title::set("nginx: privileged agent process"),
+        _ => {}
     }
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build_local(Default::default());
+    let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
     let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -129,7 +131,7 @@ pub(super) fn run(
 }
 
 /// Limits, priority, account, working directory, processors: what a worker sets before it serves.
-fn prepare(conf: &CycleConf, id: usize, log: &ErrorLog) -> bool {
+fn prepare(conf: &CycleConf, id: Option<usize>, log: &ErrorLog) -> bool {
     if let Some(priority) = conf.priority
         && let Err(errno) = sys::set_priority(priority)
     {
@@ -146,12 +148,15 @@ fn prepare(conf: &CycleConf, id: usize, log: &ErrorLog) -> bool {
         log.write_errno(Level::Alert, errno, format_args!("setrlimit(RLIMIT_CORE, {limit}) failed"));
     }
     if nix::unistd::geteuid().is_root()
+        && state::kind() == ProcessKind::Worker
         && let Some(account) = &conf.user
         && !become_account(account, log)
     {
         return false;
     }
-    if let Some(mask) = conf.cpu_affinity.get(id).or(conf.cpu_affinity.last()) {
+    if let Some(id) = id
+        && let Some(mask) = conf.cpu_affinity.get(id).or(conf.cpu_affinity.last())
+    {
         sys::set_processors(mask);
     }
     if let Some(folder) = &conf.working_directory
@@ -164,7 +169,7 @@ fn prepare(conf: &CycleConf, id: usize, log: &ErrorLog) -> bool {
     true
 }
 
-fn become_account(account: &crate::cycle::Account, log: &ErrorLog) -> bool {
+fn become_account(account: &Account, log: &ErrorLog) -> bool {
     if let Err(errno) = nix::unistd::setgid(Gid::from_raw(account.group)) {
         log.write_errno(Level::Emerg, errno as i32, format_args!("setgid({}) failed", account.group));
         return false;
@@ -251,7 +256,7 @@ fn react(cycle: &'static Cycle, received: Received, sender: &Rc<watch::Sender<St
         }
         libc::SIGUSR1 => {
             log.write(Level::Notice, format_args!("reopening logs"));
-            reopen_files(&cycle.conf, log);
+            reopen_files(&cycle.conf, log, None);
         }
         _ => {}
     }
@@ -285,10 +290,15 @@ async fn watch_master(cycle: &'static Cycle, lifeline: OwnedFd, sender: Rc<watch
     }
 }
 
-/// Reopens all log files of a cycle.
-pub(super) fn reopen_files(conf: &CycleConf, log: &ErrorLog) {
+/// Reopens all log files of a cycle. A master passes the account of its workers, who must be able to reopen the
+/// files that it creates.
+pub(super) fn reopen_files(conf: &CycleConf, log: &ErrorLog, owner: Option<&Account>) {
     for file in conf.files.iter() {
-        if let (Err(error), Some(path)) = (file.reopen(), file.path()) {
+        let reopened = file.reopen().and_then(|()| match (owner, file.descriptor()) {
+            (Some(owner), Some(descriptor)) => sys::change_owner(descriptor, owner.user),
+            _ => Ok(()),
+        });
+        if let (Err(error), Some(path)) = (reopened, file.path()) {
             let errno = error.raw_os_error().unwrap_or(0);
             log.write_errno(Level::Emerg, errno, format_args!("open() \"{}\" failed", path.display()));
         }
