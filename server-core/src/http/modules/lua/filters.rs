@@ -86,7 +86,7 @@ pub(crate) fn header_filter(r: &Rc<Request>, next: HeaderNext) -> Code {
         r.debug(format_args!("lua header filter for user lua code, uri \"{uri}\""));
     }
     let Some(ctx) = ctx_of(r) else { return Code::ERROR };
-    let former_exit = ctx.exited.get().then(|| ctx.exit_code.get()).unwrap_or_default();
+    let former_exit = if ctx.exited.get() { ctx.exit_code.get() } else { 0 };
     let outer = ctx.phase.replace(Phase::HEADER_FILTER);
     let ran = call(r, &ctx, script, "header_filter_by_lua*");
     ctx.phase.set(outer);
@@ -100,7 +100,7 @@ pub(crate) fn header_filter(r: &Rc<Request>, next: HeaderNext) -> Code {
     if code == Code::ERROR {
         return Code::ERROR;
     }
-    match r.filter_finalize(code) {
+    match r.filter_finalize_with(code) {
         code @ (Code::ERROR | Code::AGAIN) => code,
         _ => Code::OK,
     }

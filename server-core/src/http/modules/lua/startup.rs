@@ -68,7 +68,7 @@ fn new_vm(cycle: &'static Cycle) -> Result<Rc<Vm>, VmError> {
 
 /// The VM of one request (`lua_code_cache off`), with `init_by_lua*` run in it.
 pub(crate) fn request_vm(r: &Rc<Request>) -> Option<Rc<Vm>> {
-    let cycle = Cycle::current()?;
+    let cycle = r.conn().cycle();
     let vm = match new_vm(cycle) {
         Ok(vm) => vm,
         Err(error) => {
@@ -155,4 +155,3 @@ setmetatable(_G, { __newindex = function (table, key, value)
             \"prefer the use of 'local' variables\", traceback('', 2))
 end })
 ";
-

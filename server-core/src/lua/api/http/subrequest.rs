@@ -27,6 +27,9 @@ pub(super) fn inject(state: State) {
     sys::set_function(state, c"capture_multi", capture_multi);
 }
 
+/// Names and values.
+type Pairs = Vec<(Vec<u8>, Vec<u8>)>;
+
 /// Which variables a subrequest sees.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Variables {
@@ -45,8 +48,8 @@ struct Query {
     args: Vec<u8>,
     method: u32,
     body: Option<Vec<u8>>,
-    vars: Vec<(Vec<u8>, Vec<u8>)>,
-    headers: Vec<(Vec<u8>, Vec<u8>)>,
+    vars: Pairs,
+    headers: Pairs,
     variables: Variables,
     always_forward_body: bool,
     /// Where `opts.ctx` is kept, or `LUA_NOREF`.
@@ -274,7 +277,7 @@ fn keep_ctx(state: State, _ctx: &Ctx) -> i32 {
 }
 
 /// Reads the table on the top as names and values.
-fn read_pairs(state: State) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Error> {
+fn read_pairs(state: State) -> Result<Pairs, Error> {
     let table = sys::top(state);
     let mut pairs = Vec::new();
     // SAFETY: keys are checked to be strings before they are read, so traversal stays valid.
@@ -396,8 +399,8 @@ fn finish(child: &Rc<Request>, code: Code, captures: &Captures, index: usize) ->
         waker.wake();
     }
     let closes = matches!(code, Code::CLOSE | Code::REQUEST_TIME_OUT | Code::CLIENT_CLOSED_REQUEST);
-    let answers_itself = matches!(code, Code::ERROR | Code::CREATED | Code::NO_CONTENT)
-        || (code.is_special_response() && !closes);
+    let answers_itself =
+        matches!(code, Code::ERROR | Code::CREATED | Code::NO_CONTENT) || (code.is_special_response() && !closes);
     if !answers_itself {
         return code;
     }
@@ -469,8 +472,7 @@ fn push_capture(co: State, capture: &Capture) {
     }
     let table = sys::top(co);
     let out = &child.headers_out;
-    let headers: Vec<_> =
-        out.list.borrow().iter().map(|header| (header.name.clone(), header.value.clone())).collect();
+    let headers: Vec<_> = out.list.borrow().iter().map(|header| (header.name.clone(), header.value.clone())).collect();
     for (name, value) in headers {
         sys::push(co, &name);
         sys::push(co, &value);
