@@ -4,6 +4,10 @@
 //! line: listener, connection, head, phases in order, content handler, output filters, encoder, socket.
 //! `docs/design/server.md` draws the floors and the contracts between them.
 
+pub mod clock;
 pub mod conf;
 pub mod cycle;
 pub mod http;
+pub mod lua;
+pub mod lualib;
+pub mod shared_dict;

@@ -1,0 +1,3 @@
+//! Lua in the server: the VM, the scheduler, the API and the exported C ABI.
+
+pub mod ffi;
