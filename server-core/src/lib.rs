@@ -8,6 +8,8 @@ pub mod clock;
 pub mod conf;
 pub mod cycle;
 pub mod http;
+pub mod log;
 pub mod lua;
 pub mod lualib;
+pub mod process;
 pub mod shared_dict;

@@ -248,7 +248,7 @@ impl Zone {
             let Some(data) = data else { return Stored { result: Ok(()), forcible: false } };
             let (link, forcible) = dict.alloc_evicting(ENTRY + key.len() + data.len(), op);
             let Some(link) = link else { return Stored { result: Err(Failure::NoMemory), forcible } };
-            dict.insert(link, key, data.len() as u32);
+            dict.insert(link, key, kind, data.len() as u32);
             dict.overwrite(link, kind, data, dict.deadline(ttl), flags);
             Stored { result: Ok(()), forcible }
         })
@@ -283,7 +283,7 @@ impl Zone {
             }
             let (link, forcible) = dict.alloc_evicting(ENTRY + key.len() + data.len(), Op::SET);
             let Some(link) = link else { return (Err(Failure::NoMemory), forcible) };
-            dict.insert(link, key, data.len() as u32);
+            dict.insert(link, key, NUMBER, data.len() as u32);
             dict.overwrite(link, NUMBER, &data, dict.deadline(ttl), 0);
             (Ok(start + by), forcible)
         })
@@ -394,9 +394,9 @@ pub(super) enum Lookup {
 }
 
 impl Entry {
-    /// The same entry without end of life.
-    pub(super) const fn forever(self) -> Self {
-        Self { expires: 0, ..self }
+    /// The same list without members and without end of life.
+    pub(super) const fn without_items(self) -> Self {
+        Self { first: 0, last: 0, len: 0, expires: 0, ..self }
     }
 
     fn is_expired(&self, now: u64) -> bool {
@@ -491,10 +491,10 @@ impl Dict<'_> {
     }
 
     /// Makes a new block an entry, the most recently used one. Its value is still to be written.
-    pub(super) fn insert(&self, link: Link, key: &[u8], len: u32) {
+    pub(super) fn insert(&self, link: Link, key: &[u8], kind: u8, len: u32) {
         let hash = crc32(key);
         let chain = self.bucket(hash);
-        let (first, last, flags, kind) = (0, 0, 0, 0);
+        let (first, last, flags) = (0, 0, 0);
         let (newer, older, expires, key_len) = (0, 0, 0, key.len() as u16);
         self.set_entry(
             link,

@@ -112,8 +112,7 @@ impl Dict<'_> {
 
     fn new_list(&self, key: &[u8]) -> Option<Link> {
         let link = self.alloc((ENTRY + key.len() + QUEUE).next_multiple_of(8))?;
-        self.insert(link, key, 0);
-        self.set_entry(link, Entry { kind: LIST, ..self.entry(link) });
+        self.insert(link, key, LIST, 0);
         Some(link)
     }
 
@@ -175,12 +174,5 @@ impl Dict<'_> {
         if entry.len == 0 {
             self.remove(link);
         }
-    }
-}
-
-impl Entry {
-    /// The same list without members and without end of life.
-    fn without_items(self) -> Self {
-        Self { first: 0, last: 0, len: 0, ..self.forever() }
     }
 }

@@ -87,28 +87,24 @@ export! {
     /// nginx's `ngx_encode_base64url`: no padding; `dst->len` becomes the length.
     ngx_encode_base64url(dst: *mut NgxStr, src: *const NgxStr) {
         // SAFETY: the contract of this module.
-        unsafe {
-            let start = (*dst).data;
-            let mut end = start;
-            let text = bytes((*src).data, (*src).len);
-            codec::base64_encode(text, Alphabet::Url, Padding::Omitted, writer!(end));
-            (*dst).len = end as usize - start as usize;
-        }
+        let (start, text) = unsafe { ((*dst).data, bytes((*src).data, (*src).len)) };
+        let mut end = start;
+        codec::base64_encode(text, Alphabet::Url, Padding::Omitted, writer!(end));
+        // SAFETY: as above.
+        unsafe { (*dst).len = end as usize - start as usize };
     }
 
     /// nginx's `ngx_decode_base64url`.
     ngx_decode_base64url(dst: *mut NgxStr, src: *const NgxStr) -> isize {
         // SAFETY: the contract of this module.
-        unsafe {
-            let start = (*dst).data;
-            let mut end = start;
-            let text = bytes((*src).data, (*src).len);
-            if !codec::base64_decode(text, Alphabet::Url, Strangers::Refused, writer!(end)) {
-                return -1;
-            }
-            (*dst).len = end as usize - start as usize;
-            0
+        let (start, text) = unsafe { ((*dst).data, bytes((*src).data, (*src).len)) };
+        let mut end = start;
+        if !codec::base64_decode(text, Alphabet::Url, Strangers::Refused, writer!(end)) {
+            return -1;
         }
+        // SAFETY: as above.
+        unsafe { (*dst).len = end as usize - start as usize };
+        0
     }
 
     /// nginx's `ngx_hex_dump`: writes lower-case digits and returns the address behind them.

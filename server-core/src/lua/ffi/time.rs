@@ -2,7 +2,6 @@
 
 use std::ffi::{c_int, c_long};
 use std::io::{Cursor, Write};
-use std::mem::MaybeUninit;
 
 use super::{NgxStr, both, bytes, copy_to, export, store};
 use crate::clock;
@@ -163,12 +162,7 @@ fn fill(buf: &mut [u8], text: std::fmt::Arguments<'_>) -> usize {
 
 /// Seconds that local time is ahead of UTC.
 fn gmt_offset(time: i64) -> i64 {
-    let mut fields = MaybeUninit::<libc::tm>::zeroed();
-    // SAFETY: both pointers are valid; all-zero is a valid `tm` should the call fail.
-    unsafe {
-        libc::localtime_r(&raw const time, fields.as_mut_ptr());
-        fields.assume_init().tm_gmtoff
-    }
+    i64::from(crate::process::local_time(time).offset_minutes) * 60
 }
 
 /// Reads the three formats of HTTP dates. Fields have to be in range; the day has to exist in its month.
@@ -267,6 +261,7 @@ pub enum Unit {
 
 /// Reads a span such as `1h30m`: units in falling order, a number without unit last.
 pub fn parse_span(text: &[u8], unit: Unit) -> Option<isize> {
+    const LAST: u8 = 9;
     const SECONDS: [(u8, u8, isize); 8] = [
         (b'y', 1, 31_536_000),
         (b'M', 2, 2_592_000),
@@ -275,11 +270,10 @@ pub fn parse_span(text: &[u8], unit: Unit) -> Option<isize> {
         (b'h', 5, 3600),
         (b'm', 6, 60),
         (b's', 7, 1),
-        (b' ', 9, 1),
+        (b' ', LAST, 1),
     ];
     let thousand = if unit == Unit::Seconds { 1 } else { 1000 };
     let mut step = if unit == Unit::Seconds { 0 } else { 2 };
-    let mut first = true;
     let mut rest = text;
     let mut total = 0_isize;
     if rest.is_empty() {
@@ -293,17 +287,17 @@ pub fn parse_span(text: &[u8], unit: Unit) -> Option<isize> {
         let tail = &rest[digits..];
         let (next, scale, used) = match *tail {
             _ if digits == 0 => return None,
-            [] => (9, thousand, 0),
+            [] => (LAST, thousand, 0),
             [b'm', b's', ..] if unit == Unit::Milliseconds => (8, 1, 2),
             [letter, ..] => {
                 let &(_, next, seconds) = SECONDS.iter().find(|(name, ..)| *name == letter)?;
                 (next, seconds.checked_mul(thousand)?, 1)
             }
         };
-        if next < step || (next == step && !(first && next == 2)) {
+        if next <= step && !tail.is_empty() {
             return None;
         }
-        (step, first) = (next, false);
+        step = next;
         total = total.checked_add(value.checked_mul(scale)?)?;
         rest = &tail[used..];
         rest = rest.trim_ascii_start();
