@@ -165,8 +165,7 @@ impl Zone {
         // One bucket for two of the smallest entries.
         let buckets = (size / 256).clamp(64, 1 << 22).next_power_of_two();
         let memory = Memory::map(size.next_multiple_of(8) + buckets * size_of::<Link>())?;
-        let zone =
-            Self { name: name.into(), size, layout: Layout::of(size), bucket_mask: buckets as u32 - 1, memory };
+        let zone = Self { name: name.into(), size, layout: Layout::of(size), bucket_mask: buckets as u32 - 1, memory };
         // SAFETY: the header lies in the new mapping, which nobody else knows yet.
         unsafe { SharedMutex::init(&raw mut (*zone.header()).mutex)? };
         zone.locked(0, |dict| dict.reset());
@@ -496,10 +495,7 @@ impl Dict<'_> {
         let chain = self.bucket(hash);
         let (first, last, flags) = (0, 0, 0);
         let (newer, older, expires, key_len) = (0, 0, 0, key.len() as u16);
-        self.set_entry(
-            link,
-            Entry { hash, chain, newer, older, expires, flags, len, first, last, key_len, kind },
-        );
+        self.set_entry(link, Entry { hash, chain, newer, older, expires, flags, len, first, last, key_len, kind });
         // SAFETY: the lock is held; the key is the caller's.
         unsafe { self.zone.memory.write(offset(link) + ENTRY, key) };
         self.set_bucket(hash, link);

@@ -7,31 +7,36 @@
 //!   nothing here indexes or unwraps what came from a script;
 //! - pointers come from Lua code that runs in this thread. Each function's contract is that of its C original:
 //!   a (pointer, length) pair names readable bytes, an output pointer is writable, a request pointer is the one
-//!   that [`rsty_current_request`] held (null means «no request»);
+//!   that [`super::current`] holds (null means «no request»);
 //! - strings that are handed out stay valid until the request ends, or are static.
 //!
 //! [`both!`] exports one body under the names of both subsystems.
 
-use std::ffi::{c_char, c_int, c_void};
+use std::ffi::{c_char, c_int};
 
+pub mod args;
 pub mod codec;
+pub mod control;
+pub mod errlog;
 pub mod hash;
+pub mod headers;
+pub mod ndk;
+pub mod param;
 pub mod regex;
+pub mod request;
+pub mod response;
+pub mod semaphore;
 pub mod shdict;
 pub mod strings;
 pub mod symbols;
 pub mod template;
 pub mod time;
 pub mod unsupported;
+pub mod var;
 pub mod worker;
 
 #[cfg(test)]
 mod tests;
-
-/// The request whose Lua code is running in this thread, or null. Set before every entry into Lua and restored after
-/// it; Lua reads it as `ffi.C.rsty_current_request`.
-#[unsafe(no_mangle)]
-pub static mut rsty_current_request: *mut c_void = std::ptr::null_mut();
 
 /// Done.
 pub const OK: c_int = 0;

@@ -66,7 +66,8 @@ fn parse_group<'a>(source: &[u8], rest: &'a [u8]) -> Result<(usize, &'a [u8]), T
     };
     let first = rest.first().ok_or_else(invalid)?;
     let numeric = first.is_ascii_digit();
-    let is_member = |byte: &u8| if numeric { byte.is_ascii_digit() } else { byte.is_ascii_alphanumeric() || *byte == b'_' };
+    let is_member =
+        |byte: &u8| if numeric { byte.is_ascii_digit() } else { byte.is_ascii_alphanumeric() || *byte == b'_' };
     let len = rest.iter().take_while(|byte| is_member(byte)).count();
     let (name, mut tail) = rest.split_at(len);
     if bracket {
@@ -81,7 +82,8 @@ fn parse_group<'a>(source: &[u8], rest: &'a [u8]) -> Result<(usize, &'a [u8]), T
     if !numeric {
         return Err(TemplateError::NamedGroup(shown(name)));
     }
-    let group = name.iter().fold(0_usize, |value, byte| value.saturating_mul(10).saturating_add(usize::from(byte - b'0')));
+    let group =
+        name.iter().fold(0_usize, |value, byte| value.saturating_mul(10).saturating_add(usize::from(byte - b'0')));
     Ok((group, tail))
 }
 
@@ -93,7 +95,10 @@ mod tests {
     fn groups_text_and_dollars() {
         let text = |text: &str| Part::Text(text.as_bytes().to_vec());
         assert_eq!(parse(b"plain"), Ok(None));
-        assert_eq!(parse(b"[$0][${12}]"), Ok(Some(vec![text("["), Part::Group(0), text("]["), Part::Group(12), text("]")])));
+        assert_eq!(
+            parse(b"[$0][${12}]"),
+            Ok(Some(vec![text("["), Part::Group(0), text("]["), Part::Group(12), text("]")]))
+        );
         assert_eq!(parse(b"$$1"), Ok(Some(vec![text("$1")])));
     }
 

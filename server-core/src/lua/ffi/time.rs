@@ -229,9 +229,8 @@ fn take(rest: &mut &[u8], byte: u8) -> Option<()> {
 
 fn take_digits(rest: &mut &[u8], count: usize) -> Option<i64> {
     let (digits, tail) = rest.split_at_checked(count)?;
-    let value = digits.iter().try_fold(0, |value, byte| {
-        byte.is_ascii_digit().then(|| value * 10 + i64::from(byte - b'0'))
-    })?;
+    let value =
+        digits.iter().try_fold(0, |value, byte| byte.is_ascii_digit().then(|| value * 10 + i64::from(byte - b'0')))?;
     *rest = tail;
     Some(value)
 }
@@ -281,9 +280,9 @@ pub fn parse_span(text: &[u8], unit: Unit) -> Option<isize> {
     }
     while !rest.is_empty() {
         let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
-        let value = rest[..digits].iter().try_fold(0_isize, |value, byte| {
-            value.checked_mul(10)?.checked_add(isize::from(byte - b'0'))
-        })?;
+        let value = rest[..digits]
+            .iter()
+            .try_fold(0_isize, |value, byte| value.checked_mul(10)?.checked_add(isize::from(byte - b'0')))?;
         let tail = &rest[digits..];
         let (next, scale, used) = match *tail {
             _ if digits == 0 => return None,

@@ -313,7 +313,7 @@ local function list_arguments(wanted, dict, key, ...)
     return zone, key_of(key)
 end
 
-local function push(name, right, zone, key, problem, value)
+local function push(right, zone, key, problem, value)
     if not key then
         return nil, problem
     end
@@ -355,12 +355,12 @@ end
 
 function methods.lpush(dict, key, value, ...)
     local zone, found, problem = list_arguments(3, dict, key, value, ...)
-    return push("lpush", 0, zone, found, problem, value)
+    return push(0, zone, found, problem, value)
 end
 
 function methods.rpush(dict, key, value, ...)
     local zone, found, problem = list_arguments(3, dict, key, value, ...)
-    return push("rpush", 1, zone, found, problem, value)
+    return push(1, zone, found, problem, value)
 end
 
 function methods.lpop(dict, key, ...)
