@@ -4,7 +4,14 @@
 //! line: listener, connection, head, phases in order, content handler, output filters, encoder, socket.
 //! `docs/design/server.md` draws the floors and the contracts between them.
 
+pub mod clock;
 pub mod conf;
 pub mod cycle;
 pub mod http;
+pub mod log;
+pub mod lua;
+pub mod lualib;
+pub mod process;
+pub mod shared_dict;
 pub mod upstream;
+pub mod version;
