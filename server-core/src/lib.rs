@@ -13,3 +13,4 @@ pub mod lua;
 pub mod lualib;
 pub mod process;
 pub mod shared_dict;
+pub mod version;

@@ -52,10 +52,15 @@ pub fn start(ctx: &Rc<Ctx>, session: &dyn Session) -> Ran {
     let (co, reference) = ctx.vm.new_thread(session);
     // SAFETY: the function is on the top of the main state; both states are of one VM.
     unsafe { lua_xmove(main, co, 1) };
+    start_thread(ctx, session, co, reference, 0)
+}
+
+/// Runs an anchored coroutine, which holds its function and `count` arguments, as the entry thread.
+pub fn start_thread(ctx: &Rc<Ctx>, session: &dyn Session, co: State, reference: c_int, count: c_int) -> Ran {
     let thread = Thread::new(co, reference, Kind::Entry);
     thread.status.set(Status::Running);
     ctx.entry.replace(Some(thread.clone()));
-    match run(ctx, session, thread, 0) {
+    match run(ctx, session, thread, count) {
         Ran::Again => run_posted(ctx, session),
         ran => ran,
     }
@@ -80,6 +85,11 @@ pub fn poll(ctx: &Rc<Ctx>, session: &dyn Session, cx: &mut Context<'_>) -> Poll<
         if !thread.complete(&operation) || thread.status.get() != Status::Running {
             continue;
         }
+        if ctx.exited.get() {
+            // The operation itself decided how the request ends.
+            end_all(ctx, session, &thread);
+            return Poll::Ready(Ran::Exit);
+        }
         let count = {
             let _entered = current::enter(ctx, session);
             resume(thread.co)
@@ -89,6 +99,23 @@ pub fn poll(ctx: &Rc<Ctx>, session: &dyn Session, cx: &mut Context<'_>) -> Poll<
             ran => return Poll::Ready(ran),
         }
     }
+}
+
+/// The client went away: wakes the thread of `ngx.on_abort` if there is one. `None` when there is none and all
+/// threads were ended.
+pub fn client_gone(ctx: &Ctx, session: &dyn Session) -> Option<()> {
+    let on_abort = ctx.on_abort.borrow().clone();
+    let Some(thread) = on_abort else {
+        finalize(ctx, session);
+        return None;
+    };
+    if thread.status.get() == Status::Suspended {
+        session_debug!(session, "lua waking up the on_abort callback thread");
+        thread.status.set(Status::Running);
+        ctx.lights.borrow_mut().insert(thread.reference.get(), thread.clone());
+        ctx.posted.borrow_mut().push_back(thread);
+    }
+    Some(())
 }
 
 /// Runs the posted threads in their order.
@@ -143,8 +170,12 @@ pub fn run(ctx: &Rc<Ctx>, session: &dyn Session, thread: Rc<Thread>, count: c_in
 /// Ends all threads of a context and cancels what they wait for.
 pub fn finalize(ctx: &Ctx, session: &dyn Session) {
     session_debug!(session, "http lua finalize threads");
-    // The abort callback is anchored with the light threads; when it never ran it just goes.
-    ctx.on_abort.replace(None);
+    let on_abort = ctx.on_abort.borrow_mut().take();
+    if let Some(thread) = on_abort {
+        thread.cancel();
+        ctx.lights.borrow_mut().remove(&thread.reference.get());
+        release(ctx, session, &thread);
+    }
     let lights = std::mem::take(&mut *ctx.lights.borrow_mut());
     for thread in lights.into_values() {
         thread.cancel();
@@ -157,7 +188,6 @@ pub fn finalize(ctx: &Ctx, session: &dyn Session) {
         unlink(&entry);
     }
     let coroutines = std::mem::take(&mut *ctx.coroutines.borrow_mut());
-    #[expect(clippy::iter_over_hash_type, reason = "the order in which links are cut is invisible")]
     for thread in coroutines.into_values() {
         unlink(&thread);
     }
@@ -404,7 +434,6 @@ pub(crate) fn kill(ctx: &Ctx, session: &dyn Session, thread: &Rc<Thread>) {
     let mut dead = vec![thread.clone()];
     while let Some(parent) = dead.pop() {
         let coroutines = ctx.coroutines.borrow();
-        #[expect(clippy::iter_over_hash_type, reason = "each is ended by itself, in no order")]
         for child in coroutines.values().filter(|child| !child.is_light() && child.is_alive()) {
             let is_child = child.parent.borrow().as_ref().is_some_and(|mine| Rc::ptr_eq(mine, &parent));
             if is_child && child.status.get() != Status::Suspended {
