@@ -169,7 +169,7 @@ fn build(
     let mut directives = parser::parse_parameter(&launch.globals)?;
     let parsed = match &launch.conf {
         ConfSource::File(_) => parser::parse_file(&conf.conf_file, &conf.conf_prefix)?,
-        ConfSource::Text(source) => parser::parse_source(source.clone(), &conf.conf_prefix)?,
+        ConfSource::Text(source) => parser::parse_source(source.clone(), &conf.conf_prefix),
     };
     conf.sources = parsed.sources;
     directives.extend(parsed.directives);
@@ -178,7 +178,11 @@ fn build(
     let mut scope = Scope { cycle: &mut conf, main: &mut http, srv: &mut srv, loc: &mut loc, context: Contexts::MAIN };
     let applied = directives.iter().try_for_each(|directive| scope.apply(directive));
     write_notices(&mut conf, log);
-    applied?;
+    match (applied, parsed.error) {
+        (Err(earlier), Some(error)) if !EARLIER.contains(&earlier.id) => return Err(error),
+        (Ok(()), Some(error)) => return Err(error),
+        (applied, _) => applied?,
+    }
     complete(&mut conf)?;
     for file in conf.files.iter() {
         file.open().map_err(|error| {
@@ -190,6 +194,18 @@ fn build(
     let log = conf.error_log.build().unwrap_or_else(|| log.with_level(Level::Error));
     Ok(Cycle { conf, http, log })
 }
+
+/// The ids of errors that stand against an error in the form of the text further down. Others may come from blocks
+/// being cut short by that error.
+const EARLIER: [&str; 7] = [
+    "unknown_directive",
+    "directive_not_allowed",
+    "missing_semicolon",
+    "missing_block",
+    "invalid_argument_count",
+    "invalid_value",
+    "duplicate_directive",
+];
 
 fn write_notices(conf: &mut CycleConf, log: &ErrorLog) {
     for (level, diagnostic) in std::mem::take(&mut conf.notices) {
