@@ -4,6 +4,7 @@
 //! line: listener, connection, head, phases in order, content handler, output filters, encoder, socket.
 //! `docs/design/server.md` draws the floors and the contracts between them.
 
+pub mod clock;
 pub mod conf;
 pub mod cycle;
 pub mod http;
