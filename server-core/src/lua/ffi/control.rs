@@ -6,7 +6,7 @@ use std::rc::Rc;
 use super::request::log_error;
 use super::{DONE, ERROR, ErrorOut, NO_REQ_CTX, OK, export, store, write_error};
 use crate::http::request::Request;
-use crate::lua::current;
+use crate::lua::{Ctx, current};
 use crate::lua::phase::Phase;
 use crate::lua::session::session_debug;
 use crate::lua::sys::StackGuard;
@@ -69,11 +69,16 @@ export! {
         let Some(ctx) = current::ctx() else { return ERROR };
         // SAFETY: the contract of the parent module.
         let Some(r) = (unsafe { r.as_ref() }) else { return ERROR };
-        ctx.ctx_ref.set(reference);
-        let vm = Rc::clone(&ctx.vm);
-        r.at_end(move || release_ctx(&vm, reference));
+        keep_ctx(r, ctx, reference);
         OK
     }
+}
+
+/// Keeps the reference of a request's `ngx.ctx` until the request ends.
+pub(crate) fn keep_ctx(r: &Request, ctx: &Ctx, reference: c_int) {
+    ctx.ctx_ref.set(reference);
+    let vm = Rc::clone(&ctx.vm);
+    r.at_end(move || release_ctx(&vm, reference));
 }
 
 /// Where Lua keeps the tables of `ngx.ctx`, in the registry.
