@@ -1,3 +1,100 @@
-//! The `rsty` binary.
+//! The `rsty` binary: arguments in, exit code out.
+//!
+//! It also answers to the name `nginx` (as `argv[0]`): then every argument is one of nginx's own. The spec
+//! runner starts its server that way, so one binary is both sides of a test.
 
-fn main() {}
+#![forbid(unsafe_code)]
+
+mod cmd;
+mod exit;
+mod ui;
+
+use std::ffi::OsString;
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::exit::Exit;
+use crate::ui::ColourChoice;
+
+/// Spec runner, server, formatter and linter for Lua on nginx.
+#[derive(Debug, Parser)]
+#[command(name = "rsty", version, max_term_width = 100, after_help = EXAMPLES)]
+struct Cli {
+    /// When to use colour.
+    #[arg(long, global = true, value_enum, default_value_t, value_name = "WHEN")]
+    color: ColourChoice,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run test-nginx spec files.
+    Test(Box<cmd::test::Args>),
+    /// Serve an nginx configuration.
+    Serve(cmd::serve::Args),
+    /// Find leaked globals in Lua code.
+    Lint(cmd::lint::Args),
+    /// Format spec files and number their blocks.
+    Reindex(cmd::reindex::Args),
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  rsty test t/                        run every spec below t/
+  rsty test t/001-set.t:12            run the block at line 12
+  rsty test --server /usr/sbin/nginx t/
+  rsty serve -p . -c conf/nginx.conf
+  rsty lint lib/
+  rsty reindex t/*.t";
+
+fn main() -> ExitCode {
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    if called_as_nginx(&arguments) {
+        return cmd::serve::run_as_nginx(&arguments);
+    }
+    let cli = match Cli::try_parse_from(&arguments) {
+        Ok(cli) => cli,
+        Err(error) => return ui::usage(&error),
+    };
+    ui::choose_colour(cli.color);
+    match cli.command {
+        Command::Test(args) => cmd::test::run(*args),
+        Command::Serve(args) => cmd::serve::run(args),
+        Command::Lint(args) => cmd::lint::run(args),
+        Command::Reindex(args) => cmd::reindex::run(args),
+    }
+}
+
+fn called_as_nginx(arguments: &[OsString]) -> bool {
+    arguments.first().is_some_and(|name| Path::new(name).file_name().is_some_and(|name| name == "nginx"))
+}
+
+/// What a command that this build lacks answers.
+fn not_built_in(command: &str) -> ExitCode {
+    ui::error(&format!("`rsty {command}` is not part of this build"));
+    Exit::ToolFailure.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn only_the_file_name_nginx_means_nginx() {
+        assert!(called_as_nginx(&["nginx".into()]));
+        assert!(called_as_nginx(&["/usr/sbin/nginx".into(), "-V".into()]));
+        assert!(!called_as_nginx(&["rsty".into(), "nginx".into()]));
+        assert!(!called_as_nginx(&[]));
+    }
+}

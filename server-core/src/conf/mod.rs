@@ -6,6 +6,7 @@
 
 pub mod table;
 pub mod tree;
+pub mod value;
 
 pub use table::{Arity, Contexts, Rule};
 pub use tree::{Block, Directive, Word};

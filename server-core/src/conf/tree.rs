@@ -55,6 +55,8 @@ pub struct Directive {
     pub source: Source,
     /// From the first byte of the name to the closing `;` or `}`.
     pub span: Span,
+    /// Offset of the `;` or `{` behind the words: the place whose line nginx names in its messages.
+    pub head_end: usize,
 }
 
 impl Directive {
@@ -76,6 +78,16 @@ impl Directive {
     /// An error about the whole directive, at its name.
     pub fn error(&self, id: &'static str, message: impl Into<String>) -> Diagnostic {
         Diagnostic::error(id, message).at(&self.source, self.name.span)
+    }
+
+    /// nginx's complaint about a directive: `"name" directive PHRASE`.
+    pub fn complaint(&self, id: &'static str, phrase: &str) -> Diagnostic {
+        self.error(id, format!("\"{}\" directive {phrase}", self.name()))
+    }
+
+    /// [`Directive::complaint`] with the place of one word.
+    pub fn complaint_at(&self, word: &Word, id: &'static str, phrase: &str) -> Diagnostic {
+        self.error_at(word, id, format!("\"{}\" directive {phrase}", self.name()))
     }
 
     /// An error about one of its words.

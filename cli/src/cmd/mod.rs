@@ -1,0 +1,6 @@
+//! One module a command: its arguments, and what it does with them.
+
+pub(crate) mod lint;
+pub(crate) mod reindex;
+pub(crate) mod serve;
+pub(crate) mod test;

@@ -1,0 +1,18 @@
+//! `rsty reindex`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Arguments of `rsty reindex`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Files and folders.
+    #[arg(value_name = "PATH")]
+    paths: Vec<PathBuf>,
+}
+
+/// Runs the command.
+pub(crate) fn run(args: Args) -> ExitCode {
+    drop(args.paths);
+    crate::not_built_in("reindex")
+}
