@@ -11,3 +11,4 @@ pub mod log;
 pub mod lua;
 pub mod process;
 pub mod upstream;
+pub mod version;

@@ -268,3 +268,41 @@ fn find_word<T: Copy>(directive: &Directive, word: &Word, words: &[(&str, T)]) -
         }
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_and_sizes() {
+        assert_eq!(number(b"0"), Some(0));
+        assert_eq!(number(b"9223372036854775807"), Some(i64::MAX));
+        for bad in [&b""[..], b"-1", b"1k", b"9223372036854775808", b" 1"] {
+            assert_eq!(number(bad), None);
+        }
+        assert_eq!((size(b"8k"), size(b"2M"), size(b"7"), size(b"1g")), (Some(8192), Some(2 << 20), Some(7), None));
+        assert_eq!((offset(b"1g"), offset(b"k"), offset(b"9999999999g")), (Some(1 << 30), None, None));
+    }
+
+    #[test]
+    fn times_in_both_resolutions() {
+        let ms = |text: &str| time(text.as_bytes(), Resolution::Milliseconds).map(|time| time.as_millis());
+        assert_eq!((ms("5"), ms("5s"), ms("5ms"), ms("1m 30s")), (Some(5000), Some(5000), Some(5), Some(90_000)));
+        assert_eq!((ms("1d2h"), ms("1w")), (Some(93_600_000), Some(604_800_000)));
+        assert_eq!(
+            (ms(""), ms("1y"), ms("1M"), ms("1s1m"), ms("1s 2"), ms("s")),
+            (None, None, None, None, Some(3000), None)
+        );
+        let s = |text: &str| time(text.as_bytes(), Resolution::Seconds).map(|time| time.as_secs());
+        assert_eq!((s("1y"), s("1M"), s("10ms"), s("90")), (Some(31_536_000), Some(2_592_000), None, Some(90)));
+        assert_eq!(ms("99999999999999999999"), None);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_panic(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..40)) {
+            let _ = (number(&bytes), size(&bytes), offset(&bytes));
+            let _ = (time(&bytes, Resolution::Seconds), time(&bytes, Resolution::Milliseconds));
+        }
+    }
+}

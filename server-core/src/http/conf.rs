@@ -112,6 +112,11 @@ impl Scope<'_> {
         Scope { cycle: self.cycle, main: self.main, srv: self.srv, loc, context }.run(directive)
     }
 
+    /// Reads the directives of a block that has no settings of its own.
+    pub fn nested(&mut self, context: Contexts, directive: &Directive) -> Result<(), Diagnostic> {
+        Scope { cycle: self.cycle, main: self.main, srv: self.srv, loc: self.loc, context }.run(directive)
+    }
+
     fn run(&mut self, directive: &Directive) -> Result<(), Diagnostic> {
         let Block::Directives(directives) = &directive.block else { return Ok(()) };
         directives.iter().try_for_each(|inner| self.apply(inner))
@@ -121,15 +126,7 @@ impl Scope<'_> {
 impl Scope<'_> {
     /// Checks one directive against the tables and applies it.
     pub fn apply(&mut self, directive: &Directive) -> Result<(), Diagnostic> {
-        let name = directive.name();
-        let mut rules = TABLES.iter().copied().flatten().filter(|rule| rule.name == name).peekable();
-        if rules.peek().is_none() {
-            return Err(directive.error("unknown_directive", format!("unknown directive \"{name}\"")));
-        }
-        let Some(rule) = rules.find(|rule| rule.contexts.intersects(self.context)) else {
-            let message = format!("\"{name}\" directive is not allowed here");
-            return Err(directive.error("directive_not_allowed", message));
-        };
+        let rule = crate::conf::table::rule_for(directive, self.context)?;
         (rule.apply)(self, directive)
     }
 }

@@ -24,6 +24,7 @@ mod request_log;
 pub mod subrequest;
 pub mod text;
 pub mod variables;
+mod worker;
 mod write_filter;
 
 pub use code::Code;
@@ -34,3 +35,4 @@ pub use output::{Buf, Chain};
 pub use phases::{Handler, Outcome, Phase};
 pub use request::Request;
 pub use variables::{VarIndex, VariableDef, Variables};
+pub(crate) use worker::{init, worker};

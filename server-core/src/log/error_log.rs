@@ -109,6 +109,14 @@ impl ErrorLog {
         self.level
     }
 
+    /// The descriptor of the first open file among the targets.
+    pub(crate) fn first_file(&self) -> Option<std::os::fd::BorrowedFd<'_>> {
+        self.targets.iter().find_map(|target| match &target.sink {
+            Sink::File(file) => file.descriptor(),
+            Sink::Syslog(_) => None,
+        })
+    }
+
     /// Writes a line without context.
     pub fn write(&self, level: Level, message: Arguments<'_>) {
         self.write_for(None, level, None, message);

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::ffi::c_int;
 use std::future::Future;
 use std::hash::{BuildHasherDefault, Hasher};
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 
 use futures_util::stream::FuturesUnordered;
 
@@ -63,6 +63,7 @@ pub struct Output {
 
 /// The Lua side of a request. Contexts are shared by reference; everything inside is a cell.
 pub struct Ctx {
+    this: Weak<Self>,
     /// The interpreter its code runs in.
     pub vm: Rc<Vm>,
     /// The phase that is running.
@@ -99,7 +100,8 @@ pub struct Ctx {
 impl Ctx {
     /// A context without threads.
     pub fn new(vm: Rc<Vm>) -> Rc<Self> {
-        Rc::new(Self {
+        Rc::new_cyclic(|this| Self {
+            this: this.clone(),
             vm,
             phase: Cell::new(Phase::default()),
             exited: Cell::new(false),
@@ -145,6 +147,17 @@ impl Ctx {
         let mut waiting = self.waiting.borrow_mut();
         waiting.get_or_insert_default().push(Waiting { thread, operation });
         Ok(())
+    }
+
+    /// A handle for operations, which must not keep the context alive.
+    pub fn handle(&self) -> Weak<Self> {
+        self.this.clone()
+    }
+
+    /// Ends all threads with a code, when the thread whose operation calls this is resumed.
+    pub fn abort(&self, code: i32) {
+        self.exit_code.set(code);
+        self.exited.set(true);
     }
 
     /// Fails when the running code may not leave the request because subrequests are under way.

@@ -52,10 +52,15 @@ pub fn start(ctx: &Rc<Ctx>, session: &dyn Session) -> Ran {
     let (co, reference) = ctx.vm.new_thread(session);
     // SAFETY: the function is on the top of the main state; both states are of one VM.
     unsafe { lua_xmove(main, co, 1) };
+    start_thread(ctx, session, co, reference, 0)
+}
+
+/// Runs an anchored coroutine, which holds its function and `count` arguments, as the entry thread.
+pub fn start_thread(ctx: &Rc<Ctx>, session: &dyn Session, co: State, reference: c_int, count: c_int) -> Ran {
     let thread = Thread::new(co, reference, Kind::Entry);
     thread.status.set(Status::Running);
     ctx.entry.replace(Some(thread.clone()));
-    match run(ctx, session, thread, 0) {
+    match run(ctx, session, thread, count) {
         Ran::Again => run_posted(ctx, session),
         ran => ran,
     }
@@ -79,6 +84,11 @@ pub fn poll(ctx: &Rc<Ctx>, session: &dyn Session, cx: &mut Context<'_>) -> Poll<
         let (thread, operation, Some(resume)) = completed else { continue };
         if !thread.complete(&operation) || thread.status.get() != Status::Running {
             continue;
+        }
+        if ctx.exited.get() {
+            // The operation itself decided how the request ends.
+            end_all(ctx, session, &thread);
+            return Poll::Ready(Ran::Exit);
         }
         let count = {
             let _entered = current::enter(ctx, session);

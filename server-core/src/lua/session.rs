@@ -35,6 +35,8 @@ pub trait Session {
     fn logs(&self, level: u8) -> bool;
     /// Writes a message to the error log, in the session's terms (connection number, client, request line).
     fn log(&self, level: u8, message: fmt::Arguments<'_>);
+    /// Writes a message that is bytes.
+    fn log_bytes(&self, level: u8, message: &[u8]);
     /// A handle that logs after the session's borrow has ended, for operations; `None` when debug messages are off.
     fn notice(&self) -> Option<Notice>;
     /// `URI?ARGS` of the request, for debug messages.
@@ -44,7 +46,7 @@ pub trait Session {
 /// Writes to the session's error log when the level is on; formats nothing otherwise.
 macro_rules! session_log {
     ($session:expr, $level:expr, $($format:tt)+) => {{
-        let session = $session;
+        let session: &dyn $crate::lua::session::Session = $session;
         if session.logs($level) {
             session.log($level, format_args!($($format)+));
         }

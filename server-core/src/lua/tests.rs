@@ -33,6 +33,10 @@ impl Session for Recorder {
         self.lines.borrow_mut().push(message.to_string());
     }
 
+    fn log_bytes(&self, _level: u8, message: &[u8]) {
+        self.lines.borrow_mut().push(String::from_utf8_lossy(message).into_owned());
+    }
+
     fn notice(&self) -> Option<Notice> {
         None
     }

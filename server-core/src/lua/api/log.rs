@@ -1,8 +1,10 @@
 //! `ngx.log` and `print`.
 
+use std::cell::Cell;
 use std::ffi::c_int;
 use std::mem::MaybeUninit;
 
+use crate::log::{Entry, ErrorLog, Level};
 use crate::lua::current;
 use crate::lua::session::level;
 use crate::lua::sys::raw::*;
@@ -18,17 +20,14 @@ pub(super) fn inject(state: State) {
     }
 }
 
-/// Writes a message outside of any session (`init_by_lua*`); set once by the server.
-pub(crate) struct Fallback {
-    /// Whether the level is written.
-    pub(crate) logs: fn(u8) -> bool,
-    /// Writes.
-    pub(crate) log: fn(u8, std::fmt::Arguments<'_>),
-}
-
 thread_local! {
     /// Where messages go when no session is current.
-    pub(crate) static FALLBACK: std::cell::Cell<Option<&'static Fallback>> = const { std::cell::Cell::new(None) };
+    static FALLBACK: Cell<Option<&'static ErrorLog>> = const { Cell::new(None) };
+}
+
+/// Sends messages of `init_by_lua*` to the server's log.
+pub(crate) fn set_fallback(log: &'static ErrorLog) {
+    FALLBACK.set(Some(log));
 }
 
 // `__tostring` may raise, so the tables among the arguments are replaced by their texts in a frame without
@@ -66,7 +65,10 @@ unsafe extern "C-unwind" fn print(state: State) -> c_int {
 fn is_logged(level: u8) -> bool {
     match current::session() {
         Some(session) => session.logs(level),
-        None => FALLBACK.get().is_some_and(|fallback| (fallback.logs)(level)),
+        None => match (FALLBACK.get(), Level::from_number(level)) {
+            (Some(log), Some(level)) => log.enabled(level),
+            _ => false,
+        },
     }
 }
 
@@ -105,7 +107,8 @@ fn write(state: State) -> Answer {
     let count = sys::top(state) - 1;
     // SAFETY: the level was pushed by our own frame.
     let level = unsafe { lua_tonumber(state, -1) } as u8;
-    let mut message = place(state);
+    let mut message = b"[lua] ".to_vec();
+    append_place(state, &mut message);
     for index in 1..=count {
         match sys::kind(state, index) {
             LUA_TTABLE => return Err("'tostring' must return a string".into()),
@@ -113,40 +116,37 @@ fn write(state: State) -> Answer {
             _ => text::append_scalar(state, index, &mut message),
         }
     }
-    let message = String::from_utf8_lossy(&message);
-    match current::session() {
-        Some(session) => session.log(level, format_args!("[lua] {message}")),
-        None => {
-            if let Some(fallback) = FALLBACK.get() {
-                (fallback.log)(level, format_args!("[lua] {message}"));
-            }
+    match (current::session(), FALLBACK.get(), Level::from_number(level)) {
+        (Some(session), _, _) => session.log_bytes(level, &message),
+        (None, Some(log), Some(level)) => {
+            log.write_entry(&Entry { level, message: &message, errno: None, context: None });
         }
+        _ => {}
     }
     Ok(Reply::Return(0))
 }
 
-/// `FILE:LINE: FUNCTION(): ` of the caller.
-fn place(state: State) -> Vec<u8> {
+/// Appends `FILE:LINE: FUNCTION(): ` of the caller.
+fn append_place(state: State, out: &mut Vec<u8>) {
     let mut record = MaybeUninit::<lua_Debug>::zeroed();
-    let mut place = Vec::with_capacity(64);
     // SAFETY: `lua_getinfo` reads the frame that `lua_getstack` found; the strings live as long as the frame.
     unsafe {
         if lua_getstack(state, 1, record.as_mut_ptr()) == 0 {
-            return b":0: ".to_vec();
+            out.extend_from_slice(b":0: ");
+            return;
         }
         lua_getinfo(state, c"Snl".as_ptr(), record.as_mut_ptr());
         let frame = record.assume_init_ref();
         let source = sys::c_text(frame.short_src.as_ptr());
         let start = memchr::memrchr2(b'/', b'\\', source).map_or(0, |slash| slash + 1);
-        place.extend_from_slice(source.get(start..).unwrap_or_default());
+        out.extend_from_slice(source.get(start..).unwrap_or_default());
         let line = if frame.currentline > 0 { frame.currentline } else { frame.linedefined };
-        place.push(b':');
-        place.extend_from_slice(itoa::Buffer::new().format(line).as_bytes());
-        place.extend_from_slice(b": ");
+        out.push(b':');
+        out.extend_from_slice(itoa::Buffer::new().format(line).as_bytes());
+        out.extend_from_slice(b": ");
         if !sys::c_text(frame.namewhat).is_empty() && sys::c_text(frame.what).starts_with(b"L") {
-            place.extend_from_slice(sys::c_text(frame.name));
-            place.extend_from_slice(b"(): ");
+            out.extend_from_slice(sys::c_text(frame.name));
+            out.extend_from_slice(b"(): ");
         }
     }
-    place
 }

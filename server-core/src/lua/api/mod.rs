@@ -4,9 +4,12 @@
 
 pub(crate) mod consts;
 pub(crate) mod coroutine;
+//HTTP pub(crate) mod http;
 pub(crate) mod log;
 pub(crate) mod sleep;
 pub(crate) mod thread;
+
+use std::ffi::c_int;
 
 use super::ctx::Ctx;
 use super::current;
@@ -14,6 +17,30 @@ use super::session::Session;
 use super::sys::raw::*;
 use super::sys::{self, Error, StackGuard, State};
 use super::vm::{Vm, VmError};
+
+/// The error handler of scripts that run on the main state: adds `debug.traceback` to messages that are strings.
+pub(crate) unsafe extern "C-unwind" fn traceback(state: State) -> c_int {
+    // SAFETY: called by `lua_pcall` with the error value at index 1; nothing with a destructor is alive.
+    unsafe {
+        if lua_isstring(state, 1) == 0 {
+            return 1;
+        }
+        lua_getfield_(state, LUA_GLOBALSINDEX, c"debug".as_ptr());
+        if lua_type(state, -1) != LUA_TTABLE {
+            lua_settop(state, 1);
+            return 1;
+        }
+        lua_getfield_(state, -1, c"traceback".as_ptr());
+        if lua_type(state, -1) != LUA_TFUNCTION {
+            lua_settop(state, 1);
+            return 1;
+        }
+        lua_pushvalue(state, 1);
+        lua_pushinteger(state, 2);
+        lua_call(state, 2, 1);
+        1
+    }
+}
 
 /// The context and the session of the running code.
 pub(crate) fn running<'a>() -> Result<(&'a Ctx, &'a dyn Session), Error> {
