@@ -11,6 +11,7 @@ pub mod current;
 pub mod phase;
 pub mod sched;
 pub mod session;
+pub mod socket;
 pub mod sys;
 pub(crate) mod text;
 pub mod thread;

@@ -43,13 +43,7 @@ impl Pattern {
             }
             borders[at + 1] = border as u32;
         }
-        Self {
-            bytes: bytes.into(),
-            borders: borders.into(),
-            inclusive,
-            matched: Cell::new(0),
-            found: Cell::new(false),
-        }
+        Self { bytes: bytes.into(), borders: borders.into(), inclusive, matched: Cell::new(0), found: Cell::new(false) }
     }
 
     /// Whether the last read of limited size ended with the pattern; asking forgets it.

@@ -90,7 +90,8 @@ impl Connecting {
     pub(crate) fn start(address: &Address, local: Option<SocketAddr>) -> io::Result<Self> {
         match address {
             Address::Ip(address) => {
-                let socket = Socket::new(Domain::for_address(*address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
+                let socket =
+                    Socket::new(Domain::for_address(*address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
                 if let Some(local) = local {
                     socket.bind(&local.into())?;
                 }
