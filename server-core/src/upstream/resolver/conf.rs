@@ -142,7 +142,7 @@ mod tests {
     fn addresses_and_parameters_are_read() {
         let conf = ResolverConf::parse(["127.0.0.1:5353", "[::1]", "valid=5m", "ipv6=off"]).unwrap();
         assert_eq!(conf.servers, ["127.0.0.1:5353".parse().unwrap(), "[::1]:53".parse().unwrap()]);
-        assert_eq!(conf.valid, Some(Duration::from_secs(300)));
+        assert_eq!(conf.valid, Some(Duration::from_mins(5)));
         assert!(conf.ipv4 && !conf.ipv6);
     }
 

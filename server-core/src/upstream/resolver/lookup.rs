@@ -224,8 +224,7 @@ mod tests {
             },
             |conf| async move {
                 let resolver = Resolver::new(conf);
-                let both =
-                    tokio::join!(resolver.resolve("A.example", LIMIT), resolver.resolve("a.example.", LIMIT));
+                let both = tokio::join!(resolver.resolve("A.example", LIMIT), resolver.resolve("a.example.", LIMIT));
                 let (one, two) = (both.0.unwrap(), both.1.unwrap());
                 assert_eq!(one.len(), 2);
                 assert_ne!(one, two, "the addresses rotate");
