@@ -10,7 +10,7 @@ use super::variables::VariableDef;
 pub(crate) static HANDLERS: &[(Phase, &dyn Handler)] = &[];
 
 /// Header filters. The last one encodes the head.
-pub(crate) static HEADER_FILTERS: &[HeaderFilter] = &[super::header_filter::filter];
+pub(crate) static HEADER_FILTERS: &[HeaderFilter] = &[super::chunked_filter::header, super::header_filter::filter];
 
 /// Body filters. The last one writes.
 pub(crate) static BODY_FILTERS: &[BodyFilter] =
