@@ -239,6 +239,7 @@ impl Master<'_> {
         };
         let timeout = due.chain(kill).min().map(|at| at.saturating_duration_since(Instant::now()));
         sys::wait_readable(self.signals.descriptor(), timeout);
+        crate::clock::update();
     }
 
     fn turn(&mut self) -> Turn {
