@@ -65,6 +65,21 @@ impl HeadersIn {
         self.basic.replace(None);
     }
 
+    /// Takes over another request's head, for a subrequest.
+    pub fn copy_from(&self, other: &Self) {
+        *self.list.borrow_mut() = other.list.borrow().clone();
+        self.server.set(other.server.get());
+        self.content_length.set(other.content_length.get());
+        self.chunked.set(other.chunked.get());
+        self.connection_type.set(other.connection_type.get());
+        self.keep_alive.set(other.keep_alive.get());
+        self.msie.set(other.msie.get());
+        self.msie6.set(other.msie6.get());
+        self.opera.set(other.opera.get());
+        self.chrome.set(other.chrome.get());
+        self.safari.set(other.safari.get());
+    }
+
     /// The value of a known header.
     pub fn value(&self, id: HeaderId) -> Option<Bytes> {
         self.list.borrow().value(id)

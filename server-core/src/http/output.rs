@@ -9,6 +9,8 @@ use smallvec::SmallVec;
 use super::code::Code;
 use super::order::{BODY_FILTERS, HEADER_FILTERS};
 use super::request::Request;
+use super::write_filter::allowance;
+use crate::log::Level;
 
 /// What a buffer holds.
 #[derive(Clone, Debug, Default)]
@@ -174,5 +176,9 @@ pub fn flush(r: &Rc<Request>) -> Code {
 
 /// Waits until the client took everything that was written. OK, or how the request must end.
 pub async fn drained(r: &Rc<Request>) -> Code {
-    r.conn().drained(r.loc().core.send_timeout).await
+    let code = r.conn().drain(*r.loc().core.send_timeout, || allowance(r)).await;
+    if code == Code::REQUEST_TIME_OUT {
+        r.log_errno(Level::Info, libc::ETIMEDOUT, format_args!("client timed out"));
+    }
+    code
 }

@@ -3,12 +3,11 @@
 use std::any::{Any, TypeId};
 use std::cell::{Cell, Ref, RefCell};
 use std::rc::{Rc, Weak};
-use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
 use smallvec::SmallVec;
 
-use super::body::RequestBody;
+use super::body::{Framing, RequestBody};
 use super::code::Code;
 use super::conf::{LocConf, MainConf, SrvConf};
 use super::connection::Connection;
@@ -16,10 +15,12 @@ use super::headers_in::HeadersIn;
 use super::headers_out::HeadersOut;
 use super::method::{Method, Version};
 use super::phases::Handler;
+use super::phases::LocalBoxFuture;
 use super::postpone_filter::Postponed;
-use super::subrequest::Completion;
+use super::subrequest::{Completion, PostHandler};
 use super::text::Text;
 use super::variables::Slots;
+use crate::clock::Now;
 
 /// Where the walk through the phases begins again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,7 +86,7 @@ pub struct Request {
     /// The body, once somebody asked for it.
     pub body: RefCell<Option<Rc<RequestBody>>>,
     /// What the Lua module keeps.
-    pub lua: RefCell<Option<Rc<dyn Any>>>,
+    pub lua: RefCell<Option<Rc<crate::lua::Ctx>>>,
     ctx: RefCell<SmallVec<[(TypeId, Rc<dyn Any>); 4]>>,
     slots: RefCell<Rc<Slots>>,
     cleanups: RefCell<Vec<Box<dyn FnOnce()>>>,
@@ -103,10 +104,8 @@ pub struct Request {
     /// The status that `error_page` decided on, 0 if none.
     pub err_status: Cell<u16>,
 
-    /// When the request began, by the monotonic clock.
-    pub started: Cell<Instant>,
-    /// When the request began, by the wall clock.
-    pub started_at: Cell<SystemTime>,
+    /// When the request began.
+    pub started: Cell<Now>,
     /// Bytes of head and body received.
     pub request_length: Cell<u64>,
     /// Bytes of the response head.
@@ -119,6 +118,8 @@ pub struct Request {
     pub limit_rate_set: Cell<bool>,
     /// Bytes before `limit_rate` begins.
     pub limit_rate_after: Cell<u64>,
+    /// Whether `limit_rate_after` was decided.
+    pub limit_rate_after_set: Cell<bool>,
 
     /// The path changed and a location must be looked up again.
     pub uri_changed: Cell<bool>,
@@ -166,6 +167,8 @@ pub struct Request {
     pub logged: Cell<bool>,
     /// The request has ended.
     pub done: Cell<bool>,
+    /// The request was cut off.
+    pub terminated: Cell<bool>,
     /// The body goes to memory and not to the client.
     pub subrequest_in_memory: Cell<bool>,
     /// The parent is waiting for this subrequest.
@@ -189,20 +192,26 @@ pub struct Request {
 
     /// Output that waits for its turn.
     pub postponed: RefCell<Vec<Postponed>>,
+    /// The end of a subrequest's output in memory has been seen.
+    pub captured_last: Cell<bool>,
     /// The output of a subrequest in memory.
     pub captured: RefCell<Vec<u8>>,
     /// Who waits for this subrequest.
     pub completion: Completion,
+    /// What is told about a server behind us, for log lines.
+    pub log_upstream: Text,
+    /// What is left of the body in the connection.
+    pub(crate) framing: RefCell<Framing>,
+    /// Subrequests that have been started and not been polled yet, or wait; only in main requests.
+    pub(crate) posted: RefCell<Vec<LocalBoxFuture<'static, ()>>>,
+    /// Told how this subrequest ended.
+    pub(crate) post_handler: RefCell<Option<PostHandler>>,
 }
 
 impl Request {
     /// A main request of a connection.
-    pub fn new(
-        conn: Rc<Connection>,
-        main_conf: &'static MainConf,
-        srv: &'static SrvConf,
-        loc: &'static LocConf,
-    ) -> Rc<Self> {
+    pub fn new(conn: Rc<Connection>, srv: &'static SrvConf, loc: &'static LocConf) -> Rc<Self> {
+        let main_conf = &conn.cycle().http;
         let slots = Rc::new(Slots::new(main_conf.core.variables.slots()));
         let r = Self::build(conn, main_conf, srv, loc, None, slots);
         r.reset(srv, loc);
@@ -217,7 +226,6 @@ impl Request {
         let r = Self::build(Rc::clone(&parent.conn), parent.main_conf, srv, loc, Some(parent), slots);
         r.clear_state();
         r.started.set(parent.started.get());
-        r.started_at.set(parent.started_at.get());
         r
     }
 
@@ -262,8 +270,7 @@ impl Request {
             uri_changes: Cell::new(0),
             subrequests: Cell::new(0),
             err_status: Cell::new(0),
-            started: Cell::new(Instant::now()),
-            started_at: Cell::new(SystemTime::now()),
+            started: Cell::new(Now::default()),
             request_length: Cell::new(0),
             header_size: Cell::new(0),
             sent_before: Cell::new(0),
@@ -304,8 +311,15 @@ impl Request {
             detached: Cell::new(false),
             root_tested: Cell::new(false),
             postponed: RefCell::default(),
+            captured_last: Cell::new(false),
             captured: RefCell::default(),
             completion: Completion::default(),
+            log_upstream: Text::default(),
+            framing: RefCell::default(),
+            posted: RefCell::default(),
+            post_handler: RefCell::default(),
+            limit_rate_after_set: Cell::new(false),
+            terminated: Cell::new(false),
         })
     }
 
@@ -317,9 +331,7 @@ impl Request {
         self.loc.set(loc);
         self.slots().reset();
         self.clear_state();
-        let now = crate::http::clock::now();
-        self.started.set(now.monotonic);
-        self.started_at.set(now.wall);
+        self.started.set(crate::clock::now());
         self.sent_before.set(self.conn.sent.get());
     }
 
@@ -356,6 +368,8 @@ impl Request {
         }
         for flag in [
             &self.limit_rate_set,
+            &self.limit_rate_after_set,
+            &self.terminated,
             &self.uri_changed,
             &self.internal,
             &self.valid_unparsed_uri,
@@ -389,12 +403,89 @@ impl Request {
             &self.request_body_in_single_buf,
             &self.detached,
             &self.root_tested,
+            &self.captured_last,
         ] {
             flag.set(false);
         }
         self.postponed.borrow_mut().clear();
         self.captured.borrow_mut().clear();
         self.completion.reset();
+        self.log_upstream.clear();
+        self.framing.take();
+        self.posted.take();
+        self.post_handler.take();
+    }
+
+    /// Lets go of what the request holds, when it is over and the connection waits for the next one.
+    pub(crate) fn release(&self) {
+        self.clear_ctx();
+        self.body.take();
+        self.posted.take();
+        self.raw_head.clear();
+        self.headers_in.list.borrow_mut().clear();
+        self.captures.take();
+        for text in [&self.uri, &self.args, &self.exten, &self.unparsed_uri] {
+            text.clear();
+        }
+    }
+
+    /// Derives the extension from the path.
+    pub fn set_extension(&self) {
+        let uri = self.uri.get();
+        let exten = super::h1::uri::extension(&uri);
+        if exten.is_empty() {
+            self.exten.clear();
+        } else {
+            self.exten.set(uri.slice_ref(exten));
+        }
+    }
+
+    /// Bytes of the response that were sent.
+    pub fn bytes_sent(&self) -> u64 {
+        self.conn.sent.get().saturating_sub(self.main_ref().sent_before.get())
+    }
+
+    /// Milliseconds since the request began.
+    pub fn elapsed_msec(&self) -> i64 {
+        (crate::clock::now().epoch_msec() - self.started.get().epoch_msec()).max(0)
+    }
+
+    /// Whether output of the request, or a subrequest, waits for its turn.
+    pub fn has_postponed(&self) -> bool {
+        !self.postponed.borrow().is_empty()
+    }
+
+    /// User and password of a basic authorization.
+    pub fn basic_auth(&self) -> Option<(Bytes, Bytes)> {
+        use base64::Engine as _;
+        let head = &self.main_ref().headers_in;
+        if let Some(known) = &*head.basic.borrow() {
+            return Some(known.clone());
+        }
+        let value = head.value(super::header::HeaderId::Authorization)?;
+        let encoded = value.get(..6).filter(|scheme| scheme.eq_ignore_ascii_case(b"basic ")).map(|_| &value[6..])?;
+        let engine = base64::engine::GeneralPurpose::new(
+            &base64::alphabet::STANDARD,
+            base64::engine::GeneralPurposeConfig::new()
+                .with_decode_padding_mode(base64::engine::DecodePaddingMode::Indifferent),
+        );
+        let decoded = Bytes::from(engine.decode(encoded.trim_ascii()).ok()?);
+        let colon = memchr::memchr(b':', &decoded)?;
+        let pair = (decoded.slice(..colon), decoded.slice(colon + 1..));
+        *head.basic.borrow_mut() = Some(pair.clone());
+        Some(pair)
+    }
+
+    /// Sets the media type from the path's extension (`ngx_http_set_content_type`).
+    pub fn set_content_type(&self) {
+        let out = &self.headers_out;
+        if !out.content_type.is_empty() {
+            return;
+        }
+        let core = &self.loc().core;
+        let exten = self.exten.get().to_ascii_lowercase();
+        let kind = core.types.get(&*exten).filter(|_| !exten.is_empty());
+        out.content_type.set(kind.unwrap_or(&core.default_type).clone());
     }
 
     /// Another reference to this request.
@@ -498,8 +589,7 @@ impl Request {
     pub fn clear_ctx(&self) {
         let old = self.ctx.take();
         drop(old);
-        let lua = self.lua.take();
-        drop(lua);
+        super::modules::lua::session::end(self);
     }
 
     /// The body, when somebody read it.
@@ -509,11 +599,12 @@ impl Request {
 
     /// Calls `cleanup` when the request ends, in reverse order of registration.
     pub fn at_end(&self, cleanup: impl FnOnce() + 'static) {
-        self.cleanups.borrow_mut().push(Box::new(cleanup));
+        self.main_ref().cleanups.borrow_mut().push(Box::new(cleanup));
     }
 
     /// Runs the cleanups.
     pub(crate) fn run_cleanups(&self) {
+        super::modules::lua::session::end(self);
         loop {
             let cleanup = self.cleanups.borrow_mut().pop();
             let Some(cleanup) = cleanup else { return };

@@ -2,7 +2,6 @@
 
 use std::cell::RefCell;
 use std::ffi::{c_char, c_int};
-use std::time::UNIX_EPOCH;
 
 use bytes::Bytes;
 
@@ -80,8 +79,7 @@ export! {
     ngx_http_lua_ffi_req_start_time(r: *const Request) -> f64 {
         // SAFETY: the contract of the parent module.
         let Some(r) = (unsafe { r.as_ref() }) else { return 0.0 };
-        let started = r.started_at.get().duration_since(UNIX_EPOCH).unwrap_or_default();
-        started.as_millis() as f64 / 1000.0
+        r.started.get().epoch_msec() as f64 / 1000.0
     }
 
     /// Whether only the server itself may ask for this.

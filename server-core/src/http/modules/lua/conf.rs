@@ -10,6 +10,7 @@ use super::script::{FileScript, Script};
 use crate::conf::value::KeyValues;
 use crate::http::conf::Merge;
 use crate::lua::Vm;
+use crate::shared_dict::Zones;
 use crate::lua::code::Inline;
 
 /// Settings of `http { }`.
@@ -53,6 +54,8 @@ pub struct MainConf {
     pub exit_worker: Option<StartScript>,
     /// Some directive of this module was used: a VM is needed.
     pub used: bool,
+    /// The shared dictionaries, once mapped.
+    pub zones: OnceCell<Zones>,
     /// The VM, once started.
     pub vm: OnceCell<Rc<Vm>>,
 }
