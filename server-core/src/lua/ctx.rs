@@ -10,6 +10,8 @@ use std::rc::{Rc, Weak};
 use futures_util::stream::FuturesUnordered;
 
 use super::phase::Phase;
+use super::sched;
+use super::session::Silent;
 use super::socket::tcp::TcpSocket;
 use super::sys::raw::LUA_NOREF;
 use super::sys::{Error, State};
@@ -196,8 +198,10 @@ impl Ctx {
     }
 }
 
+/// Whoever ends a request ends its threads; this is for contexts that nobody ended.
 impl Drop for Ctx {
     fn drop(&mut self) {
+        sched::finalize(self, &Silent);
         for socket in self.sockets.take() {
             if let Some(socket) = socket.upgrade() {
                 socket.close();

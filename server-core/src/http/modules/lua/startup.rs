@@ -131,7 +131,7 @@ pub fn exit_worker(cycle: &'static Cycle) {
 
 fn worker_script(cycle: &'static Cycle, script: Option<&StartScript>, phase: Phase, name: &str) {
     let (Some(script), Some(vm)) = (script, cycle.http.lua.vm.get()) else { return };
-    let Some(r) = timers::fake_request(&cycle.http, phase, bytes::Bytes::new()) else { return };
+    let Some(r) = timers::fake_request(cycle, phase, Vec::new()) else { return };
     let Some(ctx) = ctx_of(&r) else { return };
     ctx.phase.set(phase);
     let ran = {
