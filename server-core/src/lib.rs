@@ -9,4 +9,6 @@ pub mod conf;
 pub mod cycle;
 pub mod http;
 pub mod log;
+pub mod lua;
 pub mod process;
+pub mod version;

@@ -12,12 +12,12 @@ pub(super) fn paths(pattern: &Path) -> io::Result<Vec<PathBuf>> {
     let mut found = vec![PathBuf::new()];
     for component in pattern.components() {
         let Component::Normal(name) = component else {
-            found.iter_mut().for_each(|path| path.push(component));
+            push_all(&mut found, component);
             continue;
         };
         let name = name.as_bytes();
         if !name.iter().any(|byte| matches!(byte, b'*' | b'?' | b'[')) {
-            found.iter_mut().for_each(|path| path.push(component));
+            push_all(&mut found, component);
             found.retain(|path| path.exists());
             continue;
         }
@@ -33,6 +33,12 @@ pub(super) fn paths(pattern: &Path) -> io::Result<Vec<PathBuf>> {
         found = next;
     }
     Ok(found)
+}
+
+fn push_all(paths: &mut [PathBuf], component: Component<'_>) {
+    for path in paths {
+        path.push(component);
+    }
 }
 
 fn matching_names(folder: &Path, pattern: &[u8]) -> io::Result<Vec<PathBuf>> {

@@ -219,7 +219,7 @@ fn thread_pool(scope: &mut Scope<'_>, directive: &Directive) -> Applied {
         })?;
     }
     if pool.threads == 0 {
-        let message = format!("\"thread_pool\" must have \"threads\" parameter");
+        let message = "\"thread_pool\" must have \"threads\" parameter";
         return Err(directive.error("missing_parameter", message));
     }
     scope.cycle.thread_pools.push(pool);

@@ -139,7 +139,7 @@ impl Parser<'_> {
             return Err(directive.error_at(word, "include_cycle", message).help("does a file include itself?"));
         }
         let path = self.folder.join(std::ffi::OsStr::from_bytes(&word.text));
-        for path in self.matching(&directive, word, path)? {
+        for path in Self::matching(&directive, word, path)? {
             let source =
                 open(&path).map_err(|error| Diagnostic { primary: None, ..error }.at(&directive.source, word.span))?;
             self.size += source.bytes().len();
@@ -153,7 +153,7 @@ impl Parser<'_> {
     }
 
     /// The files that an `include` means: one, or those that match a pattern, sorted, maybe none.
-    fn matching(&self, directive: &Directive, word: &Word, path: PathBuf) -> Result<Vec<PathBuf>, Diagnostic> {
+    fn matching(directive: &Directive, word: &Word, path: PathBuf) -> Result<Vec<PathBuf>, Diagnostic> {
         if !word.text.iter().any(|byte| matches!(byte, b'*' | b'?' | b'[')) {
             return Ok(vec![path]);
         }

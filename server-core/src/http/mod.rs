@@ -37,6 +37,7 @@ mod special_response;
 pub mod subrequest;
 pub mod text;
 pub mod variables;
+mod worker;
 mod write_filter;
 
 pub use code::Code;
@@ -48,3 +49,4 @@ pub use phases::{Handler, Outcome, Phase};
 pub use request::Request;
 pub use server::{Listener, Server, serve};
 pub use variables::{VarIndex, VariableDef, Variables};
+pub(crate) use worker::{init, worker};

@@ -109,6 +109,14 @@ impl ErrorLog {
         self.level
     }
 
+    /// The descriptor of the first open file among the targets.
+    pub(crate) fn first_file(&self) -> Option<std::os::fd::BorrowedFd<'_>> {
+        self.targets.iter().find_map(|target| match &target.sink {
+            Sink::File(file) => file.descriptor(),
+            Sink::Syslog(_) => None,
+        })
+    }
+
     /// Writes a line without context.
     pub fn write(&self, level: Level, message: Arguments<'_>) {
         self.write_for(None, level, None, message);
@@ -152,7 +160,7 @@ impl ErrorLog {
         line.extend_from_slice(entry.level.word().as_bytes());
         line.extend_from_slice(b"] ");
         let mut number = itoa::Buffer::new();
-        let process = std::process::id();
+        let process = crate::process::pid();
         line.extend_from_slice(number.format(process).as_bytes());
         line.push(b'#');
         line.extend_from_slice(number.format(process).as_bytes());
@@ -288,10 +296,14 @@ mod tests {
         assert_eq!(after_time(&text), "[debug] P#T: *7 posted\n");
     }
 
+    fn evaluated() -> u32 {
+        panic!("filtered lines are not evaluated")
+    }
+
     #[test]
     fn a_level_above_the_log_is_not_formatted() {
         let text = lines(Level::Error, |log| {
-            log_at!(log, Level::Warn, "{}", unreachable!("filtered lines are not evaluated"));
+            log_at!(log, Level::Warn, "{}", evaluated());
         });
         assert_eq!(text, "");
     }

@@ -60,7 +60,8 @@ impl LogFile {
         }
     }
 
-    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+    /// The open descriptor.
+    pub(crate) fn descriptor(&self) -> Option<BorrowedFd<'_>> {
         match (&self.path, self.descriptor.get()) {
             (None, _) => Some(crate::process::stderr_descriptor()),
             (Some(_), Some(descriptor)) => Some(descriptor.as_fd()),
