@@ -10,5 +10,7 @@ pub mod cycle;
 pub mod http;
 pub mod log;
 pub mod lua;
+pub mod lualib;
 pub mod process;
+pub mod shared_dict;
 pub mod version;

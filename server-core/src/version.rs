@@ -29,6 +29,11 @@ const FEATURES: &[&str] = &[
 /// The folder of the configuration and logs when `-p` is not given, as nginx has it.
 pub const DEFAULT_PREFIX: &str = "/usr/local/nginx/";
 
+/// What `--V` shows and `ngx.config.nginx_configure()` returns.
+pub fn configure_arguments() -> String {
+    FEATURES.join(" ")
+}
+
 /// One line: product and version.
 pub fn short(identity: Identity) -> String {
     match identity {
@@ -45,7 +50,7 @@ pub fn long(identity: Identity) -> String {
     let mut text = short(identity);
     text.push_str(&format!("built with {}\n", openssl::version::version()));
     text.push_str("TLS SNI support enabled\n");
-    text.push_str(&format!("configure arguments: {}\n", FEATURES.join(" ")));
+    text.push_str(&format!("configure arguments: {}\n", configure_arguments()));
     if identity == Identity::Nginx {
         text.push_str(&format!("provided by {}\n", Identity::Rsty.product_and_version()));
     }

@@ -159,7 +159,8 @@ fn launch(options: &Options, identity: Identity) -> Result<Launch, String> {
         (None, Identity::Nginx) => ConfSource::File("conf/nginx.conf".into()),
         (None, Identity::Rsty) => choose(options, &prefix)?,
     };
-    Ok(Launch { identity, prefix, conf, error_log, globals: options.globals.clone(), title: title() })
+    let arguments = std::env::args_os().collect();
+    Ok(Launch { identity, prefix, conf, error_log, globals: options.globals.clone(), arguments })
 }
 
 /// What `rsty serve` serves when no configuration was named.
@@ -180,12 +181,6 @@ fn choose(options: &Options, prefix: &Path) -> Result<ConfSource, String> {
         Some(extension) if extension == "conf" => Ok(ConfSource::File(target)),
         _ => quick::lua_file(&target, options.listen.as_deref()),
     }
-}
-
-/// The arguments as `ps` shows them behind «master process».
-fn title() -> String {
-    let words: Vec<_> = std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
-    words.join(" ")
 }
 
 fn announce(cycle: &Cycle, launch: &Launch) {

@@ -21,6 +21,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         Trial::test("server::hup_with_a_wrong_configuration_keeps_the_old_one", keeps_old),
         Trial::test("server::usr1_reopens_the_error_log", reopens),
         Trial::test("server::workers_leave_when_the_master_is_killed", orphans_leave),
+        Trial::test("server::usr2_starts_the_binary_anew", changes_binary),
         Trial::test("server::a_single_process_has_no_workers", single_process),
         Trial::test("server::a_wrong_configuration_is_reported_as_nginx_does", reports),
         Trial::test("server::the_test_option_says_so", tests_configuration),
@@ -193,6 +194,21 @@ fn orphans_leave() -> Checked {
     let children = two_workers(master)?;
     kill(master, Signal::SIGKILL)?;
     eventually("the workers' end", || children.iter().all(|pid| !alive(*pid)).then_some(()))
+}
+
+fn changes_binary() -> Checked {
+    let server = Server::new(TWO)?;
+    let old = server.start()?;
+    two_workers(old)?;
+    kill(old, Signal::SIGUSR2)?;
+    let new = eventually("the new pid", || server.pid().filter(|pid| *pid != old))?;
+    two_workers(new)?;
+    assert!(server.path("logs/nginx.pid.oldbin").exists());
+    kill(old, Signal::SIGQUIT)?;
+    eventually("the old one's end", || (!alive(old)).then_some(()))?;
+    assert_eq!(server.pid(), Some(new));
+    two_workers(new)?;
+    server.wait_for_log("using inherited sockets from")
 }
 
 fn single_process() -> Checked {

@@ -51,7 +51,7 @@ pub(crate) const RULES: &[Rule] = &[
     rule("events", MAIN, Arity::Block(0, 0), events),
     rule("stream", MAIN, Arity::Block(0, 0), not_built_in),
     rule("mail", MAIN, Arity::Block(0, 0), not_built_in),
-    rule("worker_connections", EVENTS, ONE, |s, d| value::set_number(&mut s.cycle.worker_connections, d)),
+    rule("worker_connections", EVENTS, ONE, worker_connections),
     rule("use", EVENTS, ONE, use_method),
     rule("multi_accept", EVENTS, Arity::Flag, |s, d| value::set_flag(&mut s.cycle.multi_accept, d)),
     rule("accept_mutex", EVENTS, Arity::Flag, |s, d| value::set_flag(&mut s.cycle.accept_mutex, d)),
@@ -66,6 +66,13 @@ fn events(scope: &mut Scope<'_>, directive: &Directive) -> Applied {
         return Err(value::duplicate(directive));
     }
     scope.nested(EVENTS, directive)
+}
+
+fn worker_connections(scope: &mut Scope<'_>, directive: &Directive) -> Applied {
+    value::set_with(&mut scope.cycle.worker_connections, directive, |word| {
+        let count = value::number(&word.text).and_then(|count| usize::try_from(count).ok());
+        count.ok_or_else(|| directive.error_at(word, "invalid_value", format!("invalid number \"{}\"", word.lossy())))
+    })
 }
 
 fn not_built_in(_: &mut Scope<'_>, directive: &Directive) -> Applied {
@@ -197,7 +204,8 @@ fn debug_points(scope: &mut Scope<'_>, directive: &Directive) -> Applied {
 fn thread_pool(scope: &mut Scope<'_>, directive: &Directive) -> Applied {
     let Some(name) = directive.arg(0) else { return Err(value::invalid_value(directive)) };
     if scope.cycle.thread_pools.iter().any(|pool| pool.name == name.text) {
-        return Err(value::duplicate(directive));
+        let message = format!("duplicate thread pool \"{}\"", name.lossy());
+        return Err(directive.error_at(name, "duplicate_directive", message));
     }
     let mut pool = ThreadPool { name: name.text.clone(), threads: 0, max_queue: 65536 };
     for word in directive.args.iter().skip(1) {
@@ -252,7 +260,7 @@ mod tests {
     use crate::http::conf::{LocConf, MainConf, SrvConf};
 
     fn read(text: &str) -> Result<CycleConf, String> {
-        let parsed = parse_source(Source::new("c", text), Path::new("/")).unwrap();
+        let parsed = parse_source(Source::new("c", text), Path::new("/")).complete().unwrap();
         let mut cycle = CycleConf { prefix: "/p/".into(), ..CycleConf::default() };
         let (mut main, mut srv, mut loc) = (MainConf::default(), SrvConf::default(), LocConf::default());
         for directive in &parsed.directives {

@@ -27,19 +27,35 @@ pub struct Parsed {
     pub directives: Vec<Directive>,
     /// The files.
     pub sources: Vec<Source>,
+    /// What stopped the reading. The directives before it are there, and blocks that were open end there: what is
+    /// wrong with one of them comes first in the file, and nginx would name it.
+    pub error: Option<Diagnostic>,
+}
+
+impl Parsed {
+    /// The whole configuration, or what stopped the reading.
+    pub fn complete(self) -> Result<Self, Diagnostic> {
+        match self.error {
+            Some(error) => Err(error),
+            None => Ok(self),
+        }
+    }
 }
 
 /// Reads the configuration file at `path`; relative includes start from `folder`.
+///
+/// # Errors
+/// When the file itself can't be read; what is wrong in it is in [`Parsed::error`].
 pub fn parse_file(path: &Path, folder: &Path) -> Result<Parsed, Diagnostic> {
-    let source = open(path)?;
-    parse_source(source, folder)
+    Ok(parse_source(open(path)?, folder))
 }
 
 /// Reads a configuration that is already in memory.
-pub fn parse_source(source: Source, folder: &Path) -> Result<Parsed, Diagnostic> {
+pub fn parse_source(source: Source, folder: &Path) -> Parsed {
     let mut parser = Parser { folder, sources: vec![source.clone()], size: source.bytes().len() };
-    let directives = parser.file(&source, 0, 0)?;
-    Ok(Parsed { directives, sources: parser.sources })
+    let mut directives = Vec::new();
+    let error = parser.file(&source, 0, 0, &mut directives).err();
+    Parsed { directives, sources: parser.sources, error }
 }
 
 /// Reads the directives of the option `-g`.
@@ -78,17 +94,38 @@ struct Open {
 }
 
 impl Parser<'_> {
-    /// Reads one file whole. `depth` is the nesting of blocks around it.
-    fn file(&mut self, source: &Source, depth: usize, includes: usize) -> Result<Vec<Directive>, Diagnostic> {
+    /// Appends the directives of one file. `depth` is the nesting of blocks around it. After an error, what came
+    /// before it is there.
+    fn file(
+        &mut self,
+        source: &Source,
+        depth: usize,
+        includes: usize,
+        directives: &mut Vec<Directive>,
+    ) -> Result<(), Diagnostic> {
+        let mut stack = Vec::new();
+        let read = self.statements(source, depth, includes, directives, &mut stack);
+        while let Some(open) = stack.pop() {
+            close(source, open, directives, source.bytes().len());
+        }
+        read
+    }
+
+    fn statements(
+        &mut self,
+        source: &Source,
+        depth: usize,
+        includes: usize,
+        directives: &mut Vec<Directive>,
+        stack: &mut Vec<Open>,
+    ) -> Result<(), Diagnostic> {
         let mut lexer = Lexer::new(source, Origin::File);
-        let mut stack: Vec<Open> = Vec::new();
-        let mut directives = Vec::new();
         loop {
             let statement = lexer.statement()?;
             match statement.end {
                 End::Semicolon if statement.words.first().is_some_and(|word| word.is("include")) => {
                     let directive = finish(source, statement, Block::None);
-                    self.include(directive, depth + stack.len(), includes, &mut directives)?;
+                    self.include(&directive, depth + stack.len(), includes, directives)?;
                 }
                 End::Semicolon => directives.push(finish(source, statement, Block::None)),
                 End::Open if opens_lua(&statement.words) => {
@@ -101,18 +138,15 @@ impl Parser<'_> {
                     return Err(lexer.error(message, Span::new(statement.at, statement.at + 1)));
                 }
                 End::Open => {
-                    let outer = std::mem::take(&mut directives);
+                    let outer = std::mem::take(directives);
                     stack.push(Open { head: statement, outer });
                 }
                 End::Close => {
                     let Some(open) = stack.pop() else { return Err(lexer.unexpected(b'}', statement.at)) };
-                    let inner = std::mem::replace(&mut directives, open.outer);
-                    let mut directive = finish(source, open.head, Block::Directives(inner));
-                    directive.span.end = statement.at + 1;
-                    directives.push(directive);
+                    close(source, open, directives, statement.at + 1);
                 }
                 End::File => {
-                    let Some(open) = stack.pop() else { return Ok(directives) };
+                    let Some(open) = stack.last() else { return Ok(()) };
                     let end = Span::at(source.bytes().len());
                     let error = lexer.error("unexpected end of file, expecting \"}\"", end);
                     let opened = Span::new(open.head.at, open.head.at + 1);
@@ -125,7 +159,7 @@ impl Parser<'_> {
     /// Puts the directives of the included files where the `include` stands.
     fn include(
         &mut self,
-        directive: Directive,
+        directive: &Directive,
         depth: usize,
         includes: usize,
         directives: &mut Vec<Directive>,
@@ -139,7 +173,7 @@ impl Parser<'_> {
             return Err(directive.error_at(word, "include_cycle", message).help("does a file include itself?"));
         }
         let path = self.folder.join(std::ffi::OsStr::from_bytes(&word.text));
-        for path in Self::matching(&directive, word, path)? {
+        for path in Self::matching(directive, word, path)? {
             let source =
                 open(&path).map_err(|error| Diagnostic { primary: None, ..error }.at(&directive.source, word.span))?;
             self.size += source.bytes().len();
@@ -147,7 +181,7 @@ impl Parser<'_> {
                 return Err(directive.error_at(word, "too_large", "the configuration is too large"));
             }
             self.sources.push(source.clone());
-            directives.extend(self.file(&source, depth, includes + 1)?);
+            self.file(&source, depth, includes + 1, directives)?;
         }
         Ok(())
     }
@@ -162,6 +196,14 @@ impl Parser<'_> {
             directive.error_at(word, "file_not_readable", message)
         })
     }
+}
+
+/// Makes a directive of an open block and what was read in it.
+fn close(source: &Source, open: Open, directives: &mut Vec<Directive>, end: usize) {
+    let inner = std::mem::replace(directives, open.outer);
+    let mut directive = finish(source, open.head, Block::Directives(inner));
+    directive.span.end = end;
+    directives.push(directive);
 }
 
 fn opens_lua(words: &[Word]) -> bool {

@@ -186,7 +186,7 @@ mod tests {
     use crate::conf::parser::parse_source;
 
     fn check(text: &str) -> Result<(), Diagnostic> {
-        let parsed = parse_source(Source::new("c", text), Path::new("/")).unwrap();
+        let parsed = parse_source(Source::new("c", text), Path::new("/")).complete().unwrap();
         parsed.directives.iter().try_for_each(|directive| rule_for(directive, Contexts::MAIN).map(drop))
     }
 

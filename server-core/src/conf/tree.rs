@@ -75,6 +75,11 @@ impl Directive {
         self.source.location(self.span.start).line
     }
 
+    /// The line on which the words end, which nginx's messages and the chunk names of inline Lua show.
+    pub fn head_line(&self) -> usize {
+        self.source.location(self.head_end).line
+    }
+
     /// An error about the whole directive, at its name.
     pub fn error(&self, id: &'static str, message: impl Into<String>) -> Diagnostic {
         Diagnostic::error(id, message).at(&self.source, self.name.span)

@@ -283,7 +283,7 @@ impl Connection {
     }
 
     /// Waits until the client closes its side. Bytes that arrive meanwhile are kept.
-    pub async fn closed_by_client(&self) {
+    pub async fn client_gone(&self) {
         loop {
             match self.try_read() {
                 Ok(0) => return,

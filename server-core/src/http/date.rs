@@ -18,13 +18,13 @@ pub fn now() -> HttpDate {
     if cached == second {
         return text;
     }
-    let text = http(second);
+    let text = http_time(second);
     NOW.set((second, text));
     text
 }
 
 /// The date `seconds` after 1970 began.
-pub fn http(seconds: i64) -> HttpDate {
+pub fn http_time(seconds: i64) -> HttpDate {
     // Years beyond four digits can't be written.
     let moment = Moment::new(seconds.clamp(-62_135_596_800, 253_402_300_799), 0);
     let text = moment.strftime("%a, %d %b %Y %H:%M:%S GMT", "GMT");
@@ -57,7 +57,7 @@ mod tests {
 
     #[test]
     fn dates_are_written_as_http_wants_them() {
-        assert_eq!(&http(784_111_777), b"Sun, 06 Nov 1994 08:49:37 GMT");
-        assert_eq!(http(i64::MAX).len(), 29);
+        assert_eq!(&http_time(784_111_777), b"Sun, 06 Nov 1994 08:49:37 GMT");
+        assert_eq!(http_time(i64::MAX).len(), 29);
     }
 }

@@ -96,7 +96,7 @@ fn encode(r: &Rc<Request>, head: &mut Vec<u8>) {
     }
     if out.last_modified.get() != -1 && !list.contains(HeaderId::LastModified) {
         head.extend_from_slice(b"Last-Modified: ");
-        head.extend_from_slice(&date::http(out.last_modified.get()));
+        head.extend_from_slice(&date::http_time(out.last_modified.get()));
         head.extend_from_slice(b"\r\n");
     }
     let location = if out.location_is_final.get() { list.first(HeaderId::Location) } else { None };

@@ -47,6 +47,6 @@ pub use method::{Method, Version};
 pub use output::{Buf, Chain};
 pub use phases::{Handler, Outcome, Phase};
 pub use request::Request;
-pub use server::{Listener, Server, serve};
+pub use server::Server;
 pub use variables::{VarIndex, VariableDef, Variables};
 pub(crate) use worker::{init, worker};

@@ -2,6 +2,7 @@
 
 use std::pin::Pin;
 use std::rc::Rc;
+use std::task::{Context, Poll};
 
 use super::code::Code;
 use super::conf::LocConf;
@@ -26,9 +27,17 @@ impl Outcome {
 
     /// The code, waiting for it if needed.
     pub async fn code(self) -> Code {
-        match self {
-            Self::Done(code) => code,
-            Self::Wait(future) => future.await,
+        self.await
+    }
+}
+
+impl Future for Outcome {
+    type Output = Code;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Code> {
+        match &mut *self {
+            Self::Done(code) => Poll::Ready(*code),
+            Self::Wait(future) => future.as_mut().poll(cx),
         }
     }
 }

@@ -2,7 +2,6 @@
 
 use std::cell::{Cell, RefCell};
 use std::io;
-use std::os::fd::OwnedFd;
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 
@@ -21,15 +20,8 @@ use super::request::Request;
 use super::run;
 use crate::cycle::{Cycle, ListenAddress};
 use crate::log::Level;
+use crate::process::BoundListener;
 use crate::{log_at, log_debug};
-
-/// A socket to accept from.
-pub struct Listener {
-    /// Index of its address in the cycle's list.
-    pub spec: usize,
-    /// The socket, bound and listening.
-    pub socket: OwnedFd,
-}
 
 struct Entry {
     connection: Weak<Connection>,
@@ -59,7 +51,7 @@ pub fn next_connection_number() -> u64 {
 }
 
 /// Begins to accept connections. Must be called inside the worker's runtime.
-pub fn serve(cycle: &'static Cycle, listeners: Vec<Listener>) -> io::Result<Rc<Server>> {
+pub fn serve(cycle: &'static Cycle, listeners: Vec<BoundListener>) -> io::Result<Rc<Server>> {
     let server = Rc::new(Server {
         cycle,
         connections: RefCell::default(),
@@ -97,8 +89,8 @@ impl Acceptor {
 }
 
 impl Server {
-    fn accept_from(self: &Rc<Self>, listener: Listener) -> io::Result<JoinHandle<()>> {
-        let spec = listener.spec;
+    fn accept_from(self: &Rc<Self>, listener: BoundListener) -> io::Result<JoinHandle<()>> {
+        let spec = listener.index;
         let acceptor = match self.cycle.conf.listen.get(spec).map(|spec| &spec.address) {
             Some(ListenAddress::Unix(_)) => {
                 let socket = std::os::unix::net::UnixListener::from(listener.socket);

@@ -3,6 +3,7 @@
 use rsty_diag::Diagnostic;
 
 use crate::cycle::Cycle;
+use crate::log::Level;
 use crate::process::{Stage, Worker};
 
 /// Runs in the process that reads the configuration, after all addresses are bound and before workers are forked:
@@ -12,6 +13,20 @@ pub(crate) fn init(_cycle: &'static Cycle) -> Result<(), Diagnostic> {
 }
 
 /// Serves on the worker's listeners until it is told to leave and the last request is done.
-pub(crate) async fn worker(_cycle: &'static Cycle, mut worker: Worker) {
+pub(crate) async fn worker(cycle: &'static Cycle, mut worker: Worker) {
+    let server = match super::server::serve(cycle, std::mem::take(&mut worker.listeners)) {
+        Ok(server) => server,
+        Err(error) => {
+            let errno = error.raw_os_error().unwrap_or(0);
+            cycle.log.write_errno(Level::Emerg, errno, format_args!("could not accept on a listening socket"));
+            return;
+        }
+    };
     worker.shutdown.reached(Stage::Graceful).await;
+    server.quit();
+    let mut shutdown = worker.shutdown.clone();
+    tokio::select! {
+        () = server.drained() => {}
+        () = shutdown.reached(Stage::Immediate) => server.terminate(),
+    }
 }

@@ -74,7 +74,7 @@ pub enum Cache {
 }
 
 /// Pushes the function of a Lua file, which the VM keeps by its path. A failure is logged and pushes nothing.
-pub fn push_file(vm: &Vm, path: &[u8], cache: Cache, session: &dyn Session) -> Result<(), LoadError> {
+pub(crate) fn push_file(vm: &Vm, path: &[u8], cache: Cache, session: &dyn Session) -> Result<(), LoadError> {
     let state = vm.state();
     let shown = String::from_utf8_lossy(path);
     // SAFETY: raw accesses to our registry table; the function is the only value left on success.
@@ -128,7 +128,7 @@ pub fn push_file(vm: &Vm, path: &[u8], cache: Cache, session: &dyn Session) -> R
 ///
 /// `file` is the configuration file's path; files below `conf_prefix` are named relative to it, and `nginx.conf`
 /// always by its last component.
-pub fn chunk_name(tag: &str, file: &str, conf_prefix: &str, line: usize) -> CString {
+pub(crate) fn chunk_name(tag: &str, file: &str, conf_prefix: &str, line: usize) -> CString {
     let reserved = tag.len() + line.to_string().len();
     let short = if file.ends_with("/nginx.conf") || file.ends_with("\\nginx.conf") {
         Cow::Borrowed("nginx.conf")
@@ -149,7 +149,7 @@ pub fn chunk_name(tag: &str, file: &str, conf_prefix: &str, line: usize) -> CStr
 }
 
 /// Pops the message on the top as text.
-pub fn pop_message(state: State) -> String {
+pub(crate) fn pop_message(state: State) -> String {
     let message = sys::bytes(state, -1).map_or_else(|| "unknown error".into(), String::from_utf8_lossy).into_owned();
     // SAFETY: the message is on the top.
     unsafe { lua_settop(state, -2) };
@@ -202,7 +202,7 @@ fn bytes_to_path(bytes: &[u8]) -> &std::path::Path {
 }
 
 /// What `strerror` says, without Rust's `(os error N)`.
-pub fn system_message(error: &std::io::Error) -> String {
+pub(crate) fn system_message(error: &std::io::Error) -> String {
     let text = error.to_string();
     text.split(" (os error").next().unwrap_or_default().to_owned()
 }

@@ -37,8 +37,8 @@ pub struct Entered {
 pub fn enter(ctx: &Ctx, session: &dyn Session) -> Entered {
     // SAFETY: the guard restores the former value before the borrow ends, so the lifetime that is erased
     // here is never exceeded: `session` is only read between `enter` and the drop of the guard.
-    let session: *const dyn Session =
-        unsafe { std::mem::transmute::<*const (dyn Session + '_), *const (dyn Session + 'static)>(session) };
+    let session: *const (dyn Session + 'static) =
+        unsafe { std::mem::transmute::<&(dyn Session + '_), &(dyn Session + 'static)>(session) };
     let current = Current { ctx, session };
     let outer = CURRENT.replace(Some(current));
     // SAFETY: one thread runs Lua; see the static.

@@ -8,6 +8,7 @@
 pub mod code;
 pub mod ctx;
 pub mod current;
+pub mod ffi;
 pub mod phase;
 pub mod sched;
 pub mod session;

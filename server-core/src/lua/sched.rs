@@ -188,7 +188,6 @@ pub fn finalize(ctx: &Ctx, session: &dyn Session) {
         unlink(&entry);
     }
     let coroutines = std::mem::take(&mut *ctx.coroutines.borrow_mut());
-    #[expect(clippy::iter_over_hash_type, reason = "the order in which links are cut is invisible")]
     for thread in coroutines.into_values() {
         unlink(&thread);
     }
@@ -435,7 +434,6 @@ pub(crate) fn kill(ctx: &Ctx, session: &dyn Session, thread: &Rc<Thread>) {
     let mut dead = vec![thread.clone()];
     while let Some(parent) = dead.pop() {
         let coroutines = ctx.coroutines.borrow();
-        #[expect(clippy::iter_over_hash_type, reason = "each is ended by itself, in no order")]
         for child in coroutines.values().filter(|child| !child.is_light() && child.is_alive()) {
             let is_child = child.parent.borrow().as_ref().is_some_and(|mine| Rc::ptr_eq(mine, &parent));
             if is_child && child.status.get() != Status::Suspended {

@@ -110,7 +110,7 @@ pub(crate) use c_function;
 /// # Safety
 ///
 /// `state` is the state with which Lua called the C function.
-pub unsafe fn call(state: State, body: fn(State) -> Answer) -> c_int {
+pub(crate) unsafe fn call(state: State, body: fn(State) -> Answer) -> c_int {
     enum Next {
         Reply(Reply),
         Argument(c_int),
@@ -167,25 +167,25 @@ pub unsafe fn call(state: State, body: fn(State) -> Answer) -> c_int {
 }
 
 /// Whether the running coroutine may yield.
-pub fn is_yieldable(state: State) -> bool {
+pub(crate) fn is_yieldable(state: State) -> bool {
     // SAFETY: only reads the state's frames.
     unsafe { lua_isyieldable(state) != 0 }
 }
 
 /// `Ok` when the running coroutine may yield, else the error which Lua itself would raise. To be asked before an
 /// operation is started.
-pub fn check_yieldable(state: State) -> Result<(), Error> {
+pub(crate) fn check_yieldable(state: State) -> Result<(), Error> {
     if is_yieldable(state) { Ok(()) } else { Err(Error::Plain("attempt to yield across C-call boundary")) }
 }
 
 /// Pushes a string.
-pub fn push(state: State, bytes: &[u8]) {
+pub(crate) fn push(state: State, bytes: &[u8]) {
     // SAFETY: the pointer and the length are of one slice.
     unsafe { lua_pushlstring_(state, bytes.as_ptr().cast(), bytes.len()) };
 }
 
 /// Pushes `nil` and a message: the failure that functions return.
-pub fn fail(state: State, message: &str) -> Answer {
+pub(crate) fn fail(state: State, message: &str) -> Answer {
     // SAFETY: two slots are always free in a C function.
     unsafe { lua_pushnil(state) };
     push(state, message.as_bytes());
@@ -193,26 +193,26 @@ pub fn fail(state: State, message: &str) -> Answer {
 }
 
 /// Pushes `1`: the success that functions return.
-pub fn succeed(state: State) -> Answer {
+pub(crate) fn succeed(state: State) -> Answer {
     // SAFETY: a slot is always free in a C function.
     unsafe { lua_pushinteger(state, 1) };
     Ok(Reply::Return(1))
 }
 
 /// Number of values on the stack.
-pub fn top(state: State) -> c_int {
+pub(crate) fn top(state: State) -> c_int {
     // SAFETY: reads the state.
     unsafe { lua_gettop(state) }
 }
 
 /// The type of a value.
-pub fn kind(state: State, index: c_int) -> c_int {
+pub(crate) fn kind(state: State, index: c_int) -> c_int {
     // SAFETY: any index is acceptable to `lua_type`.
     unsafe { lua_type(state, index) }
 }
 
 /// The name of a value's type.
-pub fn type_name(state: State, index: c_int) -> &'static str {
+pub(crate) fn type_name(state: State, index: c_int) -> &'static str {
     // SAFETY: the names are static strings inside LuaJIT.
     let name = unsafe { CStr::from_ptr(lua_typename(state, lua_type(state, index))) };
     name.to_str().unwrap_or("no value")
@@ -221,7 +221,7 @@ pub fn type_name(state: State, index: c_int) -> &'static str {
 /// The bytes of a string or number at `index` (a number is converted in place).
 ///
 /// The slice is valid while the value stays on the stack: do not hold it across anything that pops.
-pub fn bytes<'a>(state: State, index: c_int) -> Option<&'a [u8]> {
+pub(crate) fn bytes<'a>(state: State, index: c_int) -> Option<&'a [u8]> {
     let mut length = 0;
     // SAFETY: `lua_tolstring` gives null or a pointer to `length` bytes, kept by the value on the stack.
     unsafe {
@@ -231,12 +231,12 @@ pub fn bytes<'a>(state: State, index: c_int) -> Option<&'a [u8]> {
 }
 
 /// A string argument (numbers convert); the standard error otherwise.
-pub fn check_bytes<'a>(state: State, index: c_int) -> Result<&'a [u8], Error> {
+pub(crate) fn check_bytes<'a>(state: State, index: c_int) -> Result<&'a [u8], Error> {
     bytes(state, index).ok_or_else(|| type_error(state, index, "string"))
 }
 
 /// A number argument (numeric strings convert); the standard error otherwise.
-pub fn check_number(state: State, index: c_int) -> Result<f64, Error> {
+pub(crate) fn check_number(state: State, index: c_int) -> Result<f64, Error> {
     // SAFETY: neither call raises.
     unsafe {
         if lua_isnumber(state, index) == 0 {
@@ -247,34 +247,34 @@ pub fn check_number(state: State, index: c_int) -> Result<f64, Error> {
 }
 
 /// An integer argument; fractions are cut off.
-pub fn check_integer(state: State, index: c_int) -> Result<i64, Error> {
+pub(crate) fn check_integer(state: State, index: c_int) -> Result<i64, Error> {
     check_number(state, index).map(|number| number as i64)
 }
 
 /// `bad argument #N to 'f' (TYPE expected, got TYPE)`.
-pub fn type_error(state: State, index: c_int, expected: &str) -> Error {
+pub(crate) fn type_error(state: State, index: c_int, expected: &str) -> Error {
     let got = if kind(state, index) == LUA_TNONE { "no value" } else { type_name(state, index) };
     Error::Argument(index, Cow::Owned(format!("{expected} expected, got {got}")))
 }
 
 /// Whether the value is true in Lua's sense.
-pub fn truth(state: State, index: c_int) -> bool {
+pub(crate) fn truth(state: State, index: c_int) -> bool {
     // SAFETY: any index is acceptable.
     unsafe { lua_toboolean(state, index) != 0 }
 }
 
 /// Turns a negative index into one from the bottom.
-pub fn absolute(state: State, index: c_int) -> c_int {
+pub(crate) fn absolute(state: State, index: c_int) -> c_int {
     if index < 0 && index > LUA_REGISTRYINDEX { top(state) + index + 1 } else { index }
 }
 
 /// The key of a private entry in the registry: the address of a static.
-pub fn registry_key<T>(key: &'static T) -> *mut c_void {
+pub(crate) fn registry_key<T>(key: &'static T) -> *mut c_void {
     std::ptr::from_ref(key).cast_mut().cast()
 }
 
 /// Pushes the private registry table of `key`, which is created when it is not there.
-pub fn push_registry_table(state: State, key: *mut c_void) {
+pub(crate) fn push_registry_table(state: State, key: *mut c_void) {
     // SAFETY: raw accesses to the registry with a light userdata key do not raise.
     unsafe {
         lua_pushlightuserdata(state, key);
@@ -290,7 +290,7 @@ pub fn push_registry_table(state: State, key: *mut c_void) {
 }
 
 /// Sets `table[name] = function` for the table on the top.
-pub fn set_function(state: State, name: &CStr, function: lua_CFunction) {
+pub(crate) fn set_function(state: State, name: &CStr, function: lua_CFunction) {
     // SAFETY: the table is a fresh one without metamethods.
     unsafe {
         lua_pushcclosure(state, function, 0);
@@ -299,7 +299,7 @@ pub fn set_function(state: State, name: &CStr, function: lua_CFunction) {
 }
 
 /// Sets `table[name] = number` for the table on the top.
-pub fn set_integer(state: State, name: &CStr, value: i64) {
+pub(crate) fn set_integer(state: State, name: &CStr, value: i64) {
     // SAFETY: as in `set_function`.
     unsafe {
         lua_pushinteger(state, value);
@@ -308,7 +308,7 @@ pub fn set_integer(state: State, name: &CStr, value: i64) {
 }
 
 /// Sets `table[name] = string` for the table on the top.
-pub fn set_string(state: State, name: &CStr, value: &[u8]) {
+pub(crate) fn set_string(state: State, name: &CStr, value: &[u8]) {
     push(state, value);
     // SAFETY: as in `set_function`.
     unsafe { lua_setfield(state, -2, name.as_ptr()) };
@@ -319,7 +319,7 @@ pub fn set_string(state: State, name: &CStr, value: &[u8]) {
 /// # Safety
 ///
 /// `text` is null or a terminated string.
-pub unsafe fn c_text<'a>(text: *const c_char) -> &'a [u8] {
+pub(crate) unsafe fn c_text<'a>(text: *const c_char) -> &'a [u8] {
     if text.is_null() {
         return b"";
     }

@@ -14,7 +14,7 @@ const DEPTH: c_int = 22;
 const COROUTINES: usize = 5;
 
 /// The frames of a coroutine and of those that resumed it, child first.
-pub fn of_thread(thread: &Rc<Thread>) -> Vec<u8> {
+pub(crate) fn of_thread(thread: &Rc<Thread>) -> Vec<u8> {
     let mut text = b"stack traceback:".to_vec();
     let mut next = Some(thread.clone());
     for number in 0..COROUTINES {
@@ -27,7 +27,7 @@ pub fn of_thread(thread: &Rc<Thread>) -> Vec<u8> {
 }
 
 /// Appends one line a frame, from `level` on.
-pub fn append_frames(text: &mut Vec<u8>, co: State, mut level: c_int) {
+pub(crate) fn append_frames(text: &mut Vec<u8>, co: State, mut level: c_int) {
     let mut record = MaybeUninit::<lua_Debug>::zeroed();
     // SAFETY: `lua_getstack` fills the record's frame before `lua_getinfo` reads it; the strings in it live
     // as long as the frame's function.

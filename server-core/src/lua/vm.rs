@@ -118,7 +118,7 @@ impl Vm {
     }
 
     /// Takes back a coroutine. Only one whose function returned can be used again.
-    pub fn release_thread(&self, session: &dyn Session, co: State, reference: c_int, reusable: bool) {
+    pub(crate) fn release_thread(&self, session: &dyn Session, co: State, reference: c_int, reusable: bool) {
         // SAFETY: the coroutine is anchored, so it is alive; it is not running.
         unsafe {
             if reusable && lua_status(co) == 0 && self.idle.borrow().len() < self.thread_cache {

@@ -1,5 +1,6 @@
 //! From options to a running server: reading, checking, binding, going to the background.
 
+use std::ffi::OsString;
 use std::fs::OpenOptions;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
@@ -10,7 +11,7 @@ use super::pid_file::{self, Command};
 use super::signals::Signals;
 use super::sockets::{self, Bound};
 use super::state::{self, ProcessKind};
-use super::{master, sys, title, worker};
+use super::{master, sys, title, upgrade, worker};
 use crate::conf::{Contexts, nginx_message, parser};
 use crate::cycle::{Account, Cycle, CycleConf, Identity};
 use crate::http::conf::{LocConf, MainConf, Scope, SrvConf};
@@ -38,8 +39,8 @@ pub struct Launch {
     pub error_log: Option<PathBuf>,
     /// Directives of the command line (`-g`).
     pub globals: Vec<u8>,
-    /// What `ps` shows behind `master process`.
-    pub title: String,
+    /// The whole command line: `ps` shows it behind `master process`, and a new binary is started with it.
+    pub arguments: Vec<OsString>,
 }
 
 /// Why the server did not start.
@@ -117,13 +118,13 @@ pub(super) struct Prepared {
 pub(super) fn prepare(
     launch: &Launch,
     log: &ErrorLog,
-    old: Option<(&'static Cycle, &[Bound])>,
+    old: Option<&'static Cycle>,
+    previous: &[Bound],
     testing: bool,
 ) -> Result<Prepared, Failure> {
-    let built = build(launch, log, old.map(|(cycle, _)| cycle), testing);
+    let built = build(launch, log, old, testing);
     let cycle = built.map_err(|diagnostic| report(launch, log, diagnostic))?;
     let workers = if cycle.conf.master_process.unwrap_or(true) { cycle.conf.worker_count() } else { 1 };
-    let previous = old.map_or(&[][..], |(_, bound)| bound);
     let bound = sockets::bind_all(&cycle.conf.listen, workers, previous, launch.identity, testing, &cycle.log)
         .map_err(|diagnostic| report(launch, &cycle.log, diagnostic))?;
     // Configurations are few and small, and everything refers to them.
@@ -168,7 +169,7 @@ fn build(
     let mut directives = parser::parse_parameter(&launch.globals)?;
     let parsed = match &launch.conf {
         ConfSource::File(_) => parser::parse_file(&conf.conf_file, &conf.conf_prefix)?,
-        ConfSource::Text(source) => parser::parse_source(source.clone(), &conf.conf_prefix)?,
+        ConfSource::Text(source) => parser::parse_source(source.clone(), &conf.conf_prefix),
     };
     conf.sources = parsed.sources;
     directives.extend(parsed.directives);
@@ -177,7 +178,11 @@ fn build(
     let mut scope = Scope { cycle: &mut conf, main: &mut http, srv: &mut srv, loc: &mut loc, context: Contexts::MAIN };
     let applied = directives.iter().try_for_each(|directive| scope.apply(directive));
     write_notices(&mut conf, log);
-    applied?;
+    match (applied, parsed.error) {
+        (Err(earlier), Some(error)) if !EARLIER.contains(&earlier.id) => return Err(error),
+        (Ok(()), Some(error)) => return Err(error),
+        (applied, _) => applied?,
+    }
     complete(&mut conf)?;
     for file in conf.files.iter() {
         file.open().map_err(|error| {
@@ -189,6 +194,18 @@ fn build(
     let log = conf.error_log.build().unwrap_or_else(|| log.with_level(Level::Error));
     Ok(Cycle { conf, http, log })
 }
+
+/// The ids of errors that stand against an error in the form of the text further down. Others may come from blocks
+/// being cut short by that error.
+const EARLIER: [&str; 7] = [
+    "unknown_directive",
+    "directive_not_allowed",
+    "missing_semicolon",
+    "missing_block",
+    "invalid_argument_count",
+    "invalid_value",
+    "duplicate_directive",
+];
 
 fn write_notices(conf: &mut CycleConf, log: &ErrorLog) {
     for (level, diagnostic) in std::mem::take(&mut conf.notices) {
@@ -229,7 +246,7 @@ fn default_account() -> Option<Account> {
 pub fn test(launch: &Launch) -> Result<Vec<Source>, Failure> {
     set_console(launch.identity == Identity::Nginx);
     let log = launch.first_log(Level::Info);
-    let prepared = prepare(launch, &log, None, true)?;
+    let prepared = prepare(launch, &log, None, &[], true)?;
     sockets::remove_unix_files(&prepared.bound, &[], &log);
     Ok(prepared.cycle.conf.sources.clone())
 }
@@ -255,13 +272,16 @@ pub fn start(launch: &Launch, ready: impl FnOnce(&Cycle)) -> Result<Started, Fai
     let log = launch.first_log(Level::Notice);
     let signals = Signals::install().map_err(|error| system_failure("sigaction()", &error))?;
     state::share_worker_pids();
-    let prepared = prepare(launch, &log, None, false)?;
+    let inherited = upgrade::inherited(&log);
+    let prepared = prepare(launch, &log, None, inherited.as_deref().unwrap_or_default(), false)?;
+    let is_upgrade = inherited.is_some();
+    drop(inherited);
     let cycle = prepared.cycle;
     let conf = &cycle.conf;
     log_system(cycle);
     ready(cycle);
     let background = conf.daemon.unwrap_or(launch.identity == Identity::Nginx);
-    if background {
+    if background && !is_upgrade {
         match go_to_background().map_err(|error| system_failure("fork()", &error))? {
             sys::Fork::Parent(_) => return Ok(Started::InBackground),
             sys::Fork::Child => {}

@@ -13,7 +13,7 @@ use super::signals::{Received, Signals};
 use super::sockets::{self, Bound};
 use super::state::{self, PROCESSES_MAX, ProcessKind};
 use super::worker::{self, BoundListener, FATAL, reopen_files};
-use super::{pid_file, sys, title};
+use super::{pid_file, sys, title, upgrade};
 use crate::cycle::Cycle;
 use crate::log::Level;
 
@@ -103,7 +103,8 @@ pub(super) fn run(launch: &Launch, prepared: Prepared, signals: Signals, writes_
             return FATAL;
         }
     };
-    title::set(&format!("nginx: master process {}", launch.title));
+    let words: Vec<_> = launch.arguments.iter().map(|word| word.to_string_lossy()).collect();
+    title::set(&format!("nginx: master process {}", words.join(" ")));
     let mut master = Master {
         launch,
         cycle: prepared.cycle,
@@ -314,17 +315,65 @@ impl Master<'_> {
             }
             libc::SIGUSR2 if self.new_binary.is_none() => {
                 self.cycle.log.write(Level::Notice, format_args!("changing binary"));
-                let text = format_args!("the running binary can't be replaced; start the new one after a QUIT");
-                self.cycle.log.write(Level::Alert, text);
+                self.change_binary();
             }
             _ => {}
         }
         received.number == libc::SIGHUP
     }
 
+    /// Starts the new binary beside this one.
+    fn change_binary(&mut self) {
+        let log = &self.cycle.log;
+        let path = self.pid_path();
+        let old_path = old_pid_path(&path);
+        if let Err(error) = std::fs::rename(&path, &old_path) {
+            let errno = error.raw_os_error().unwrap_or(0);
+            let (from, to) = (path.display(), old_path.display());
+            let text = format_args!("rename() {from} to {to} failed before executing new binary process");
+            log.write_errno(Level::Alert, errno, text);
+            return;
+        }
+        match upgrade::start(&self.launch.arguments, &self.bound) {
+            Ok(pid) => {
+                log.write(Level::Notice, format_args!("start new binary process {pid}"));
+                self.new_binary = Some(pid);
+            }
+            Err(error) => {
+                let errno = error.raw_os_error().unwrap_or(0);
+                let text = format_args!("execve() failed while executing new binary process");
+                log.write_errno(Level::Alert, errno, text);
+                self.take_pid_file_back(&path);
+            }
+        }
+    }
+
+    fn take_pid_file_back(&self, path: &std::path::Path) {
+        let old_path = old_pid_path(path);
+        if let Err(error) = std::fs::rename(&old_path, path) {
+            let errno = error.raw_os_error().unwrap_or(0);
+            let (from, to) = (old_path.display(), path.display());
+            let text = format_args!("rename() {from} back to {to} failed after the new binary process exited");
+            self.cycle.log.write_errno(Level::Alert, errno, text);
+        }
+    }
+
+    /// The new binary ended: this one is the server again.
+    fn stay(&mut self) {
+        self.new_binary = None;
+        self.take_pid_file_back(&self.pid_path());
+        if std::mem::replace(&mut self.without_workers, false) && self.leaving == Leaving::No {
+            let at = Instant::now();
+            let workers = (0..self.cycle.conf.worker_count()).map(Role::Worker);
+            self.respawns.extend(workers.map(|role| Respawn { role, at, early_deaths: 0 }));
+        }
+    }
+
     /// Closes the master's listening sockets, so that the port is free while the last workers finish.
     fn close_listeners(&mut self) {
-        sockets::remove_unix_files(&self.bound, &[], &self.cycle.log);
+        if self.new_binary.is_none() {
+            sockets::remove_unix_files(&self.bound, &[], &self.cycle.log);
+        }
         self.bound.clear();
     }
 
@@ -357,8 +406,7 @@ impl Master<'_> {
             return self.start_workers();
         }
         self.cycle.log.write(Level::Notice, format_args!("reconfiguring"));
-        let old = Some((self.cycle, self.bound.as_slice()));
-        let prepared = match prepare(self.launch, &self.cycle.log, old, false) {
+        let prepared = match prepare(self.launch, &self.cycle.log, Some(self.cycle), &self.bound, false) {
             Ok(prepared) => prepared,
             Err(failure) => {
                 if let Some(diagnostic) = failure.diagnostic {
@@ -415,6 +463,10 @@ impl Master<'_> {
                 _ => continue,
             };
             self.log_end(status);
+            if self.new_binary == Some(pid) {
+                self.stay();
+                continue;
+            }
             let Some(position) = self.children.iter().position(|child| child.pid == pid) else { continue };
             let child = self.children.swap_remove(position);
             state::record_worker(child.slot, 0);
@@ -426,7 +478,8 @@ impl Master<'_> {
         let log = &self.cycle.log;
         let name = |pid: Pid| {
             let child = self.children.iter().find(|child| child.pid == pid);
-            child.map_or("unknown process", |child| child.role.name())
+            let stranger = if self.new_binary == Some(pid) { "new binary process" } else { "unknown process" };
+            child.map_or(stranger, |child| child.role.name())
         };
         match status {
             WaitStatus::Exited(pid, code) => {

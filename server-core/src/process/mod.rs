@@ -12,6 +12,7 @@ mod sockets;
 mod state;
 mod sys;
 mod title;
+mod upgrade;
 mod worker;
 
 pub use launch::{ConfSource, Failure, Launch, Started, signal, start, test};

@@ -270,3 +270,12 @@ pub(crate) fn change_owner(descriptor: BorrowedFd<'_>, user: u32) -> io::Result<
     let code = unsafe { libc::fchown(descriptor.as_raw_fd(), user, libc::gid_t::MAX) };
     if code < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
+
+/// Takes over a descriptor that the parent process left open for this one. `None` when it is not open, or a
+/// standard one.
+pub(crate) fn adopt_descriptor(number: i32) -> Option<OwnedFd> {
+    // SAFETY: only integers are passed.
+    let open = number > 2 && unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) } >= 0;
+    // SAFETY: the descriptor is open, and its number came from the parent's list: nothing here owns it yet.
+    open.then(|| unsafe { std::os::fd::FromRawFd::from_raw_fd(number) })
+}

@@ -3,7 +3,8 @@ use crate::conf::message::nginx_message;
 
 fn parse(text: &str) -> Result<Vec<Directive>, String> {
     let source = Source::new("/conf/nginx.conf", text);
-    parse_source(source, Path::new("/nowhere/")).map(|parsed| parsed.directives).map_err(|e| nginx_message(&e))
+    let parsed = parse_source(source, Path::new("/nowhere/")).complete();
+    parsed.map(|parsed| parsed.directives).map_err(|error| nginx_message(&error))
 }
 
 fn error(text: &str) -> String {
@@ -39,6 +40,16 @@ fn errors_name_the_line_that_nginx_names() {
 }
 
 #[test]
+fn what_came_before_an_error_is_there() {
+    let parsed = parse_source(Source::new("c", "a; b { c; d { e; ' "), Path::new("/"));
+    assert!(parsed.error.is_some());
+    let [a, b] = parsed.directives.as_slice() else { panic!("two directives") };
+    assert!(a.name.is("a") && b.name.is("b"));
+    let Block::Directives(inner) = &b.block else { panic!("a block") };
+    assert_eq!(inner.len(), 2);
+}
+
+#[test]
 fn a_hundred_thousand_blocks_are_an_error() {
     let text = "a {".repeat(100_000);
     assert!(error(&text).starts_with("blocks are nested deeper than"), "{}", error(&text));
@@ -58,7 +69,7 @@ fn includes_take_patterns_in_order_and_find_cycles() {
     assert_eq!(names, ["one", "two", "last"]);
     assert_eq!(parsed.sources.len(), 3);
     write("loop.conf", "a { include loop.conf; }");
-    let error = parse_file(&folder.path().join("loop.conf"), folder.path()).unwrap_err();
+    let error = parse_file(&folder.path().join("loop.conf"), folder.path()).unwrap().error.unwrap();
     assert_eq!(error.id, "include_cycle");
 }
 
@@ -67,7 +78,7 @@ fn an_included_file_is_whole_by_itself() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("x"), "}").unwrap();
     let source = Source::new("c", "a { include x; ");
-    let error = parse_source(source, folder.path()).unwrap_err();
+    let error = parse_source(source, folder.path()).error.unwrap();
     assert_eq!(error.message, "unexpected \"}\"");
 }
 
@@ -97,7 +108,7 @@ proptest::proptest! {
         )
     ) {
         let text = tokens.concat();
-        if let Err(error) = parse_source(Source::new("x", text), Path::new("/nowhere/")) {
+        if let Some(error) = parse_source(Source::new("x", text), Path::new("/nowhere/")).error {
             let _ = nginx_message(&error);
             let _ = rsty_diag::render::full(&error, rsty_diag::render::Style::Plain);
         }

@@ -158,9 +158,8 @@ fn sent_header(r: &Request, name: &[u8]) -> Value {
         },
         b"last_modified" => match out.value(HeaderId::LastModified) {
             Some(value) => Some(value),
-            None => {
-                (out.last_modified.get() >= 0).then(|| Bytes::copy_from_slice(&date::http(out.last_modified.get())))
-            }
+            None => (out.last_modified.get() >= 0)
+                .then(|| Bytes::copy_from_slice(&date::http_time(out.last_modified.get()))),
         },
         b"connection" => Some(Bytes::from_static(if out.status.get() == 101 {
             b"upgrade"

@@ -7,6 +7,7 @@ use std::time::Duration;
 use rsty_diag::Diagnostic;
 
 use super::script::{FileScript, Script};
+use crate::conf::value::KeyValues;
 use crate::http::conf::Merge;
 use crate::lua::Vm;
 use crate::lua::code::Inline;
@@ -160,7 +161,7 @@ pub struct SslConf {
     /// `lua_ssl_key_log`
     pub key_log: Option<Box<[u8]>>,
     /// `lua_ssl_conf_command`
-    pub conf_commands: Option<Vec<(Box<[u8]>, Box<[u8]>)>>,
+    pub conf_commands: Option<KeyValues>,
     /// `lua_upstream_skip_openssl_default_verify`; off by default.
     pub skip_default_verify: Option<bool>,
 }

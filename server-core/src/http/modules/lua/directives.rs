@@ -159,7 +159,11 @@ pub(crate) const RULES: &[Rule] = &[
         LOC_IF,
         script!(loc.proxy_ssl_certificate, "proxy_ssl_certificate_by_lua"),
     ),
-    one("proxy_ssl_certificate_by_lua_file", LOC_IF, script!(loc.proxy_ssl_certificate, "proxy_ssl_certificate_by_lua")),
+    one(
+        "proxy_ssl_certificate_by_lua_file",
+        LOC_IF,
+        script!(loc.proxy_ssl_certificate, "proxy_ssl_certificate_by_lua"),
+    ),
     block("proxy_ssl_verify_by_lua_block", LOC_IF, script!(loc.proxy_ssl_verify, "proxy_ssl_verify_by_lua")),
     one("proxy_ssl_verify_by_lua_file", LOC_IF, script!(loc.proxy_ssl_verify, "proxy_ssl_verify_by_lua")),
 ];
@@ -204,10 +208,7 @@ fn shared_dict(scope: &mut Scope<'_>, directive: &Directive) -> Result<(), Diagn
 fn capture_error_log(scope: &mut Scope<'_>, directive: &Directive) -> Result<(), Diagnostic> {
     let Some(word) = directive.arg(0) else { return Ok(()) };
     let Some(size) = value::size(&word.text).filter(|&size| size >= 4096) else {
-        let message = format!(
-            "invalid capture error log size \"{}\", minimum size is 4096",
-            word.lossy()
-        );
+        let message = format!("invalid capture error log size \"{}\", minimum size is 4096", word.lossy());
         return Err(directive.error_at(word, "invalid_value", message));
     };
     if scope.main.lua.capture_error_log.replace(size).is_some() {
@@ -220,7 +221,10 @@ fn capture_error_log(scope: &mut Scope<'_>, directive: &Directive) -> Result<(),
 fn ssl_protocols(scope: &mut Scope<'_>, directive: &Directive) -> Result<(), Diagnostic> {
     const NAMES: &[(&str, u32)] =
         &[("SSLv2", 0x2), ("SSLv3", 0x4), ("TLSv1", 0x8), ("TLSv1.1", 0x10), ("TLSv1.2", 0x20), ("TLSv1.3", 0x40)];
-    value::set_bits(&mut scope.loc.lua.ssl.protocols, directive, NAMES)
+    for warning in value::set_bits(&mut scope.loc.lua.ssl.protocols, directive, NAMES)? {
+        scope.cycle.notice(Level::Warn, warning);
+    }
+    Ok(())
 }
 
 fn content(scope: &mut Scope<'_>, directive: &Directive) -> Result<(), Diagnostic> {

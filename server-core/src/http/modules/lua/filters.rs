@@ -13,12 +13,12 @@ use crate::http::{Chain, Code, Request};
 use crate::log::Level;
 use crate::lua::sys::raw::*;
 use crate::lua::sys::{self, StackGuard};
+use crate::lua::ffi::param;
 use crate::lua::{Ctx, Phase, current};
 
 thread_local! {
     static BODY: RefCell<Chain> = RefCell::new(Chain::new());
     static REPLACED: Cell<bool> = const { Cell::new(false) };
-    static SET_ARGS: RefCell<Vec<Option<Bytes>>> = const { RefCell::new(Vec::new()) };
 }
 
 /// The script failed, and that was logged.
@@ -59,18 +59,13 @@ pub(crate) fn call(r: &Rc<Request>, ctx: &Rc<Ctx>, script: &Script, name: &str) 
 pub(crate) fn set(r: &Rc<Request>, script: &Script, args: &[Option<Bytes>]) -> Result<Option<Bytes>, Code> {
     let Some(ctx) = ctx_of(r) else { return Err(Code::INTERNAL_SERVER_ERROR) };
     let outer = ctx.phase.replace(Phase::SET);
-    let outer_args = SET_ARGS.replace(args.to_vec());
+    let outer_args = param::swap_set_args(args.iter().map(|arg| arg.clone().unwrap_or_default()).collect());
     let value = call_with(r, &ctx, script, "set_by_lua*", |state, index| {
         sys::bytes(state, index).map_or_else(Bytes::new, Bytes::copy_from_slice)
     });
-    SET_ARGS.replace(outer_args);
+    param::swap_set_args(outer_args);
     ctx.phase.set(outer);
     value.map(Some).map_err(|Failed| Code::INTERNAL_SERVER_ERROR)
-}
-
-/// An argument of the running `set_by_lua*`, from 1.
-pub(crate) fn set_arg(index: usize) -> Option<Bytes> {
-    SET_ARGS.with_borrow(|args| args.get(index.checked_sub(1)?).cloned().flatten())
 }
 
 /// `header_filter_by_lua*`
@@ -86,7 +81,7 @@ pub(crate) fn header_filter(r: &Rc<Request>, next: HeaderNext) -> Code {
         r.debug(format_args!("lua header filter for user lua code, uri \"{uri}\""));
     }
     let Some(ctx) = ctx_of(r) else { return Code::ERROR };
-    let former_exit = ctx.exited.get().then(|| ctx.exit_code.get()).unwrap_or_default();
+    let former_exit = if ctx.exited.get() { ctx.exit_code.get() } else { 0 };
     let outer = ctx.phase.replace(Phase::HEADER_FILTER);
     let ran = call(r, &ctx, script, "header_filter_by_lua*");
     ctx.phase.set(outer);
@@ -100,7 +95,7 @@ pub(crate) fn header_filter(r: &Rc<Request>, next: HeaderNext) -> Code {
     if code == Code::ERROR {
         return Code::ERROR;
     }
-    match r.filter_finalize(code) {
+    match r.filter_finalize_with(code) {
         code @ (Code::ERROR | Code::AGAIN) => code,
         _ => Code::OK,
     }
@@ -121,6 +116,7 @@ pub(crate) fn body_filter(r: &Rc<Request>, chain: Chain, next: BodyNext) -> Code
         return next.run(r, Chain::new());
     }
     let outer = ctx.phase.replace(Phase::BODY_FILTER);
+    let outer_shown = param::swap_body(shown(&chain));
     let outer_chain = BODY.replace(chain);
     let outer_replaced = REPLACED.replace(false);
     let ran = call_with(r, &ctx, script, "body_filter_by_lua*", |state, index| {
@@ -128,6 +124,7 @@ pub(crate) fn body_filter(r: &Rc<Request>, chain: Chain, next: BodyNext) -> Code
         Code(unsafe { lua_tonumber(state, index) } as i32)
     });
     let chain = BODY.replace(outer_chain);
+    param::swap_body(outer_shown);
     let replaced = REPLACED.replace(outer_replaced);
     ctx.phase.set(outer);
     match ran {
@@ -140,18 +137,17 @@ pub(crate) fn body_filter(r: &Rc<Request>, chain: Chain, next: BodyNext) -> Code
     next.run(r, chain)
 }
 
-/// The bytes of the chunk that the body filter is looking at.
-pub(crate) fn body_bytes() -> Bytes {
-    BODY.with_borrow(|chain| match &chain[..] {
-        [] => Bytes::new(),
-        [Buf { data: Data::Bytes(bytes), .. }] => bytes.clone(),
-        many => many.iter().flat_map(|buf| buf.memory().iter().copied()).collect(),
-    })
-}
-
-/// Whether the chunk is the last one.
-pub(crate) fn body_eof() -> bool {
-    BODY.with_borrow(|chain| chain.iter().any(|buf| buf.last || buf.last_in_chain))
+/// What `ngx.arg` shows of a chunk.
+fn shown(chain: &[Buf]) -> param::Body {
+    let pieces = chain.iter().filter_map(|buf| match &buf.data {
+        Data::Bytes(bytes) => Some(bytes.clone()),
+        Data::None | Data::File { .. } => None,
+    });
+    param::Body {
+        data: pieces.collect(),
+        eof: chain.iter().any(|buf| buf.last || buf.last_in_chain),
+        replaced: false,
+    }
 }
 
 /// `ngx.arg[1] = data`
@@ -172,6 +168,13 @@ pub(crate) fn replace_body(r: &Request, ctx: &Ctx, data: &[u8]) {
         }
         chain.push(buf);
     });
+    show_change();
+}
+
+/// Lets `ngx.arg` show what was assigned to it.
+fn show_change() {
+    let changed = BODY.with_borrow(|chain| shown(chain));
+    param::swap_body(changed);
 }
 
 /// `ngx.arg[2] = eof`
@@ -196,6 +199,7 @@ pub(crate) fn set_body_eof(r: &Request, ctx: &Ctx, eof: bool) {
             }
         }
     });
+    show_change();
 }
 
 fn end(r: &Request, mut buf: Buf) -> Buf {

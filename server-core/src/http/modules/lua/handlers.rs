@@ -4,10 +4,10 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::Poll;
 
+use super::filters;
 use super::response::{self, Piece};
 use super::script::Script;
 use super::session::ctx_of;
-use super::filters;
 use crate::http::conf::LocConf;
 use crate::http::phases::{Handler, Outcome};
 use crate::http::{Code, Request, redirect};
@@ -109,9 +109,8 @@ fn announce(r: &Rc<Request>, name: &str) {
 
 /// Runs a phase's script, after the request's body was read when the location wants that.
 fn enter(r: &Rc<Request>, phase: Phase, script: &'static Rc<Script>) -> Outcome {
-    let body_first = phase != Phase::SERVER_REWRITE
-        && r.loc().lua.need_request_body == Some(true)
-        && r.request_body().is_none();
+    let body_first =
+        phase != Phase::SERVER_REWRITE && r.loc().lua.need_request_body == Some(true) && r.request_body().is_none();
     if !body_first {
         return start(r, phase, script);
     }
@@ -238,8 +237,8 @@ fn exit_code(r: &Rc<Request>, ctx: &Ctx) -> Code {
         }
         return if code.0 >= 200 { Code::HTTP_OK } else { code };
     }
-    let ends = (code == Code::OK && ctx.entered_content.get())
-        || ((200..300).contains(&code.0) && code != Code::NO_CONTENT);
+    let ends =
+        (code == Code::OK && ctx.entered_content.get()) || ((200..300).contains(&code.0) && code != Code::NO_CONTENT);
     if ends {
         let sent = response::send(r, ctx, Piece::Last);
         if sent == Code::ERROR || sent.is_special_response() {
@@ -266,4 +265,3 @@ fn exec(r: &Rc<Request>, ctx: &Ctx) -> Code {
     }
     redirect::internal(r, exec.uri, Some(exec.args.into()))
 }
-

@@ -7,8 +7,6 @@ use std::rc::Rc;
 use crate::http::Request;
 use crate::log::Level;
 use crate::lua::session::Notice;
-use crate::lua::sys::raw::*;
-use crate::lua::sys::{self, StackGuard};
 use crate::lua::{Ctx, Session, Vm, sched};
 
 impl Session for Request {
@@ -69,21 +67,6 @@ pub(crate) fn end(r: &Request) {
     let Some(ctx) = r.lua.take() else { return };
     r.debug(format_args!("lua request cleanup: forcible=1"));
     sched::finalize(&ctx, r);
-    let reference = ctx.ctx_ref.replace(LUA_NOREF);
-    if reference == LUA_NOREF {
-        return;
-    }
-    r.debug(format_args!("lua release ngx.ctx at ref {reference}"));
-    let state = ctx.vm.state();
-    // SAFETY: raw access to a registry entry that holds a table; the guard restores the stack.
-    unsafe {
-        let _guard = StackGuard::new(state);
-        sys::push(state, b"ngx_lua_ctx_tables");
-        lua_rawget_(state, LUA_REGISTRYINDEX);
-        if lua_type(state, -1) == LUA_TTABLE {
-            luaL_unref(state, -1, reference);
-        }
-    }
 }
 
 impl Request {

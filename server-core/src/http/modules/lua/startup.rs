@@ -13,7 +13,7 @@ use super::timers;
 use crate::cycle::Cycle;
 use crate::http::Request;
 use crate::log::Level;
-use crate::log_at;
+use crate::{log_at, lualib};
 use crate::lua::code::pop_message;
 use crate::lua::sys::raw::*;
 use crate::lua::sys::{self, StackGuard};
@@ -61,6 +61,8 @@ fn new_vm(cycle: &'static Cycle) -> Result<Rc<Vm>, VmError> {
     };
     let vm = Vm::new(&options)?;
     api::inject(&vm, |state| api::http::inject(state, cycle))?;
+    // SAFETY: the VM is new: its main state is outside of any call.
+    unsafe { lualib::install(vm.state()) };
     vm.run_layer("=resty_core", b"require 'resty.core'")?;
     vm.run_layer("=_G write guard", WRITE_GUARD.as_bytes())?;
     Ok(vm)
@@ -68,7 +70,7 @@ fn new_vm(cycle: &'static Cycle) -> Result<Rc<Vm>, VmError> {
 
 /// The VM of one request (`lua_code_cache off`), with `init_by_lua*` run in it.
 pub(crate) fn request_vm(r: &Rc<Request>) -> Option<Rc<Vm>> {
-    let cycle = Cycle::current()?;
+    let cycle = r.conn().cycle();
     let vm = match new_vm(cycle) {
         Ok(vm) => vm,
         Err(error) => {
@@ -155,4 +157,3 @@ setmetatable(_G, { __newindex = function (table, key, value)
             \"prefer the use of 'local' variables\", traceback('', 2))
 end })
 ";
-

@@ -10,9 +10,9 @@ use bytes::Bytes;
 use tokio::sync::Notify;
 
 use super::session::{self, ctx_of};
+use crate::http::Request;
 use crate::http::conf::{LocConf, MainConf, SrvConf};
 use crate::http::connection::Connection;
-use crate::http::Request;
 use crate::log::Level;
 use crate::lua::sched::{self, Ran};
 use crate::lua::session::session_debug;
@@ -124,10 +124,7 @@ async fn fire(timer: Timer, premature: bool) {
     if RUNNING.get() >= limit {
         let place = definition(timer.co);
         let message = format!("{limit} lua_max_running_timers are not enough");
-        r.log_plain(
-            Level::Alert,
-            format_args!("lua failed to run timer with function defined at {place}: {message}"),
-        );
+        r.log_plain(Level::Alert, format_args!("lua failed to run timer with function defined at {place}: {message}"));
         timer.vm.release_thread(&*r, timer.co, timer.reference, false);
         return;
     }

@@ -2,10 +2,10 @@
 
 use super::request;
 use crate::http::modules::lua::filters;
+use crate::lua::Phase;
 use crate::lua::sys::raw::*;
 use crate::lua::sys::{self, Error, Reply, State, c_function};
 use crate::lua::text::{self, Strictness};
-use crate::lua::Phase;
 
 pub(super) fn inject(state: State) {
     // SAFETY: fresh tables.

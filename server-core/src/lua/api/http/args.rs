@@ -2,10 +2,10 @@
 
 use super::control::query_argument;
 use super::{expect_arguments, real_request};
+use crate::lua::current;
 use crate::lua::session::level;
 use crate::lua::sys::raw::*;
 use crate::lua::sys::{self, Answer, Error, Reply, State, c_function};
-use crate::lua::current;
 
 /// Pairs that are read when the caller says nothing.
 const MAX_ARGS: i64 = 100;

@@ -77,10 +77,10 @@ c_function! {
                 ctx.suspend(async move {
                     let code = body::read(&r).await;
                     session_debug!(&*r, "lua req body post read, c:1");
-                    if code == Code::ERROR || code.is_special_response() {
-                        if let Some(ctx) = lua.upgrade() {
-                            ctx.abort(code.0);
-                        }
+                    if (code == Code::ERROR || code.is_special_response())
+                        && let Some(ctx) = lua.upgrade()
+                    {
+                        ctx.abort(code.0);
                     }
                     let resume: Resume = Box::new(|_| 0);
                     resume
@@ -159,7 +159,7 @@ c_function! {
         let shown = path.display().to_string();
         let file = File::open(&path).map_err(|error| {
             let errno = error.raw_os_error().unwrap_or(0);
-            r.log_errno(Level::Critical, errno, format_args!("open() \"{shown}\" failed"));
+            r.log_errno(Level::Crit, errno, format_args!("open() \"{shown}\" failed"));
             Error::from(format!("open() \"{shown}\" failed"))
         })?;
         let length = file.metadata().map_err(|_| Error::from(format!("fstat() \"{shown}\" failed")))?.len();
@@ -280,7 +280,7 @@ fn remove_at_end(r: &Rc<Request>, path: std::path::PathBuf) {
             && error.kind() != std::io::ErrorKind::NotFound
         {
             let errno = error.raw_os_error().unwrap_or(0);
-            r.log_errno(Level::Critical, errno, format_args!("unlink() \"{}\" failed", path.display()));
+            r.log_errno(Level::Crit, errno, format_args!("unlink() \"{}\" failed", path.display()));
         }
     });
 }

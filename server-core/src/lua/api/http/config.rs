@@ -18,7 +18,7 @@ pub(super) fn inject(state: State, cycle: &'static Cycle) {
         sys::push(state, cycle.prefix().as_os_str().as_bytes());
         lua_pushcclosure(state, upvalue, 1);
         lua_setfield(state, -2, c"prefix".as_ptr());
-        sys::push(state, crate::cycle::CONFIGURE_ARGUMENTS.as_bytes());
+        sys::push(state, crate::version::configure_arguments().as_bytes());
         lua_pushcclosure(state, upvalue, 1);
         lua_setfield(state, -2, c"nginx_configure".as_ptr());
         sys::set_integer(state, c"nginx_version", i64::from(NGINX_VERSION_NUMBER));

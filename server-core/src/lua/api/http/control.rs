@@ -1,16 +1,16 @@
 //! `ngx.exec`, `ngx.redirect`, `ngx.on_abort`. (`ngx.exit` is a Lua function over the exported C ABI.)
 
 use super::args::push_query;
+use super::uri::{self, Refusals};
 use super::{real_request, request};
 use crate::http::modules::lua::response;
-use super::uri::{self, Refusals};
+use crate::lua::Phase;
 use crate::lua::api::coroutine::new_coroutine;
 use crate::lua::ctx::Exec;
 use crate::lua::session::session_debug;
 use crate::lua::sys::raw::*;
 use crate::lua::sys::{self, Error, Reply, State, c_function};
 use crate::lua::thread::{Kind, Status};
-use crate::lua::Phase;
 
 pub(super) fn inject(state: State) {
     sys::set_function(state, c"redirect", redirect);
@@ -135,7 +135,7 @@ pub(super) fn unsafe_byte(uri: &[u8]) -> Option<u8> {
 pub(super) fn escape_for_log(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len());
     for &byte in bytes {
-        if byte < 0x20 || byte >= 0x7f || byte == b'"' || byte == b'\\' {
+        if !(0x20..0x7f).contains(&byte) || byte == b'"' || byte == b'\\' {
             text.push_str(&format!("\\x{byte:02X}"));
         } else {
             text.push(char::from(byte));

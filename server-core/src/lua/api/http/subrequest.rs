@@ -15,6 +15,7 @@ use crate::http::subrequest::{self, Options};
 use crate::http::variables::Slots;
 use crate::http::{Code, HeaderId, Method, Request};
 use crate::log::Level;
+use crate::lua::ffi::control::keep_ctx;
 use crate::lua::session::session_debug;
 use crate::lua::sys::raw::*;
 use crate::lua::sys::{self, Answer, Error, Reply, State, c_function};
@@ -26,6 +27,9 @@ pub(super) fn inject(state: State) {
     sys::set_function(state, c"capture", capture);
     sys::set_function(state, c"capture_multi", capture_multi);
 }
+
+/// Names and values.
+type Pairs = Vec<(Vec<u8>, Vec<u8>)>;
 
 /// Which variables a subrequest sees.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -45,8 +49,8 @@ struct Query {
     args: Vec<u8>,
     method: u32,
     body: Option<Vec<u8>>,
-    vars: Vec<(Vec<u8>, Vec<u8>)>,
-    headers: Vec<(Vec<u8>, Vec<u8>)>,
+    vars: Pairs,
+    headers: Pairs,
     variables: Variables,
     always_forward_body: bool,
     /// Where `opts.ctx` is kept, or `LUA_NOREF`.
@@ -117,7 +121,7 @@ fn start_all(state: State) -> Answer {
     }
     let mut queries = Vec::with_capacity(number);
     for index in 0..number {
-        queries.push(read_query(state, ctx, &r, index)?);
+        queries.push(read_query(state, &r, index)?);
     }
     let captures = Rc::new(Captures {
         pending: Cell::new(number),
@@ -138,7 +142,7 @@ fn start_all(state: State) -> Answer {
 }
 
 /// Reads the table of one subrequest: `{ uri, options? }`.
-fn read_query(state: State, ctx: &Ctx, r: &Request, index: usize) -> Result<Query, Error> {
+fn read_query(state: State, r: &Request, index: usize) -> Result<Query, Error> {
     // SAFETY: raw accesses; the top is restored below, or the error ends the call.
     unsafe {
         lua_rawgeti_(state, 1, index as i32 + 1);
@@ -173,7 +177,7 @@ fn read_query(state: State, ctx: &Ctx, r: &Request, index: usize) -> Result<Quer
                     format!("expecting table as the 2nd argument for subrequest {index}, but got {kind}").into()
                 );
             }
-            read_options(state, ctx, &mut query)?;
+            read_options(state, &mut query)?;
             lua_settop(state, -2);
         }
         lua_rawgeti_(state, -1, 1);
@@ -194,7 +198,7 @@ fn read_query(state: State, ctx: &Ctx, r: &Request, index: usize) -> Result<Quer
 }
 
 /// Reads the options table on the top.
-fn read_options(state: State, ctx: &Ctx, query: &mut Query) -> Result<(), Error> {
+fn read_options(state: State, query: &mut Query) -> Result<(), Error> {
     let table = sys::top(state);
     let field = |name: &std::ffi::CStr| {
         sys::push(state, name.to_bytes());
@@ -245,7 +249,7 @@ fn read_options(state: State, ctx: &Ctx, query: &mut Query) -> Result<(), Error>
     }
     match field(c"ctx") {
         LUA_TNIL => {}
-        LUA_TTABLE => query.ctx_ref = keep_ctx(state, ctx),
+        LUA_TTABLE => query.ctx_ref = anchor_ctx(state),
         _ => {
             let kind = sys::type_name(state, -1);
             return Err(format!("Bad ctx option value type {kind}, expected a Lua table").into());
@@ -257,7 +261,7 @@ fn read_options(state: State, ctx: &Ctx, query: &mut Query) -> Result<(), Error>
 }
 
 /// Keeps the table on the top where the Lua layer keeps `ngx.ctx` tables.
-fn keep_ctx(state: State, _ctx: &Ctx) -> i32 {
+fn anchor_ctx(state: State) -> i32 {
     // SAFETY: raw accesses to the registry table that the Lua layer made.
     unsafe {
         sys::push(state, b"ngx_lua_ctx_tables");
@@ -274,7 +278,7 @@ fn keep_ctx(state: State, _ctx: &Ctx) -> i32 {
 }
 
 /// Reads the table on the top as names and values.
-fn read_pairs(state: State) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Error> {
+fn read_pairs(state: State) -> Result<Pairs, Error> {
     let table = sys::top(state);
     let mut pairs = Vec::new();
     // SAFETY: keys are checked to be strings before they are read, so traversal stays valid.
@@ -303,7 +307,9 @@ fn start(r: &Rc<Request>, ctx: &Ctx, captures: &Rc<Captures>, index: usize, quer
         .map_err(|_| Error::from("failed to issue subrequest: -1"))?;
     adjust(r, &child, &query).map_err(|code| Error::from(format!("failed to adjust the subrequest: {code}")))?;
     let child_ctx = Ctx::new(Rc::clone(&ctx.vm));
-    child_ctx.ctx_ref.set(query.ctx_ref);
+    if query.ctx_ref != LUA_NOREF {
+        keep_ctx(&child, &child_ctx, query.ctx_ref);
+    }
     child.lua.replace(Some(child_ctx));
     let captures = Rc::clone(captures);
     subrequest::start(&child, Some(Box::new(move |child, code| finish(child, code, &captures, index))));
@@ -396,8 +402,8 @@ fn finish(child: &Rc<Request>, code: Code, captures: &Captures, index: usize) ->
         waker.wake();
     }
     let closes = matches!(code, Code::CLOSE | Code::REQUEST_TIME_OUT | Code::CLIENT_CLOSED_REQUEST);
-    let answers_itself = matches!(code, Code::ERROR | Code::CREATED | Code::NO_CONTENT)
-        || (code.is_special_response() && !closes);
+    let answers_itself =
+        matches!(code, Code::ERROR | Code::CREATED | Code::NO_CONTENT) || (code.is_special_response() && !closes);
     if !answers_itself {
         return code;
     }
@@ -469,8 +475,7 @@ fn push_capture(co: State, capture: &Capture) {
     }
     let table = sys::top(co);
     let out = &child.headers_out;
-    let headers: Vec<_> =
-        out.list.borrow().iter().map(|header| (header.name.clone(), header.value.clone())).collect();
+    let headers: Vec<_> = out.list.borrow().iter().map(|header| (header.name.clone(), header.value.clone())).collect();
     for (name, value) in headers {
         sys::push(co, &name);
         sys::push(co, &value);
