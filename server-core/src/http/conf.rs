@@ -88,6 +88,7 @@ http_modules!(
     headers,
     headers_more,
     index,
+    lua,
     map,
     mirror,
     ndk,

@@ -21,6 +21,7 @@ pub mod gzip;
 pub mod headers;
 pub mod headers_more;
 pub mod index;
+pub mod lua;
 pub mod map;
 pub mod mirror;
 mod murmur;
