@@ -78,11 +78,5 @@ pub(crate) static BODY_FILTERS: &[BodyFilter] = &[
 ];
 
 /// The variables that modules define before the configuration is read.
-pub(crate) static VARIABLES: &[&[VariableDef]] = &[
-    core::VARIABLES,
-    echo::VARIABLES,
-    gzip::VARIABLES,
-    realip::VARIABLES,
-    referer::VARIABLES,
-    secure_link::VARIABLES,
-];
+pub(crate) static VARIABLES: &[&[VariableDef]] =
+    &[core::VARIABLES, echo::VARIABLES, gzip::VARIABLES, realip::VARIABLES, referer::VARIABLES, secure_link::VARIABLES];

@@ -40,23 +40,12 @@ impl Merge for LocConf {
     }
 }
 
-const DEFAULT_TYPES: &[&str] = &[
-    "text/html",
-    "text/xml",
-    "text/plain",
-    "text/vnd.wap.wml",
-    "application/javascript",
-    "application/rss+xml",
-];
+const DEFAULT_TYPES: &[&str] =
+    &["text/html", "text/xml", "text/plain", "text/vnd.wap.wml", "application/javascript", "application/rss+xml"];
 
 /// The directive table.
 pub(crate) const RULES: &[Rule] = &[
-    Rule {
-        name: "charset",
-        contexts: Contexts::HTTP_SERVER_LOCATION_IF,
-        args: Arity::Words(1, 1),
-        apply: charset,
-    },
+    Rule { name: "charset", contexts: Contexts::HTTP_SERVER_LOCATION_IF, args: Arity::Words(1, 1), apply: charset },
     Rule {
         name: "override_charset",
         contexts: Contexts::HTTP_SERVER_LOCATION_IF,

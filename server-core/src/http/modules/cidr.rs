@@ -43,15 +43,6 @@ impl Cidr {
         width(address) == width(self.network) && mask(address, self.prefix) == self.network
     }
 
-    /// The first and the last address of the block.
-    pub(crate) fn bounds(&self) -> (IpAddr, IpAddr) {
-        let last = match self.network {
-            IpAddr::V4(v4) => IpAddr::V4(Ipv4Addr::from(u32::from(v4) | !mask_v4(self.prefix))),
-            IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from(u128::from(v6) | !mask_v6(self.prefix))),
-        };
-        (self.network, last)
-    }
-
     /// How many leading bits are fixed.
     pub(crate) fn prefix(&self) -> u32 {
         self.prefix
@@ -114,11 +105,5 @@ mod tests {
         for bad in ["10.0.0.0/33", "10.0.0/8", "::/129", "10.0.0.0/", "10.0.0.0/255.0.255.0", "all"] {
             assert_eq!(Cidr::parse(bad.as_bytes()), None, "{bad}");
         }
-    }
-
-    #[test]
-    fn bounds_are_first_and_last_address() {
-        let (first, last) = block("10.1.2.0/24").bounds();
-        assert_eq!((first.to_string(), last.to_string()), ("10.1.2.0".into(), "10.1.2.255".into()));
     }
 }

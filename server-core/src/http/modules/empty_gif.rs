@@ -43,7 +43,8 @@ impl Handler for EmptyGifHandler {
 }
 
 /// One transparent pixel, 43 bytes.
-const PIXEL: &[u8] = b"GIF89a\x01\0\x01\0\x80\x01\0\0\0\0\xff\xff\xff!\xf9\x04\x01\0\0\x01\0,\0\0\0\0\x01\0\x01\0\0\x02\x02L\x01\0;";
+const PIXEL: &[u8] =
+    b"GIF89a\x01\0\x01\0\x80\x01\0\0\0\0\xff\xff\xff!\xf9\x04\x01\0\0\x01\0,\0\0\0\0\x01\0\x01\0\0\x02\x02L\x01\0;";
 
 #[cfg(test)]
 mod tests {

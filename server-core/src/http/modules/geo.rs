@@ -64,8 +64,7 @@ fn geo(scope: &mut Scope<'_>, directive: &Directive) -> Result<(), Diagnostic> {
     }
     let index = scope.main.geo.blocks.len();
     scope.main.geo.blocks.push(geo);
-    let defined =
-        scope.main.core.variables.define(name_text, Source::Getter(value, index), None, Flags::CHANGEABLE);
+    let defined = scope.main.core.variables.define(name_text, Source::Getter(value, index), None, Flags::CHANGEABLE);
     defined.map_err(|error| directive.error_at(name, "duplicate_variable", error.to_string()))
 }
 
@@ -134,9 +133,9 @@ impl Geo {
 
 fn network(entry: &Directive, word: &Word) -> Result<Cidr, Diagnostic> {
     let text: &[u8] = if word.is("255.255.255.255") { b"255.255.255.255/32" } else { &word.text };
-    Cidr::parse(text).map(|(block, _)| block).ok_or_else(|| {
-        entry.error_at(word, "invalid_value", format!("invalid network \"{}\"", word.lossy()))
-    })
+    Cidr::parse(text)
+        .map(|(block, _)| block)
+        .ok_or_else(|| entry.error_at(word, "invalid_value", format!("invalid network \"{}\"", word.lossy())))
 }
 
 fn range(entry: &Directive, word: &Word) -> Result<(u32, u32), Diagnostic> {

@@ -84,9 +84,8 @@ pub(crate) fn body_filter(r: &Rc<Request>, chain: Chain, next: BodyNext) -> Code
     for buf in chain {
         let mut decoder = state.0.borrow_mut();
         let ends = buf.last || buf.last_in_chain;
-        let unpacked = for_each_piece(&buf, |piece| decoder.write_all(piece)).and_then(|()| {
-            if ends { decoder.try_finish() } else { decoder.flush() }
-        });
+        let unpacked = for_each_piece(&buf, |piece| decoder.write_all(piece))
+            .and_then(|()| if ends { decoder.try_finish() } else { decoder.flush() });
         if let Err(error) = unpacked {
             r.log(Level::Error, format_args!("inflate() failed: {error}"));
             return Code::ERROR;

@@ -81,7 +81,7 @@ impl Handler for MirrorHandler {
         }
         let r = Rc::clone(r);
         Outcome::wait(async move {
-            let code = body::read(&r).await;
+            let code = body::read(&r).code().await;
             if code.is_special_response() || code == Code::ERROR { code } else { send(&r) }
         })
     }

@@ -33,9 +33,9 @@ impl MainConf {
 impl UpstreamList {
     /// The upstream to which a key belongs; `None` only if the list is empty.
     pub fn pick(&self, key: &[u8]) -> Option<&Bytes> {
-        let hash = key.iter().fold(0u64, |hash, byte| {
-            hash.wrapping_mul(31).wrapping_add(u64::from(byte.to_ascii_lowercase()))
-        });
+        let hash = key
+            .iter()
+            .fold(0u64, |hash, byte| hash.wrapping_mul(31).wrapping_add(u64::from(byte.to_ascii_lowercase())));
         let count = u32::try_from(self.0.len()).ok().filter(|&count| count > 0)?;
         self.0.get((hash as u32 % count) as usize)
     }

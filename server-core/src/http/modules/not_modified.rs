@@ -84,7 +84,7 @@ mod tests {
 
     #[test]
     fn tags_are_compared_strongly_or_weakly() {
-        let matches = |list: &str, etag: &str, how| super::matches(list.as_bytes(), Some(etag.as_bytes()), how);
+        let matches = |list: &str, etag: &str, how| matches(list.as_bytes(), Some(etag.as_bytes()), how);
         assert!(matches("\"a\", \"b\"", "\"b\"", Comparison::Strong));
         assert!(matches("W/\"a\"", "\"a\"", Comparison::Weak));
         assert!(matches("\"a\"", "W/\"a\"", Comparison::Weak));

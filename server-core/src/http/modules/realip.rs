@@ -138,8 +138,7 @@ fn replace(r: &Rc<Request>) -> Option<()> {
         return None;
     }
     let name = conf.header.clone().unwrap_or(Bytes::from_static(b"X-Real-IP"));
-    let values: Vec<Bytes> =
-        r.headers_in.list.borrow().named(&name).map(|header| header.value.clone()).collect();
+    let values: Vec<Bytes> = r.headers_in.list.borrow().named(&name).map(|header| header.value.clone()).collect();
     let value = values.join(&b", "[..]);
     if value.is_empty() {
         return None;

@@ -136,9 +136,9 @@ pub(crate) const VARIABLES: &[VariableDef] = &[VariableDef::volatile("invalid_re
 
 fn accepts(r: &Request, valid: &Valid) -> bool {
     let Some(referer) = r.headers_in.value(HeaderId::Referer) else { return valid.none };
-    let scheme = [&b"http://"[..], b"https://"].into_iter().find(|scheme| {
-        referer.get(..scheme.len()).is_some_and(|head| head.eq_ignore_ascii_case(scheme))
-    });
+    let scheme = [&b"http://"[..], b"https://"]
+        .into_iter()
+        .find(|scheme| referer.get(..scheme.len()).is_some_and(|head| head.eq_ignore_ascii_case(scheme)));
     let Some(scheme) = scheme.filter(|scheme| referer.len() > scheme.len()) else { return valid.blocked };
     let rest = referer.slice(scheme.len()..);
     let end = rest.iter().position(|byte| matches!(byte, b'/' | b':')).unwrap_or(rest.len());
@@ -147,5 +147,5 @@ fn accepts(r: &Request, valid: &Valid) -> bool {
     let path = &rest[path_start..];
     valid.names.iter().any(|name| name.matches(&host, path))
         || valid.regexes.iter().any(|regex| regex.exec(r, &rest).unwrap_or(false))
-        || valid.server_names && r.srv().core.serves(&host)
+        || valid.server_names && r.srv().serves(&host)
 }

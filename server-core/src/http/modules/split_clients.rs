@@ -28,12 +28,8 @@ struct Split {
 }
 
 /// The directive table.
-pub(crate) const RULES: &[Rule] = &[Rule {
-    name: "split_clients",
-    contexts: Contexts::HTTP,
-    args: Arity::Block(2, 2),
-    apply: split_clients,
-}];
+pub(crate) const RULES: &[Rule] =
+    &[Rule { name: "split_clients", contexts: Contexts::HTTP, args: Arity::Block(2, 2), apply: split_clients }];
 
 fn split_clients(scope: &mut Scope<'_>, directive: &Directive) -> Result<(), Diagnostic> {
     let ([source, name], Block::Directives(entries)) = (&directive.args[..], &directive.block) else { return Ok(()) };

@@ -114,7 +114,11 @@ fn access_log(scope: &mut Scope<'_>, directive: &Directive) -> Result<(), Diagno
     let [target, rest @ ..] = &directive.args[..] else { return Ok(()) };
     if target.is("off") {
         if let Some(word) = rest.first() {
-            return Err(directive.error_at(word, "invalid_parameter", format!("invalid parameter \"{}\"", word.lossy())));
+            return Err(directive.error_at(
+                word,
+                "invalid_parameter",
+                format!("invalid parameter \"{}\"", word.lossy()),
+            ));
         }
         scope.loc.access_log.logs.get_or_insert_default();
         return Ok(());
@@ -125,7 +129,8 @@ fn access_log(scope: &mut Scope<'_>, directive: &Directive) -> Result<(), Diagno
     };
     let format = format(scope, directive, format_name)?;
     let parameters = Parameters::parse(scope, directive, parameters)?;
-    let log = Rc::new(Log { target: parameters.target(scope, directive, target)?, format, condition: parameters.condition });
+    let log =
+        Rc::new(Log { target: parameters.target(scope, directive, target)?, format, condition: parameters.condition });
     let logs = scope.loc.access_log.logs.get_or_insert_default();
     Rc::make_mut(logs).push(log);
     Ok(())
@@ -162,13 +167,15 @@ impl Parameters {
                 }
                 b"gzip" | b"gzip=" => {
                     let level = if name == b"gzip" { Some(1) } else { value::number(text) };
-                    let level = level.and_then(|level| u32::try_from(level).ok()).filter(|level| (1..=9).contains(level));
+                    let level =
+                        level.and_then(|level| u32::try_from(level).ok()).filter(|level| (1..=9).contains(level));
                     parameters.gzip = Some(level.ok_or_else(|| invalid("compression level"))?);
                 }
                 b"if=" => {
                     let compiled = ComplexValue::compile(&mut scope.main.core.variables, text);
-                    parameters.condition =
-                        Some(compiled.map_err(|error| directive.error_at(word, "invalid_variable", error.to_string()))?);
+                    parameters.condition = Some(
+                        compiled.map_err(|error| directive.error_at(word, "invalid_variable", error.to_string()))?,
+                    );
                 }
                 _ => return Err(invalid("parameter")),
             }

@@ -5,6 +5,5 @@ mod escape;
 mod format;
 mod target;
 
-pub(crate) use directives::{LogHandler, RULES};
 pub use directives::{LocConf, MainConf, SrvConf};
-pub(crate) use target::flush_all;
+pub(crate) use directives::{LogHandler, RULES};

@@ -65,8 +65,7 @@ fn md5_crypt(password: &[u8], salt: &[u8], magic: &[u8]) -> Option<Vec<u8>> {
     }
     let mut digest = md5(&[&seed])?;
     for round in 0..1000 {
-        let (first, last): (&[u8], &[u8]) =
-            if round & 1 == 1 { (password, &digest) } else { (&digest, password) };
+        let (first, last): (&[u8], &[u8]) = if round & 1 == 1 { (password, &digest) } else { (&digest, password) };
         let salt: &[u8] = if round % 3 == 0 { b"" } else { salt };
         let middle: &[u8] = if round % 7 == 0 { b"" } else { password };
         digest = md5(&[first, salt, middle, last])?;

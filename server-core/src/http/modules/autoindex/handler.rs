@@ -11,6 +11,7 @@ use super::super::file_status::{fault, number, path};
 use super::page::{self, Entry, EntryKind, Sizes};
 use crate::conf::value::{set_enum, set_flag};
 use crate::conf::{Arity, Contexts, Rule};
+use crate::http::body;
 use crate::http::code::Code;
 use crate::http::conf::{self, Merge};
 use crate::http::method::Method;
@@ -18,7 +19,6 @@ use crate::http::output::{self, Buf, chain};
 use crate::http::path::map_uri;
 use crate::http::phases::{Handler, Outcome};
 use crate::http::request::Request;
-use crate::http::body;
 use crate::log::Level;
 
 /// Settings of `http { }`.
@@ -104,10 +104,7 @@ fn respond(r: &Rc<Request>) -> Code {
     if !uri.ends_with(b"/") || !r.method.get().is_one_of(Method::GET.0 | Method::HEAD.0) {
         return Code::DECLINED;
     }
-    let code = body::discard(r);
-    if code != Code::OK {
-        return code;
-    }
+    body::discard(r);
     let mut folder = map_uri(r).path;
     if folder.len() > 1 {
         folder.pop();

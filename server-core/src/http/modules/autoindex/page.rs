@@ -251,7 +251,10 @@ mod tests {
             "/* callback */\r\ncb([\r\n{ \"name\":\"d\", \"type\":\"directory\", \"mtime\":\"Thu, 01 Jan 1970 00:00:00 GMT\" },\
              \r\n{ \"name\":\"f\\\"\", \"type\":\"file\", \"mtime\":\"Thu, 01 Jan 1970 00:00:00 GMT\", \"size\":7 }\r\n]);"
         );
-        assert!(String::from_utf8_lossy(&xml(&entries)).contains("<file mtime=\"1970-01-01T00:00:00Z\" size=\"7\">f&quot;</file>"));
+        assert!(
+            String::from_utf8_lossy(&xml(&entries))
+                .contains("<file mtime=\"1970-01-01T00:00:00Z\" size=\"7\">f&quot;</file>")
+        );
         assert!(callback_is_safe(b"a.b_1") && !callback_is_safe(b"a(b"));
     }
 }

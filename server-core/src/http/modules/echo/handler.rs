@@ -121,8 +121,8 @@ fn finish(r: &Rc<Request>, state: &State) -> Code {
     if code == Code::ERROR || code.is_special_response() {
         return code;
     }
-    if r.body.borrow().is_none() && body::discard(r) != Code::OK {
-        return Code::ERROR;
+    if r.body.borrow().is_none() {
+        body::discard(r);
     }
     Code::OK
 }
@@ -150,7 +150,9 @@ fn execute(r: &Rc<Request>, state: &Rc<State>, commands: &[Command], command: &C
             }
         },
         Action::ReadRequestBody => read_body(r),
-        Action::Location(_) | Action::Subrequest(_) if r.body.borrow().is_none() => {
+        Action::Location(_) | Action::Subrequest(_)
+            if r.is_main() && r.body.borrow().is_none() && !r.discard_body.get() =>
+        {
             // A subrequest may need the body: read it first, then come back.
             state.next.set(state.next.get() - 1);
             read_body(r)
@@ -172,8 +174,11 @@ fn execute(r: &Rc<Request>, state: &Rc<State>, commands: &[Command], command: &C
 }
 
 fn read_body(r: &Rc<Request>) -> Flow {
-    let r = Rc::clone(r);
-    Flow::Wait(Box::pin(async move { body::read(&r).await }))
+    match body::read(r) {
+        Outcome::Done(Code::OK) => Flow::Next,
+        Outcome::Done(code) => Flow::End(code),
+        Outcome::Wait(reading) => Flow::Wait(reading),
+    }
 }
 
 async fn sleep(r: Rc<Request>, delay: Duration) -> Code {
@@ -295,12 +300,7 @@ fn parse_count(text: &[u8]) -> Option<usize> {
     })
 }
 
-fn subrequest(
-    r: &Rc<Request>,
-    state: &State,
-    target: Option<subrequests::Target>,
-    waiting: Waiting,
-) -> Flow {
+fn subrequest(r: &Rc<Request>, state: &State, target: Option<subrequests::Target>, waiting: Waiting) -> Flow {
     let Some(target) = target else { return Flow::End(Code::ERROR) };
     let code = send_header(r, state);
     if code != Code::OK {

@@ -61,8 +61,8 @@ impl Target {
             return Err(Code::ERROR);
         }
         let Some((uri, args)) = split_uri(r, self.directive, &self.uri, self.args) else { return Err(Code::ERROR) };
-        let sub = subrequest::create(r, uri, Some(args.unwrap_or_default()), Options::default())
-            .map_err(|_| Code::ERROR)?;
+        let sub =
+            subrequest::create(r, uri, Some(args.unwrap_or_default()), Options::default()).map_err(|_| Code::ERROR)?;
         let method = Method::of(&self.method_name);
         sub.method.set(method);
         sub.method_name.set(self.method_name);

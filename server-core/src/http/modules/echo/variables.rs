@@ -26,11 +26,7 @@ fn non_empty(value: Bytes) -> Option<Bytes> {
 
 fn timer_elapsed(r: &Request, _: usize) -> Option<Bytes> {
     let state = r.ctx_or_default::<State>();
-    let started = || {
-        let since = r.started_at.get().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-        since.as_millis() as i64
-    };
-    let begin = state.timer_begin.get().unwrap_or_else(started);
+    let begin = state.timer_begin.get().unwrap_or_else(|| r.started.get().epoch_msec());
     state.timer_begin.set(Some(begin));
     let elapsed = (crate::clock::update().epoch_msec() - begin).max(0);
     Some(format!("{}.{:03}", elapsed / 1000, elapsed % 1000).into())

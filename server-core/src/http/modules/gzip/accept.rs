@@ -36,9 +36,7 @@ fn positive_quality(text: &[u8]) -> bool {
         [b'1'] => true,
         [b'1', b'.', digits @ ..] => digits.len() <= 3 && digits.iter().all(|&digit| digit == b'0'),
         [b'0', b'.', digits @ ..] => {
-            digits.len() <= 3
-                && digits.iter().all(u8::is_ascii_digit)
-                && digits.iter().any(|&digit| digit != b'0')
+            digits.len() <= 3 && digits.iter().all(u8::is_ascii_digit) && digits.iter().any(|&digit| digit != b'0')
         }
         _ => false,
     }

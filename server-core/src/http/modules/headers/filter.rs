@@ -8,7 +8,6 @@ use rsty_diag::Diagnostic;
 use super::super::calendar::{self, Moment};
 use super::expiry::{self, Base, Expiry};
 use crate::conf::{Arity, Contexts, Directive, Rule, Word};
-use crate::http::clock;
 use crate::http::code::Code;
 use crate::http::complex_value::ComplexValue;
 use crate::http::conf::{Merge, Scope};
@@ -75,12 +74,7 @@ fn inherit(own: &mut Rc<Vec<Field>>, outer: &Rc<Vec<Field>>, how: Option<Inherit
 
 /// The directive table.
 pub(crate) const RULES: &[Rule] = &[
-    Rule {
-        name: "expires",
-        contexts: Contexts::HTTP_SERVER_LOCATION_IF,
-        args: Arity::Words(1, 2),
-        apply: expires,
-    },
+    Rule { name: "expires", contexts: Contexts::HTTP_SERVER_LOCATION_IF, args: Arity::Words(1, 2), apply: expires },
     Rule {
         name: "add_header",
         contexts: Contexts::HTTP_SERVER_LOCATION_IF,
@@ -220,7 +214,7 @@ fn add(r: &Rc<Request>, field: &Field) {
 }
 
 fn set_expires(r: &Rc<Request>, expiry: Expiry) {
-    let now = clock::unix_seconds();
+    let now = crate::clock::now().sec;
     let modified = r.headers_out.last_modified.get();
     let (expires, max_age): (i64, Option<i64>) = match expiry {
         Expiry::Off => return,

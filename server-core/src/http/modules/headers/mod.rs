@@ -3,5 +3,5 @@
 mod expiry;
 mod filter;
 
-pub(crate) use filter::{RULES, header_filter, trailers_filter};
 pub use filter::{LocConf, MainConf, SrvConf};
+pub(crate) use filter::{RULES, header_filter, trailers_filter};

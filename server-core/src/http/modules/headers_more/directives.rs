@@ -178,12 +178,7 @@ fn statuses(directive: &Directive, word: &Word) -> Result<Vec<u16>, Diagnostic> 
 }
 
 /// Reads `Name: value`, `Name:` or `Name`.
-fn field(
-    scope: &mut Scope<'_>,
-    directive: &Directive,
-    word: &Word,
-    operation: Operation,
-) -> Result<Field, Diagnostic> {
+fn field(scope: &mut Scope<'_>, directive: &Directive, word: &Word, operation: Operation) -> Result<Field, Diagnostic> {
     let text = word.text.trim_ascii_start();
     let separator = |byte: &u8| *byte == b':' || byte.is_ascii_whitespace();
     let end = text.iter().position(separator).unwrap_or(text.len());

@@ -4,4 +4,3 @@ mod filter;
 mod spec;
 
 pub(crate) use filter::{body_filter, header_filter};
-pub(crate) use spec::UNLIMITED;

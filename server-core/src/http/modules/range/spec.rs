@@ -16,7 +16,8 @@ pub(crate) const UNLIMITED: usize = usize::MAX;
 
 /// Reads `bytes=…`. Parts are kept in the order asked for; at most `max_ranges` of them.
 pub(crate) fn select(value: &[u8], length: u64, max_ranges: usize) -> Selection {
-    let Some(mut rest) = value.split_at_checked(6).filter(|(unit, _)| unit.eq_ignore_ascii_case(b"bytes=")).map(|v| v.1)
+    let Some(mut rest) =
+        value.split_at_checked(6).filter(|(unit, _)| unit.eq_ignore_ascii_case(b"bytes=")).map(|v| v.1)
     else {
         return Selection::Everything;
     };

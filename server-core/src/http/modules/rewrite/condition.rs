@@ -85,12 +85,8 @@ pub(crate) fn parse(directive: &Directive) -> Result<Condition, Diagnostic> {
                 return Err(invalid(first));
             };
             let (variable, value) = (variable.to_vec(), value.clone());
-            let regex = |case, sense| Condition::Regex {
-                variable: variable.clone(),
-                pattern: value.clone(),
-                case,
-                sense,
-            };
+            let regex =
+                |case, sense| Condition::Regex { variable: variable.clone(), pattern: value.clone(), case, sense };
             Ok(match operator.as_slice() {
                 b"=" => Condition::Equal { variable, value, sense: Sense::Plain },
                 b"!=" => Condition::Equal { variable, value, sense: Sense::Negated },
@@ -137,6 +133,7 @@ mod tests {
             name: word("if"),
             args: words.iter().map(|text| word(text)).collect(),
             block: Block::None,
+            head_end: 0,
             source: Source::new("nginx.conf", ""),
             span,
         };

@@ -9,7 +9,6 @@ use super::condition::{self, Condition};
 use super::program::{After, Argument, Function, Op, Rewrite, Test, run};
 use crate::conf::value::set_flag;
 use crate::conf::{Arity, Contexts, Directive, Rule, Word};
-use crate::http::Code;
 use crate::http::complex_value::ComplexValue;
 use crate::http::conf::{self, Merge, Scope};
 use crate::http::location::LocRef;
@@ -29,7 +28,7 @@ pub type SrvConf = ();
 #[derive(Default)]
 pub struct LocConf {
     /// The program.
-    pub ops: Vec<Op>,
+    pub(crate) ops: Vec<Op>,
     log: Option<bool>,
     warn: Option<bool>,
 }
@@ -44,10 +43,8 @@ impl Merge for LocConf {
 }
 
 /// Where programs may be written.
-pub(crate) const PROGRAM: Contexts = Contexts::SERVER
-    .or(Contexts::LOCATION)
-    .or(Contexts::IF_IN_SERVER)
-    .or(Contexts::IF_IN_LOCATION);
+pub(crate) const PROGRAM: Contexts =
+    Contexts::SERVER.or(Contexts::LOCATION).or(Contexts::IF_IN_SERVER).or(Contexts::IF_IN_LOCATION);
 
 /// The directive table.
 pub(crate) const RULES: &[Rule] = &[
@@ -98,12 +95,7 @@ pub(crate) fn target(scope: &mut Scope<'_>, directive: &Directive, word: &Word) 
     define(scope, directive, word, name)
 }
 
-fn define(
-    scope: &mut Scope<'_>,
-    directive: &Directive,
-    word: &Word,
-    name: &[u8],
-) -> Result<VarIndex, Diagnostic> {
+fn define(scope: &mut Scope<'_>, directive: &Directive, word: &Word, name: &[u8]) -> Result<VarIndex, Diagnostic> {
     let variables = &mut scope.main.core.variables;
     let index = variables.index(name);
     let known = variables.named(&name.to_ascii_lowercase());
@@ -242,7 +234,7 @@ fn if_(scope: &mut Scope<'_>, directive: &Directive) -> Result<(), Diagnostic> {
 
 fn compile_test(scope: &mut Scope<'_>, directive: &Directive) -> Result<Test, Diagnostic> {
     let condition = condition::parse(directive)?;
-    let mut compile = |scope: &mut Scope<'_>, text: &[u8]| {
+    let compile = |scope: &mut Scope<'_>, text: &[u8]| {
         ComplexValue::compile(&mut scope.main.core.variables, text)
             .map_err(|error| directive.error("invalid_variable", error.to_string()))
     };

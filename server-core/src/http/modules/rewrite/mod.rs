@@ -5,7 +5,7 @@
 
 pub(crate) mod condition;
 pub(crate) mod directives;
-pub mod program;
+pub(crate) mod program;
 
-pub(crate) use directives::{RULES, RewriteHandler};
 pub use directives::{LocConf, MainConf, SrvConf};
+pub(crate) use directives::{RULES, RewriteHandler};

@@ -10,19 +10,19 @@ use super::super::file_status;
 use super::condition::{FileTest, Sense};
 use crate::http::code::Code;
 use crate::http::complex_value::{ComplexValue, Part};
+use crate::http::h1::uri;
+use crate::http::location::{self, LocRef};
 use crate::http::regex::Regex;
 use crate::http::request::Request;
 use crate::http::special_response;
 use crate::http::variables::VarIndex;
-use crate::http::h1::uri;
-use crate::http::location::{self, LocRef};
 use crate::log::Level;
 
 /// A function that computes the value of a variable; an error ends the request with that code.
-pub type Function = Box<dyn Fn(&Rc<Request>, &[Option<Bytes>]) -> Result<Option<Bytes>, Code>>;
+pub(crate) type Function = Box<dyn Fn(&Rc<Request>, &[Option<Bytes>]) -> Result<Option<Bytes>, Code>>;
 
 /// What an argument of a [`Function`] is made of.
-pub enum Argument {
+pub(crate) enum Argument {
     /// A variable, which may have no value.
     Variable(VarIndex),
     /// A string with variables.
@@ -30,7 +30,7 @@ pub enum Argument {
 }
 
 /// One operation.
-pub enum Op {
+pub(crate) enum Op {
     /// `break`
     Break,
     /// A directive of another module that sets a variable.
@@ -70,7 +70,7 @@ pub enum Op {
 }
 
 /// What an `if` tests, compiled.
-pub enum Test {
+pub(crate) enum Test {
     /// The text of a variable.
     Equal(VarIndex, ComplexValue, Sense),
     /// What a path leads to.
@@ -83,7 +83,7 @@ pub enum Test {
 
 /// What happens after a rewrite that matched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum After {
+pub(crate) enum After {
     /// Stay in this location.
     Break,
     /// Go on with the next operation.
@@ -95,19 +95,19 @@ pub enum After {
 }
 
 /// A compiled `rewrite`.
-pub struct Rewrite {
+pub(crate) struct Rewrite {
     /// The pattern.
-    pub regex: Regex,
+    pub(crate) regex: Regex,
     /// The new path; of a redirect, the whole address.
-    pub path: ComplexValue,
+    pub(crate) path: ComplexValue,
     /// The new arguments, when the replacement had a `?`.
-    pub args: Option<ComplexValue>,
+    pub(crate) args: Option<ComplexValue>,
     /// Whether the replacement had a `?` somewhere (redirects).
-    pub has_args: bool,
+    pub(crate) has_args: bool,
     /// Whether the request's arguments are appended.
-    pub keep_args: bool,
+    pub(crate) keep_args: bool,
     /// What happens next.
-    pub after: After,
+    pub(crate) after: After,
 }
 
 /// How the values of one run are written.

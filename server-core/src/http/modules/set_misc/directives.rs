@@ -12,9 +12,7 @@ use rsty_diag::Diagnostic;
 use super::super::calendar::Moment;
 use super::super::rewrite::directives::{PROGRAM, push_call};
 use super::super::rewrite::program::Argument;
-use super::base_n::{
-    Base32Alphabet, Padding, decode_base64, decode_base64url, encode_base64, encode_base64url,
-};
+use super::base_n::{Base32Alphabet, Padding, decode_base64, decode_base64url, encode_base64, encode_base64url};
 use super::quoting;
 use crate::conf::value::{number, set_flag};
 use crate::conf::{Arity, Contexts, Directive, Rule};
@@ -149,11 +147,7 @@ fn from_values(scope: &mut Scope<'_>, directive: &Directive, compute: Compute) -
     push(scope, directive, Vec::new(), compute)
 }
 
-fn from_target_and_values(
-    scope: &mut Scope<'_>,
-    directive: &Directive,
-    compute: Compute,
-) -> Result<(), Diagnostic> {
+fn from_target_and_values(scope: &mut Scope<'_>, directive: &Directive, compute: Compute) -> Result<(), Diagnostic> {
     let Some(name) = directive.arg(0).and_then(|word| word.text.strip_prefix(b"$")) else {
         return push(scope, directive, Vec::new(), compute);
     };
@@ -188,10 +182,8 @@ fn base32_alphabet(scope: &mut Scope<'_>, directive: &Directive) -> Result<(), D
         return Err(crate::conf::value::duplicate(directive));
     }
     let Some(alphabet) = Base32Alphabet::new(&word.text) else {
-        let message = format!(
-            "\"set_base32_alphabet\" directive takes an alphabet of {} bytes but 32 expected",
-            word.text.len()
-        );
+        let message =
+            format!("\"set_base32_alphabet\" directive takes an alphabet of {} bytes but 32 expected", word.text.len());
         return Err(directive.error_at(word, "invalid_value", message));
     };
     conf.alphabet = Some(alphabet);
@@ -280,9 +272,9 @@ const LOWER_CASE: &[u8] = b"abcdefghijklmnopqrstuvwxyz";
 const ALPHANUMERIC: &[u8] = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
 
 fn random_text(args: Args<'_>, alphabet: &[u8]) -> Result<Vec<u8>, String> {
-    let length = number(input(args)).filter(|length| (1..=64).contains(length)).ok_or_else(|| {
-        format!("set_random: bad \"length\" argument: {}", String::from_utf8_lossy(input(args)))
-    })?;
+    let length = number(input(args))
+        .filter(|length| (1..=64).contains(length))
+        .ok_or_else(|| format!("set_random: bad \"length\" argument: {}", String::from_utf8_lossy(input(args))))?;
     let mut bytes = vec![0; length as usize];
     openssl::rand::rand_bytes(&mut bytes).map_err(|error| error.to_string())?;
     Ok(bytes.into_iter().map(|byte| alphabet[usize::from(byte) % alphabet.len()]).collect())

@@ -45,12 +45,7 @@ impl Merge for LocConf {
 
 /// The directive table.
 pub(crate) const RULES: &[Rule] = &[
-    Rule {
-        name: "sub_filter",
-        contexts: Contexts::HTTP_SERVER_LOCATION,
-        args: Arity::Words(2, 2),
-        apply: sub_filter,
-    },
+    Rule { name: "sub_filter", contexts: Contexts::HTTP_SERVER_LOCATION, args: Arity::Words(2, 2), apply: sub_filter },
     Rule {
         name: "sub_filter_types",
         contexts: Contexts::HTTP_SERVER_LOCATION,
