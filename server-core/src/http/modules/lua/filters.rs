@@ -9,7 +9,7 @@ use super::handlers::cache_of;
 use super::script::Script;
 use super::session::ctx_of;
 use crate::http::output::{BodyNext, Buf, Data, HeaderNext};
-use crate::http::{Chain, Code, Request};
+use crate::http::{Chain, Code, Request, special_response};
 use crate::log::Level;
 use crate::lua::sys::raw::*;
 use crate::lua::sys::{self, StackGuard};
@@ -95,7 +95,7 @@ pub(crate) fn header_filter(r: &Rc<Request>, next: HeaderNext) -> Code {
     if code == Code::ERROR {
         return Code::ERROR;
     }
-    match r.filter_finalize_with(code) {
+    match special_response::instead(r, code) {
         code @ (Code::ERROR | Code::AGAIN) => code,
         _ => Code::OK,
     }
