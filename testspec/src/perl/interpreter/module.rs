@@ -296,11 +296,9 @@ impl Interpreter {
         Ok(())
     }
 
-    /// Defines a natively provided function outside a module.
-    pub(crate) fn define_native(&mut self, name: &str, function: Native, prototype: Option<&'static str>) {
-        let name: Name = name.into();
-        let kind = SubKind::Native { name: Rc::clone(&name), function, prototype };
-        self.subs.insert(name, Rc::new(Sub { kind }));
+    /// Gives a subroutine another name.
+    pub(crate) fn alias_sub(&mut self, name: &str, code: &Code) {
+        self.subs.insert(name.into(), Rc::clone(&code.0));
     }
 
     /// A code value of a defined subroutine.
