@@ -14,7 +14,9 @@ fn to_json(value: &Value) -> Json {
         Value::Array(items) => Json::Array(items.borrow().iter().map(to_json).collect()),
         Value::Regex(regex) => json!({ "re": latin(&regex.to_text()) }),
         Value::Code(_) => json!("CODE"),
-        Value::Hash(map) => json!({ "hash": map.borrow().iter().map(|(key, value)| json!([latin(key), to_json(value)])).collect::<Vec<_>>() }),
+        Value::Hash(map) => {
+            json!({ "hash": map.borrow().iter().map(|(key, value)| json!([latin(key), to_json(value)])).collect::<Vec<_>>() })
+        }
         other => json!(latin(&other.to_bytes())),
     }
 }

@@ -10,7 +10,13 @@ use crate::model::{Block, Value};
 use crate::perl::{Interpreter, Outcome, Stop, Want};
 
 /// Runs all filters of a section on its raw value.
-pub(super) fn run(interpreter: &mut Interpreter, block: &Block, section: &str, filters: &[String], raw: Value) -> Outcome<Value> {
+pub(super) fn run(
+    interpreter: &mut Interpreter,
+    block: &Block,
+    section: &str,
+    filters: &[String],
+    raw: Value,
+) -> Outcome<Value> {
     let mut values = vec![raw];
     for filter in queue(interpreter, section, filters) {
         let (name, argument) = match filter.split_once('=') {
@@ -50,7 +56,13 @@ fn queue(interpreter: &mut Interpreter, section: &str, header: &[String]) -> Vec
     queue
 }
 
-fn one(interpreter: &mut Interpreter, block: &Block, name: &str, argument: &Value, values: Vec<Value>) -> Outcome<Vec<Value>> {
+fn one(
+    interpreter: &mut Interpreter,
+    block: &Block,
+    name: &str,
+    argument: &Value,
+    values: Vec<Value>,
+) -> Outcome<Vec<Value>> {
     if let Some(code) = interpreter.code(&format!("main::{name}")) {
         return own(interpreter, &code, values);
     }
@@ -60,7 +72,10 @@ fn one(interpreter: &mut Interpreter, block: &Block, name: &str, argument: &Valu
         return interpreter.call(&code, arguments, Want::List);
     }
     let map = |change: &dyn Fn(&[u8]) -> Vec<u8>| {
-        values.iter().map(|value| if value.is_defined() { Value::str(change(&value.to_bytes())) } else { Value::Undef }).collect()
+        values
+            .iter()
+            .map(|value| if value.is_defined() { Value::str(change(&value.to_bytes())) } else { Value::Undef })
+            .collect()
     };
     let whole = || values.first().map(Value::to_bytes).unwrap_or_default();
     let argument_text = argument.to_bytes();
@@ -105,19 +120,26 @@ fn one(interpreter: &mut Interpreter, block: &Block, name: &str, argument: &Valu
             vec![Value::str(lines.collect::<Vec<_>>().concat())]
         }
         "base64_decode" => {
-            let digits: Vec<u8> = whole().iter().filter(|byte| byte.is_ascii_alphanumeric() || b"+/".contains(byte)).copied().collect();
+            let digits: Vec<u8> =
+                whole().iter().filter(|byte| byte.is_ascii_alphanumeric() || b"+/".contains(byte)).copied().collect();
             vec![Value::str(base64::engine::general_purpose::STANDARD_NO_PAD.decode(digits).unwrap_or_default())]
         }
         "hash" => {
             let mut map = crate::model::HashMap::default();
             for pair in values.chunks(2) {
-                map.insert(&pair.first().map(Value::to_bytes).unwrap_or_default(), pair.get(1).cloned().unwrap_or_default());
+                map.insert(
+                    &pair.first().map(Value::to_bytes).unwrap_or_default(),
+                    pair.get(1).cloned().unwrap_or_default(),
+                );
             }
             vec![Value::Hash(std::rc::Rc::new(std::cell::RefCell::new(map)))]
         }
         "regexp" => {
             let flags = argument.to_text();
-            vec![Value::Regex(crate::model::Regex::new(whole().to_vec(), if flags.is_empty() { "xism" } else { &flags }))]
+            vec![Value::Regex(crate::model::Regex::new(
+                whole().to_vec(),
+                if flags.is_empty() { "xism" } else { &flags },
+            ))]
         }
         "read_file" => {
             let path = interpreter.path(whole().trim_ascii());

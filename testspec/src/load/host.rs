@@ -38,7 +38,10 @@ impl World {
         let text = String::from_utf8_lossy(command);
         let mut words = text.split_ascii_whitespace();
         let program = words.next().unwrap_or_default();
-        let names_server = program.rsplit('/').next().is_some_and(|name| name.starts_with("nginx") || name.starts_with("openresty") || name.starts_with("rsty"));
+        let names_server = program
+            .rsplit('/')
+            .next()
+            .is_some_and(|name| name.starts_with("nginx") || name.starts_with("openresty") || name.starts_with("rsty"));
         let rest: Vec<&str> = words.collect();
         names_server && matches!(rest.as_slice(), ["-V" | "-v"] | ["-V" | "-v", "2>&1"])
     }

@@ -71,7 +71,8 @@ pub fn load(source: &Source, environment: Environment) -> Result<SpecFile, Vec<D
     if runs {
         for &index in &selection.blocks {
             if let Some(node) = document.blocks.get(index) {
-                let inherited = inherited.iter().filter(|section| !document.has_section(node, document.section_name(section)));
+                let inherited =
+                    inherited.iter().filter(|section| !document.has_section(node, document.section_name(section)));
                 blocks.push(block(&document, node, index + 1, &inherited.copied().collect::<Vec<_>>()));
             }
         }
@@ -103,7 +104,9 @@ fn failure(interpreter: &Interpreter, stop: Stop, document: &Document) -> Diagno
         other => {
             let error = Interpreter::error(other);
             let diagnostic = Diagnostic::error("prologue_failed", error.to_string());
-            let (source, span) = interpreter.main_place().unwrap_or_else(|| (document.source.clone(), place_in(&error.message, document)));
+            let (source, span) = interpreter
+                .main_place()
+                .unwrap_or_else(|| (document.source.clone(), place_in(&error.message, document)));
             diagnostic.at(&source, span)
         }
     }
@@ -113,7 +116,9 @@ fn failure(interpreter: &Interpreter, stop: Stop, document: &Document) -> Diagno
 fn place_in(message: &[u8], document: &Document) -> Span {
     let text = String::from_utf8_lossy(message);
     let mark = format!(" at {} line ", document.source.name());
-    let line = text.rsplit_once(&mark).map_or(String::new(), |(_, rest)| rest.chars().take_while(char::is_ascii_digit).collect());
+    let line = text
+        .rsplit_once(&mark)
+        .map_or(String::new(), |(_, rest)| rest.chars().take_while(char::is_ascii_digit).collect());
     let line: usize = line.parse().unwrap_or(1);
     let start = document.source.line_start(line).unwrap_or(0);
     Span::new(start, start + document.source.line(line).map_or(0, <[u8]>::len))
@@ -189,7 +194,11 @@ fn block(document: &Document, node: &BlockNode, number: usize, inherited: &[&Sec
         let raw = Rc::new(bytes(section.value_span()));
         block.push_or_replace(Section {
             name: document.section_name(section).to_owned(),
-            filters: section.filters.iter().map(|span| String::from_utf8_lossy(document.slice(*span)).into_owned()).collect(),
+            filters: section
+                .filters
+                .iter()
+                .map(|span| String::from_utf8_lossy(document.slice(*span)).into_owned())
+                .collect(),
             value: Value::Str(Rc::clone(&raw)),
             raw,
             span: Some(section.value_span()),

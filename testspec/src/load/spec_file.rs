@@ -34,7 +34,13 @@ pub struct Assertion {
 }
 
 impl SpecFile {
-    pub(super) fn new(document: Document, only: bool, blocks: Vec<Block>, environment: Environment, interpreter: RefCell<Interpreter>) -> Self {
+    pub(super) fn new(
+        document: Document,
+        only: bool,
+        blocks: Vec<Block>,
+        environment: Environment,
+        interpreter: RefCell<Interpreter>,
+    ) -> Self {
         Self { document, only, blocks, environment, interpreter }
     }
 
@@ -69,7 +75,8 @@ impl SpecFile {
         let mut interpreter = self.interpreter.borrow_mut();
         let environment_list = interpreter.array(&format!("{UTIL}::EnvToNginx").into());
         let env_to_nginx = environment_list.borrow().iter().map(|value| value.to_bytes().to_vec()).collect();
-        let no_diff = interpreter.hash(&"main::ENV".into()).borrow().get(b"TEST_SHOW_NO_DIFFS").is_some_and(Value::is_true);
+        let no_diff =
+            interpreter.hash(&"main::ENV".into()).borrow().get(b"TEST_SHOW_NO_DIFFS").is_some_and(Value::is_true);
         let get = |name: &str| interpreter.global(&format!("{UTIL}::{name}"));
         let bytes = |name: &str| get(name).to_bytes().to_vec();
         let port = |name: &str, default: u16| u16::try_from(get(name).to_int()).unwrap_or(default);

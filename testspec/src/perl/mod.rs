@@ -24,8 +24,8 @@ mod time;
 
 use std::path::{Path, PathBuf};
 
-pub use interpreter::{File, Sub};
 pub(crate) use ast::Jump;
+pub use interpreter::{File, Sub};
 pub(crate) use interpreter::{Interpreter, Native, NativeModule, Outcome, Output, Stop, Want};
 pub use limits::Limits;
 pub(crate) use time::{Calendar, now};

@@ -80,11 +80,14 @@ fn preprocess(interpreter: &mut Interpreter, arguments: &[Value], flavour: &Flav
         return Ok(Vec::new());
     };
     let prefix = flavour.prefix;
-    let servers: Vec<Option<Vec<u8>>> = ["", "2", "3"].iter().map(|number| text(block, &format!("{prefix}_server_config{number}"))).collect();
+    let servers: Vec<Option<Vec<u8>>> =
+        ["", "2", "3"].iter().map(|number| text(block, &format!("{prefix}_server_config{number}"))).collect();
     let shared = text(block, &format!("{prefix}_config"));
     if servers.first().is_some_and(Option::is_some) || shared.is_some() {
         let port = port(interpreter, flavour);
-        let main = [text(block, "main_config").unwrap_or_default(), main_config(block, flavour, port, shared, &servers)].concat();
+        let main =
+            [text(block, "main_config").unwrap_or_default(), main_config(block, flavour, port, shared, &servers)]
+                .concat();
         block.set_value("main_config", Value::str(main));
         let location = location(interpreter, block, flavour, port, &servers)?;
         let config = [text(block, "config").unwrap_or_default(), location].concat();
@@ -98,7 +101,8 @@ fn preprocess(interpreter: &mut Interpreter, arguments: &[Value], flavour: &Flav
         if let Some(value) = block.value(&from) {
             if block.has(&to) {
                 let name = block.name();
-                let message = [name.as_slice(), format!(": conflicting {from} and {to} sections\n").as_bytes()].concat();
+                let message =
+                    [name.as_slice(), format!(": conflicting {from} and {to} sections\n").as_bytes()].concat();
                 return Err(Stop::Die(Value::str(message)));
             }
             block.set_value(&to, value);
@@ -113,12 +117,19 @@ fn text(block: &Block, section: &str) -> Option<Vec<u8>> {
 
 fn port(interpreter: &mut Interpreter, flavour: &Flavour) -> i64 {
     let environment = interpreter.hash(&"main::ENV".into());
-    let chosen = environment.borrow().get(flavour.port_variable.as_bytes()).filter(|port| port.is_defined()).map(Value::to_int);
+    let chosen =
+        environment.borrow().get(flavour.port_variable.as_bytes()).filter(|port| port.is_defined()).map(Value::to_int);
     chosen.unwrap_or_else(|| interpreter.global(&format!("{UTIL}::ServerPort")).to_int() + 1)
 }
 
 /// The `stream` block with up to three servers on successive ports.
-fn main_config(block: &Block, flavour: &Flavour, port: i64, shared: Option<Vec<u8>>, servers: &[Option<Vec<u8>>]) -> Vec<u8> {
+fn main_config(
+    block: &Block,
+    flavour: &Flavour,
+    port: i64,
+    shared: Option<Vec<u8>>,
+    servers: &[Option<Vec<u8>>],
+) -> Vec<u8> {
     let mut out = b"stream {\n".to_vec();
     out.extend_from_slice(&shared.unwrap_or_default());
     out.push(b'\n');
@@ -149,7 +160,13 @@ fn main_config(block: &Block, flavour: &Flavour, port: i64, shared: Option<Vec<u
 /// Indentation of the generated Lua.
 const LUA: &str = "                    ";
 
-fn location(interpreter: &mut Interpreter, block: &Block, flavour: &Flavour, port: i64, servers: &[Option<Vec<u8>>]) -> Outcome<Vec<u8>> {
+fn location(
+    interpreter: &mut Interpreter,
+    block: &Block,
+    flavour: &Flavour,
+    port: i64,
+    servers: &[Option<Vec<u8>>],
+) -> Outcome<Vec<u8>> {
     let prefix = flavour.prefix;
     let address = interpreter.global(&format!("{UTIL}::ServerAddr")).to_text();
     let mut out = Vec::new();
@@ -166,21 +183,41 @@ fn location(interpreter: &mut Interpreter, block: &Block, flavour: &Flavour, por
     line(&mut out, "                ", &["content_by_lua_block {"]);
     let open = format!("local sock, err = ngx.socket.{}()", flavour.socket);
     line(&mut out, LUA, &[&open, "assert(sock, err)", ""]);
-    let wants_data = ["response_body", "response_body_like", &format!("{prefix}_response"), &format!("{prefix}_response_like")]
-        .iter()
-        .any(|section| block.has(section));
+    let wants_data =
+        ["response_body", "response_body_like", &format!("{prefix}_response"), &format!("{prefix}_response_like")]
+            .iter()
+            .any(|section| block.has(section));
     for (index, server) in servers.iter().enumerate() {
         if index > 0 && server.is_none() {
             continue;
         }
         let number = if index == 0 { String::new() } else { (index + 1).to_string() };
         let connect = format!("local ok, err = sock:{}(\"{address}\", {})", flavour.connect, port + index as i64);
-        line(&mut out, LUA, &[&connect, "if not ok then", "    ngx.say(\"connect to stream server error: \", err)", "    return", "end"]);
+        line(
+            &mut out,
+            LUA,
+            &[
+                &connect,
+                "if not ok then",
+                "    ngx.say(\"connect to stream server error: \", err)",
+                "    return",
+                "end",
+            ],
+        );
         let failed = ["if not bytes then", "    ngx.say(\"send stream request error: \", err)", "    return", "end"];
         if let Some(request) = text(block, &format!("{prefix}_request{number}")) {
             let file = data_file(interpreter, &request)?;
             let open = format!("local f = assert(io.open('{file}', 'r'))");
-            line(&mut out, LUA, &[&open, "local data = assert(f:read(\"*a\"))", "assert(f:close())", "local bytes, err = sock:send(data)"]);
+            line(
+                &mut out,
+                LUA,
+                &[
+                    &open,
+                    "local data = assert(f:read(\"*a\"))",
+                    "assert(f:close())",
+                    "local bytes, err = sock:send(data)",
+                ],
+            );
             line(&mut out, LUA, &failed);
         } else if flavour.triggers {
             match text(block, "gen_dgram_request").filter(|_| index == 0) {
@@ -214,7 +251,14 @@ fn location(interpreter: &mut Interpreter, block: &Block, flavour: &Flavour, por
         line(&mut out, LUA, &["    ngx.say(\"receive stream response error: \", err)", "    return", "end"]);
         if wants_data {
             if index == 0 && block.has(&format!("log_{prefix}_response")) {
-                line(&mut out, LUA, &["print(\"stream response: \", data)", "ngx.say(\"received \", #data, \" bytes of response data.\")"]);
+                line(
+                    &mut out,
+                    LUA,
+                    &[
+                        "print(\"stream response: \", data)",
+                        "ngx.say(\"received \", #data, \" bytes of response data.\")",
+                    ],
+                );
             } else {
                 line(&mut out, LUA, &["ngx.print(data)"]);
             }
@@ -230,7 +274,8 @@ fn data_file(interpreter: &mut Interpreter, request: &[u8]) -> Outcome<String> {
     interpreter.set_global("rsty::data_files", counter);
     // Lanes run at the same time in one working directory: each has names of its own.
     let port = interpreter.global(&format!("{UTIL}::ServerPort")).to_int();
-    let name = if port == 1984 { format!("t/tmp/data{counter}.txt") } else { format!("t/tmp/data{counter}-{port}.txt") };
+    let name =
+        if port == 1984 { format!("t/tmp/data{counter}.txt") } else { format!("t/tmp/data{counter}-{port}.txt") };
     let path = interpreter.path(name.as_bytes());
     let written = match path.parent() {
         Some(directory) => std::fs::create_dir_all(directory).and_then(|()| std::fs::write(&path, request)),

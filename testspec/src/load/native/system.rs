@@ -99,10 +99,16 @@ pub(super) const MODULES: &[NativeModule] = &[
         name: "Scalar::Util",
         parents: &[],
         functions: &[
-            ("blessed", |_, arguments, _| Ok(vec![match first(&arguments) {
-                Value::Object(object) => object.class.as_str().into(),
-                _ => Value::Undef,
-            }]), Some("$")),
+            (
+                "blessed",
+                |_, arguments, _| {
+                    Ok(vec![match first(&arguments) {
+                        Value::Object(object) => object.class.as_str().into(),
+                        _ => Value::Undef,
+                    }])
+                },
+                Some("$"),
+            ),
             ("looks_like_number", looks_like_number, Some("$")),
         ],
         exports: &[],
@@ -250,7 +256,8 @@ fn sleep(_: &mut Interpreter, arguments: Vec<Value>, _: Want) -> Outcome<Vec<Val
 }
 
 fn extreme(values: &[Value], better: fn(f64, f64) -> bool) -> Value {
-    let best = values.iter().reduce(|best, value| if better(value.to_number(), best.to_number()) { value } else { best });
+    let best =
+        values.iter().reduce(|best, value| if better(value.to_number(), best.to_number()) { value } else { best });
     best.cloned().unwrap_or_default()
 }
 

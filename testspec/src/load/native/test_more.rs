@@ -68,8 +68,26 @@ pub(super) const MODULES: &[NativeModule] = &[
         parents: &[],
         functions: MORE,
         exports: &[
-            "BAIL_OUT", "can_ok", "cmp_ok", "diag", "done_testing", "fail", "is", "is_deeply", "isa_ok", "isnt", "like", "note",
-            "ok", "pass", "plan", "skip", "todo_skip", "unlike", "use_ok", "$TODO",
+            "BAIL_OUT",
+            "can_ok",
+            "cmp_ok",
+            "diag",
+            "done_testing",
+            "fail",
+            "is",
+            "is_deeply",
+            "isa_ok",
+            "isnt",
+            "like",
+            "note",
+            "ok",
+            "pass",
+            "plan",
+            "skip",
+            "todo_skip",
+            "unlike",
+            "use_ok",
+            "$TODO",
         ],
         setup: None,
     },
@@ -78,9 +96,36 @@ pub(super) const MODULES: &[NativeModule] = &[
         parents: &[],
         functions: BASE,
         exports: &[
-            "blocks", "carp", "cluck", "confess", "croak", "default_object", "delimiters", "filters", "filters_delay",
-            "first_block", "next_block", "no_diag_on_only", "no_diff", "can_ok", "cmp_ok", "diag", "fail", "is", "is_deeply",
-            "isa_ok", "isnt", "like", "ok", "pass", "plan", "skip", "todo_skip", "unlike", "use_ok", "$TODO",
+            "blocks",
+            "carp",
+            "cluck",
+            "confess",
+            "croak",
+            "default_object",
+            "delimiters",
+            "filters",
+            "filters_delay",
+            "first_block",
+            "next_block",
+            "no_diag_on_only",
+            "no_diff",
+            "can_ok",
+            "cmp_ok",
+            "diag",
+            "fail",
+            "is",
+            "is_deeply",
+            "isa_ok",
+            "isnt",
+            "like",
+            "ok",
+            "pass",
+            "plan",
+            "skip",
+            "todo_skip",
+            "unlike",
+            "use_ok",
+            "$TODO",
         ],
         setup: Some(|interpreter| interpreter.require("Test::More")),
     },
@@ -179,7 +224,12 @@ fn joined(values: &[Value]) -> Vec<u8> {
 }
 
 /// Records an assertion for the runner: whether it passed, its name, and what to say about it.
-fn record(interpreter: &mut Interpreter, passed: bool, name: Option<&Value>, diagnostics: Vec<u8>) -> Outcome<Vec<Value>> {
+fn record(
+    interpreter: &mut Interpreter,
+    passed: bool,
+    name: Option<&Value>,
+    diagnostics: Vec<u8>,
+) -> Outcome<Vec<Value>> {
     let name = name.map(Value::to_bytes).unwrap_or_default();
     let entry = Value::array(vec![Value::bool(passed), Value::Str(name), Value::str(diagnostics)]);
     interpreter.array(&"rsty::assertions".into()).borrow_mut().push(entry);
@@ -235,7 +285,11 @@ fn matches(interpreter: &Interpreter, arguments: &[Value]) -> Outcome<bool> {
 
 fn like(interpreter: &mut Interpreter, arguments: Vec<Value>, _: Want) -> Outcome<Vec<Value>> {
     let passed = matches(interpreter, &arguments)?;
-    let diagnostics = if passed { Vec::new() } else { expectation(&first(&arguments), &arguments.get(1).cloned().unwrap_or_default()) };
+    let diagnostics = if passed {
+        Vec::new()
+    } else {
+        expectation(&first(&arguments), &arguments.get(1).cloned().unwrap_or_default())
+    };
     record(interpreter, passed, arguments.get(2), diagnostics)
 }
 
@@ -276,7 +330,8 @@ fn same(left: &Value, right: &Value, depth: usize) -> bool {
         }
         (Value::Hash(a), Value::Hash(b)) => {
             let (a, b) = (a.borrow(), b.borrow());
-            a.len() == b.len() && a.iter().all(|(key, value)| b.get(key).is_some_and(|other| same(value, other, depth + 1)))
+            a.len() == b.len()
+                && a.iter().all(|(key, value)| b.get(key).is_some_and(|other| same(value, other, depth + 1)))
         }
         _ => left.is_defined() == right.is_defined() && left.to_bytes() == right.to_bytes(),
     }

@@ -24,8 +24,16 @@ const FUNCTIONS: &[Function] = &[
     ("html_dir", |it, _, _| get(it, "HtmlDir"), Some("")),
     ("is_running", |_, _, _| one(0), Some("$")),
     ("is_str", is_str, None),
-    ("is_tcp_port_used", |_, arguments, _| one(Value::bool(is_port_used("/proc/net/tcp", &first(&arguments)))), Some("$")),
-    ("is_udp_port_used", |_, arguments, _| one(Value::bool(is_port_used("/proc/net/udp", &first(&arguments)))), Some("$")),
+    (
+        "is_tcp_port_used",
+        |_, arguments, _| one(Value::bool(is_port_used("/proc/net/tcp", &first(&arguments)))),
+        Some("$"),
+    ),
+    (
+        "is_udp_port_used",
+        |_, arguments, _| one(Value::bool(is_port_used("/proc/net/udp", &first(&arguments)))),
+        Some("$"),
+    ),
     ("log_level", |it, arguments, _| accessor(it, "LogLevel", &arguments), None),
     ("master_off", |it, _, _| set(it, "MasterProcessEnabled", Value::from("off")), Some("")),
     ("master_on", |it, _, _| set(it, "MasterProcessEnabled", Value::from("on")), Some("")),
@@ -52,14 +60,59 @@ const FUNCTIONS: &[Function] = &[
 ];
 
 const EXPORTS: &[&str] = &[
-    "add_block_preprocessor", "add_cleanup_handler", "add_test_cleanup_handler", "bail_out", "check_accum_error_log",
-    "config_preamble", "env_to_nginx", "get_canon_version", "get_nginx_version", "html_dir", "is_running", "is_str",
-    "is_tcp_port_used", "is_udp_port_used", "log_level", "master_off", "master_on", "master_process_enabled", "no_long_string",
-    "no_nginx_manager", "no_root_location", "no_shuffle", "parse_time", "repeat_each", "run_tests", "server_addr",
-    "server_name", "server_port", "server_port_for_client", "server_root", "sleep_time", "timeout", "trim", "use_hup",
-    "verbose", "worker_connections", "workers", "$ServerAddr", "$ServerName", "$ServerPort", "$ServerPortForClient",
-    "$NginxVersion", "$PcreVersion", "$PidFile", "$ServRoot", "$ConfFile", "$NoNginxManager", "$RepeatEach", "$CheckLeak",
-    "$Benchmark", "$BenchmarkWarmup", "$UseStap", "$NoLongString",
+    "add_block_preprocessor",
+    "add_cleanup_handler",
+    "add_test_cleanup_handler",
+    "bail_out",
+    "check_accum_error_log",
+    "config_preamble",
+    "env_to_nginx",
+    "get_canon_version",
+    "get_nginx_version",
+    "html_dir",
+    "is_running",
+    "is_str",
+    "is_tcp_port_used",
+    "is_udp_port_used",
+    "log_level",
+    "master_off",
+    "master_on",
+    "master_process_enabled",
+    "no_long_string",
+    "no_nginx_manager",
+    "no_root_location",
+    "no_shuffle",
+    "parse_time",
+    "repeat_each",
+    "run_tests",
+    "server_addr",
+    "server_name",
+    "server_port",
+    "server_port_for_client",
+    "server_root",
+    "sleep_time",
+    "timeout",
+    "trim",
+    "use_hup",
+    "verbose",
+    "worker_connections",
+    "workers",
+    "$ServerAddr",
+    "$ServerName",
+    "$ServerPort",
+    "$ServerPortForClient",
+    "$NginxVersion",
+    "$PcreVersion",
+    "$PidFile",
+    "$ServRoot",
+    "$ConfFile",
+    "$NoNginxManager",
+    "$RepeatEach",
+    "$CheckLeak",
+    "$Benchmark",
+    "$BenchmarkWarmup",
+    "$UseStap",
+    "$NoLongString",
 ];
 
 pub(super) const MODULES: &[NativeModule] = &[
@@ -69,11 +122,36 @@ pub(super) const MODULES: &[NativeModule] = &[
         parents: &["Test::Base"],
         functions: FUNCTIONS,
         exports: &[
-            "add_block_preprocessor", "add_cleanup_handler", "add_response_body_check", "add_test_cleanup_handler", "bail_out",
-            "check_accum_error_log", "config_preamble", "env_to_nginx", "html_dir", "is_str", "log_level", "master_off",
-            "master_on", "master_process_enabled", "no_long_string", "no_nginx_manager", "no_root_location", "no_shuffle",
-            "plan", "repeat_each", "run_tests", "server_addr", "server_name", "server_port", "server_port_for_client",
-            "server_root", "timeout", "use_hup", "worker_connections", "workers",
+            "add_block_preprocessor",
+            "add_cleanup_handler",
+            "add_response_body_check",
+            "add_test_cleanup_handler",
+            "bail_out",
+            "check_accum_error_log",
+            "config_preamble",
+            "env_to_nginx",
+            "html_dir",
+            "is_str",
+            "log_level",
+            "master_off",
+            "master_on",
+            "master_process_enabled",
+            "no_long_string",
+            "no_nginx_manager",
+            "no_root_location",
+            "no_shuffle",
+            "plan",
+            "repeat_each",
+            "run_tests",
+            "server_addr",
+            "server_name",
+            "server_port",
+            "server_port_for_client",
+            "server_root",
+            "timeout",
+            "use_hup",
+            "worker_connections",
+            "workers",
         ],
         setup: Some(|it| socket(it, "Socket")),
     },
@@ -89,8 +167,17 @@ pub(super) const MODULES: &[NativeModule] = &[
         parents: &["Test::Base"],
         functions: FUNCTIONS,
         exports: &[
-            "config_preamble", "master_off", "master_on", "master_process_enabled", "no_long_string", "no_root_location",
-            "no_shuffle", "plan", "repeat_each", "run_tests", "worker_connections",
+            "config_preamble",
+            "master_off",
+            "master_on",
+            "master_process_enabled",
+            "no_long_string",
+            "no_root_location",
+            "no_shuffle",
+            "plan",
+            "repeat_each",
+            "run_tests",
+            "worker_connections",
         ],
         setup: Some(|it| socket(it, "LWP")),
     },
@@ -131,7 +218,9 @@ fn accessor(interpreter: &mut Interpreter, name: &str, arguments: &[Value]) -> O
 
 fn master_process_enabled(interpreter: &mut Interpreter, arguments: Vec<Value>, _: Want) -> Outcome<Vec<Value>> {
     match arguments.first() {
-        Some(value) => set(interpreter, "MasterProcessEnabled", Value::from(if value.is_true() { "on" } else { "off" })),
+        Some(value) => {
+            set(interpreter, "MasterProcessEnabled", Value::from(if value.is_true() { "on" } else { "off" }))
+        }
         None => get(interpreter, "MasterProcessEnabled"),
     }
 }
@@ -168,7 +257,8 @@ fn bail_out(interpreter: &mut Interpreter, arguments: Vec<Value>, _: Want) -> Ou
 
 /// Regex-aware equality.
 fn is_str(interpreter: &mut Interpreter, arguments: Vec<Value>, want: Want) -> Outcome<Vec<Value>> {
-    let function = if matches!(arguments.get(1), Some(Value::Regex(_))) { "Test::More::like" } else { "Test::More::is" };
+    let function =
+        if matches!(arguments.get(1), Some(Value::Regex(_))) { "Test::More::like" } else { "Test::More::is" };
     interpreter.call_named(function, arguments, want)
 }
 
@@ -240,7 +330,8 @@ pub(in crate::load) fn set_versions(interpreter: &mut Interpreter) {
         }
         interpreter.set_global(&variable("OpenSSLVersion"), version.as_str());
     }
-    let server = numbers(r"(?:nginx|openresty+?)[^/]*/(\d+)\.(\d+)\.(\d+)", &text).or_else(|| numbers(r"\w+/(\d+)\.(\d+)\.(\d+)", &text));
+    let server = numbers(r"(?:nginx|openresty+?)[^/]*/(\d+)\.(\d+)\.(\d+)", &text)
+        .or_else(|| numbers(r"\w+/(\d+)\.(\d+)\.(\d+)", &text));
     let mut pcre = 0;
     if let Some((parts, _)) = server {
         let version = canonical(&parts);
