@@ -15,7 +15,7 @@ use crate::chunk::Chunk;
 use crate::codes::{Filter, selene_rules};
 use crate::finding::Finding;
 use crate::lua::tree::Range;
-use crate::rules::SYNTAX_ERROR;
+use crate::rules;
 use crate::settings::Settings;
 
 /// The id of findings about comments that suppress nothing.
@@ -52,14 +52,14 @@ pub(crate) fn apply(chunk: &Chunk<'_>, source: &Source, settings: &Settings, fin
         index <= from || !is_suppressed(chunk, source, finding, &mut suppressions)
     });
     for suppression in suppressions.iter().filter(|suppression| !suppression.used) {
-        if let What::Rules(rules) = &suppression.what
-            && rules.iter().any(|rule| rule == "all" || rule == SYNTAX_ERROR || settings.is_on(rule))
+        if let What::Rules(names) = &suppression.what
+            && names.iter().any(|rule| rule == "all" || rules::find(rule).is_none() || settings.is_on(rule))
             && chunk.tree.slice(suppression.remark).trim_ascii_start().starts_with(b"rsty:")
         {
             findings.push(Finding {
                 rule: UNUSED_ALLOW,
                 severity: Severity::Warning,
-                message: format!("this comment suppresses nothing: allow({})", rules.join(", ")),
+                message: format!("this comment suppresses nothing: allow({})", names.join(", ")),
                 span: chunk.span(suppression.remark),
                 help: Some("remove it".into()),
                 notes: Vec::new(),

@@ -292,9 +292,9 @@ impl<'s> Parser<'s> {
 
     fn loop_block(&mut self) -> Parsed<BlockId> {
         self.loops = self.loops.saturating_add(1);
-        let body = self.scoped_block(FrameKind::Loop);
+        let body = self.scoped_block(FrameKind::Loop)?;
         self.loops -= 1;
-        body
+        Ok(body)
     }
 
     fn statement(&mut self) -> Parsed<StatId> {
