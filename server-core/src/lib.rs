@@ -1,1 +1,17 @@
-//! The web server of rsty.
+//! The web server of rsty: nginx configuration, LuaJIT and the `ngx.*` API in one process model.
+//!
+//! The crate never prints and never reads the command line; `cli` owns both. A request's way is one
+//! line: listener, connection, head, phases in order, content handler, output filters, encoder, socket.
+//! `docs/design/server.md` draws the floors and the contracts between them.
+
+pub mod clock;
+pub mod conf;
+pub mod cycle;
+pub mod http;
+pub mod log;
+pub mod lua;
+pub mod lualib;
+pub mod process;
+pub mod shared_dict;
+pub mod upstream;
+pub mod version;

@@ -1,3 +1,10 @@
 //! Integration tests of the binary.
 
-fn main() {}
+mod server_process;
+
+use libtest_mimic::Arguments;
+
+fn main() {
+    let arguments = Arguments::from_args();
+    libtest_mimic::run(&arguments, server_process::trials()).exit();
+}

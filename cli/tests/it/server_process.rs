@@ -1,0 +1,254 @@
+//! The server as processes: start, signals, reload, workers that die.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::{Duration, Instant};
+
+use libtest_mimic::{Failed, Trial};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tempfile::TempDir;
+
+type Checked = Result<(), Failed>;
+
+/// The trials of this file.
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![
+        Trial::test("server::starts_in_the_background_and_quits", starts_and_quits),
+        Trial::test("server::a_killed_worker_gets_a_successor", respawns),
+        Trial::test("server::hup_replaces_the_workers", reloads),
+        Trial::test("server::hup_with_a_wrong_configuration_keeps_the_old_one", keeps_old),
+        Trial::test("server::usr1_reopens_the_error_log", reopens),
+        Trial::test("server::workers_leave_when_the_master_is_killed", orphans_leave),
+        Trial::test("server::usr2_starts_the_binary_anew", changes_binary),
+        Trial::test("server::a_single_process_has_no_workers", single_process),
+        Trial::test("server::a_wrong_configuration_is_reported_as_nginx_does", reports),
+        Trial::test("server::the_test_option_says_so", tests_configuration),
+    ]
+}
+
+/// A server root, and the server in it; killed at the end whatever happens.
+struct Server {
+    folder: TempDir,
+}
+
+impl Server {
+    fn new(conf: &str) -> Result<Self, Failed> {
+        let folder = TempDir::new()?;
+        fs::create_dir(folder.path().join("logs"))?;
+        std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_rsty"), folder.path().join("nginx"))?;
+        let server = Self { folder };
+        server.configure(conf)?;
+        Ok(server)
+    }
+
+    fn configure(&self, conf: &str) -> Checked {
+        Ok(fs::write(self.path("nginx.conf"), format!("error_log logs/error.log debug;\n{conf}"))?)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn nginx(&self, options: &[&str]) -> Result<Output, Failed> {
+        let mut command = Command::new(self.path("nginx"));
+        command.arg("-p").arg(self.folder.path()).args(["-c", "nginx.conf"]).args(options);
+        Ok(command.output()?)
+    }
+
+    fn start(&self) -> Result<Pid, Failed> {
+        let output = self.nginx(&[])?;
+        if !output.status.success() {
+            return Err(String::from_utf8_lossy(&output.stderr).into_owned().into());
+        }
+        eventually("the pid file", || self.pid())
+    }
+
+    fn pid(&self) -> Option<Pid> {
+        let text = fs::read_to_string(self.path("logs/nginx.pid")).ok()?;
+        text.trim().parse().ok().map(Pid::from_raw)
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.path("logs/error.log")).unwrap_or_default()
+    }
+
+    fn wait_for_log(&self, text: &str) -> Checked {
+        eventually(text, || self.log().contains(text).then_some(()))
+            .map_err(|error| format!("{}\nthe log:\n{}", error.message().unwrap_or_default(), self.log()).into())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some(pid) = self.pid() {
+            let children = workers(pid);
+            let _ = kill(pid, Signal::SIGKILL);
+            for child in children {
+                let _ = kill(child, Signal::SIGKILL);
+            }
+        }
+    }
+}
+
+/// Polls until there is a value.
+fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> Result<T, Failed> {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        if let Some(found) = look() {
+            return Ok(found);
+        }
+        if Instant::now() > deadline {
+            return Err(format!("did not happen in time: {what}").into());
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// The live children of a process.
+fn workers(master: Pid) -> Vec<Pid> {
+    let path = format!("/proc/{master}/task/{master}/children");
+    let text = fs::read_to_string(path).unwrap_or_default();
+    text.split_whitespace().filter_map(|pid| pid.parse().ok()).map(Pid::from_raw).collect()
+}
+
+/// Whether a process exists and is not only waiting to be reaped.
+fn alive(pid: Pid) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.starts_with(" Z"))
+}
+
+fn two_workers(master: Pid) -> Result<Vec<Pid>, Failed> {
+    eventually("two workers", || Some(workers(master)).filter(|workers| workers.len() == 2))
+}
+
+const TWO: &str = "worker_processes 2;\nevents { }\n";
+
+fn starts_and_quits() -> Checked {
+    let server = Server::new(TWO)?;
+    let master = server.start()?;
+    two_workers(master)?;
+    let title = eventually("the title", || fs::read(format!("/proc/{master}/cmdline")).ok())?;
+    assert!(title.starts_with(b"nginx: master process"), "{}", String::from_utf8_lossy(&title));
+    server.wait_for_log("start worker processes")?;
+    assert!(server.nginx(&["-s", "quit"])?.status.success());
+    eventually("the end", || (!alive(master)).then_some(()))?;
+    assert!(server.pid().is_none(), "the pid file is gone");
+    server.wait_for_log("gracefully shutting down")?;
+    assert!(!server.log().contains("[alert]"), "{}", server.log());
+    Ok(())
+}
+
+fn respawns() -> Checked {
+    let server = Server::new(TWO)?;
+    let master = server.start()?;
+    let before = two_workers(master)?;
+    kill(before[0], Signal::SIGKILL)?;
+    eventually("a successor", || {
+        let now = workers(master);
+        (now.len() == 2 && !now.contains(&before[0])).then_some(())
+    })?;
+    server.wait_for_log(&format!("worker process {} exited on signal 9", before[0]))
+}
+
+fn reloads() -> Checked {
+    let server = Server::new(TWO)?;
+    let master = server.start()?;
+    let before = two_workers(master)?;
+    server.configure("worker_processes 3;\nevents { }\n")?;
+    kill(master, Signal::SIGHUP)?;
+    eventually("three new workers", || {
+        let now = workers(master);
+        (now.len() == 3 && !now.iter().any(|pid| before.contains(pid))).then_some(())
+    })?;
+    server.wait_for_log("reconfiguring")
+}
+
+fn keeps_old() -> Checked {
+    let server = Server::new(TWO)?;
+    let master = server.start()?;
+    let before = two_workers(master)?;
+    server.configure("worker_procesess 3;\nevents { }\n")?;
+    kill(master, Signal::SIGHUP)?;
+    server.wait_for_log("[emerg]")?;
+    server.wait_for_log("unknown directive \"worker_procesess\" in ")?;
+    assert_eq!(two_workers(master)?, before);
+    Ok(())
+}
+
+fn reopens() -> Checked {
+    let server = Server::new(TWO)?;
+    let master = server.start()?;
+    two_workers(master)?;
+    fs::rename(server.path("logs/error.log"), server.path("logs/old.log"))?;
+    kill(master, Signal::SIGUSR1)?;
+    eventually("a new file", || server.path("logs/error.log").exists().then_some(()))?;
+    kill(master, Signal::SIGQUIT)?;
+    server.wait_for_log("signal 3 (SIGQUIT) received")
+}
+
+fn orphans_leave() -> Checked {
+    let server = Server::new(TWO)?;
+    let master = server.start()?;
+    let children = two_workers(master)?;
+    kill(master, Signal::SIGKILL)?;
+    eventually("the workers' end", || children.iter().all(|pid| !alive(*pid)).then_some(()))
+}
+
+fn changes_binary() -> Checked {
+    let server = Server::new(TWO)?;
+    let old = server.start()?;
+    two_workers(old)?;
+    kill(old, Signal::SIGUSR2)?;
+    let new = eventually("the new pid", || server.pid().filter(|pid| *pid != old))?;
+    two_workers(new)?;
+    assert!(server.path("logs/nginx.pid.oldbin").exists());
+    kill(old, Signal::SIGQUIT)?;
+    eventually("the old one's end", || (!alive(old)).then_some(()))?;
+    assert_eq!(server.pid(), Some(new));
+    two_workers(new)?;
+    server.wait_for_log("using inherited sockets from")
+}
+
+fn single_process() -> Checked {
+    let server = Server::new("master_process off;\nevents { }\n")?;
+    let pid = server.start()?;
+    assert!(workers(pid).is_empty());
+    kill(pid, Signal::SIGQUIT)?;
+    eventually("the end", || (!alive(pid)).then_some(()))?;
+    assert!(server.pid().is_none());
+    Ok(())
+}
+
+fn reports() -> Checked {
+    let server = Server::new("events { }\nhtttp { }\n")?;
+    let output = server.nginx(&[])?;
+    let file = server.path("nginx.conf");
+    let expected = format!("nginx: [emerg] unknown directive \"htttp\" in {}:3\n", file.display());
+    assert_eq!(String::from_utf8_lossy(&output.stderr), expected);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(server.log().contains("[emerg]"), "{}", server.log());
+    let person = Command::new(env!("CARGO_BIN_EXE_rsty")).args(["serve", "-t", "-c"]).arg(&file).output()?;
+    let text = String::from_utf8_lossy(&person.stderr);
+    assert!(text.contains("did you mean `http`?") || text.contains("unknown directive"), "{text}");
+    assert_eq!(person.status.code(), Some(2));
+    Ok(())
+}
+
+fn tests_configuration() -> Checked {
+    let server = Server::new("events { }\n")?;
+    let output = server.nginx(&["-t"])?;
+    let text = String::from_utf8_lossy(&output.stderr);
+    let file = server.path("nginx.conf");
+    assert_eq!(
+        text,
+        format!(
+            "nginx: the configuration file {0} syntax is ok\nnginx: configuration file {0} test is successful\n",
+            Path::new(&file).display()
+        )
+    );
+    let dump = server.nginx(&["-qT"])?;
+    assert!(String::from_utf8_lossy(&dump.stdout).starts_with("# configuration file "));
+    Ok(())
+}

@@ -1,0 +1,66 @@
+//! The cached clock: one reading of the system's time per turn of the event loop.
+//!
+//! What asks for the time between two turns gets the same answer, as in nginx. [`update`] refreshes it: the event
+//! loop calls it when it wakes up, and Lua through `ngx.update_time`. The cache belongs to its thread.
+
+use std::cell::Cell;
+use std::sync::OnceLock;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+/// A point in time as nginx keeps it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Now {
+    /// Seconds since the epoch.
+    pub sec: i64,
+    /// Milliseconds within that second.
+    pub msec: i64,
+    /// Milliseconds of a clock that is never set back.
+    pub monotonic_msec: i64,
+}
+
+impl Now {
+    /// Milliseconds since the epoch.
+    pub const fn epoch_msec(self) -> i64 {
+        self.sec * 1000 + self.msec
+    }
+}
+
+thread_local! {
+    static NOW: Cell<Now> = const { Cell::new(Now { sec: 0, msec: 0, monotonic_msec: 0 }) };
+}
+
+/// Where the monotonic milliseconds start: a day before the first reading, so that no difference is negative.
+static START: OnceLock<Instant> = OnceLock::new();
+
+/// The cached time; reads the system's clocks when this thread has never done so.
+#[inline]
+pub fn now() -> Now {
+    let now = NOW.get();
+    if now.sec == 0 { update() } else { now }
+}
+
+/// Reads the system's clocks and remembers the answer.
+pub fn update() -> Now {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let running = START.get_or_init(Instant::now).elapsed();
+    let now = Now {
+        sec: since_epoch.as_secs() as i64,
+        msec: i64::from(since_epoch.subsec_millis()),
+        monotonic_msec: running.as_millis() as i64 + 86_400_000,
+    };
+    NOW.set(now);
+    now
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_stands_still_between_updates() {
+        let first = now();
+        std::thread::sleep(std::time::Duration::from_millis(3));
+        assert_eq!(now(), first);
+        assert!(update().epoch_msec() > first.epoch_msec());
+    }
+}

@@ -1,0 +1,84 @@
+//! Completes a configuration: merges the levels, settles locations, handlers, addresses and variables.
+
+use rsty_diag::Diagnostic;
+
+use super::conf::{LocConf, Merge, Scope, SrvConf};
+use super::location::Child;
+use super::modules::core::PortServers;
+use super::phases;
+use crate::conf::Directive;
+
+/// Turns what `http { }` held into what requests use. The result lives as long as the process.
+pub(super) fn finish(
+    scope: &mut Scope<'_>,
+    directive: &Directive,
+    mut srv: SrvConf,
+    mut loc: LocConf,
+) -> Result<(), Diagnostic> {
+    srv.merge(&SrvConf::default())?;
+    let prefix = scope.cycle.prefix.clone();
+    anchor_defaults(&mut loc, scope, directive)?;
+    loc.merge(&LocConf::default())?;
+    let servers = std::mem::take(&mut scope.main.core.building);
+    let mut ports: Vec<PortServers> = Vec::new();
+    ports.resize_with(scope.cycle.listen.len(), PortServers::default);
+    for (mut inner_srv, inner_loc) in servers {
+        inner_srv.merge(&srv)?;
+        let inner_loc = settle(inner_loc, &loc, directive, &prefix)?;
+        let server: &'static SrvConf = Box::leak(Box::new(inner_srv));
+        // A fresh cell: nobody has set it.
+        let _ = server.core.loc.set(inner_loc);
+        scope.main.core.servers.push(server);
+        for listen in &server.core.listens {
+            ports[listen.spec].add(server, listen.options).map_err(|problem| {
+                let message = format!("{problem} for {}", scope.cycle.listen[listen.spec].address);
+                directive.error("duplicate_default_server", message)
+            })?;
+        }
+    }
+    // Lua timers and worker hooks run with the settings of the `http` level.
+    let fallback = settle(loc, &LocConf::default(), directive, &prefix)?;
+    let _ = srv.core.loc.set(fallback);
+    scope.main.core.fallback = Some(Box::leak(Box::new(srv)));
+    scope.main.core.ports = ports;
+    scope.main.core.variables.finish().map_err(|error| directive.error("unknown_variable", error.to_string()))
+}
+
+/// Defaults that depend on the prefix.
+fn anchor_defaults(loc: &mut LocConf, scope: &mut Scope<'_>, directive: &Directive) -> Result<(), Diagnostic> {
+    let core = &mut loc.core;
+    if core.client_body_temp_path.value().is_none() {
+        core.client_body_temp_path.set(scope.cycle.full_path(b"client_body_temp"));
+    }
+    if core.root.value().is_none() {
+        let html = scope.cycle.full_path(b"html");
+        let html = std::os::unix::ffi::OsStrExt::as_bytes(html.as_os_str()).to_vec();
+        let compiled = super::complex_value::ComplexValue::compile(&mut scope.main.core.variables, &html)
+            .map_err(|error| directive.error("invalid_variable", error.to_string()))?;
+        core.root.set(std::rc::Rc::new(compiled));
+    }
+    Ok(())
+}
+
+/// Merges a location and everything inside it, and makes it permanent.
+fn settle(
+    mut loc: LocConf,
+    outer: &LocConf,
+    directive: &Directive,
+    prefix: &std::path::Path,
+) -> Result<&'static LocConf, Diagnostic> {
+    loc.merge(outer)?;
+    loc.core.prefix = prefix.to_path_buf();
+    for Child { conf, reference } in std::mem::take(&mut loc.core.children) {
+        let inner = settle(conf, &loc, directive, prefix)?;
+        // A fresh cell: nobody has set it.
+        let _ = reference.set(inner);
+        loc.core.locations.add(inner);
+    }
+    if let Err(twice) = loc.core.locations.finish() {
+        let message = format!("duplicate location \"{}\"", String::from_utf8_lossy(&twice.core.name));
+        return Err(directive.error("duplicate_location", message));
+    }
+    loc.core.handlers = phases::handlers_of(&loc);
+    Ok(Box::leak(Box::new(loc)))
+}

@@ -1,0 +1,424 @@
+//! One client connection: its socket, its buffers, and who may write to it.
+
+use std::cell::{Cell, OnceCell, RefCell};
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, RawFd};
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use tokio::io::Interest;
+use tokio::time::{Instant, Sleep};
+
+use super::code::Code;
+use super::modules::core::PortServers;
+use super::output::Data;
+use super::output_queue::{OutputQueue, Sent};
+use super::request::Request;
+use crate::clock::Now;
+use crate::cycle::Cycle;
+
+/// The address of a client or of a listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Address {
+    /// IPv4 or IPv6.
+    Ip(SocketAddr),
+    /// A unix socket; clients have no path.
+    Unix(Bytes),
+}
+
+impl Address {
+    /// Without port: `127.0.0.1`, `::1`, `unix:`.
+    pub fn host_text(&self) -> Bytes {
+        match self {
+            Self::Ip(address) => Bytes::from(address.ip().to_string()),
+            Self::Unix(_) => Bytes::from_static(b"unix:"),
+        }
+    }
+
+    /// The port; 0 of a unix socket.
+    pub fn port(&self) -> u16 {
+        match self {
+            Self::Ip(address) => address.port(),
+            Self::Unix(_) => 0,
+        }
+    }
+}
+
+impl std::fmt::Display for Address {
+    /// With port: `127.0.0.1:80`, `[::1]:80`, `unix:/path`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Ip(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.escape_ascii()),
+        }
+    }
+}
+
+/// The socket of a connection.
+pub enum Stream {
+    /// None: the connection of a timer or of a worker's start.
+    Fake,
+    /// TCP.
+    Tcp(tokio::net::TcpStream),
+    /// A unix socket.
+    Unix(tokio::net::UnixStream),
+}
+
+/// What a PROXY protocol header said.
+#[derive(Clone, Debug)]
+pub struct ProxyProtocol {
+    /// The client's address.
+    pub source: SocketAddr,
+    /// The address that the client connected to.
+    pub destination: SocketAddr,
+}
+
+/// A client's connection.
+pub struct Connection {
+    cycle: &'static Cycle,
+    /// The number in the log (`*7`).
+    pub number: u64,
+    /// The socket.
+    pub stream: Stream,
+    /// When it was accepted.
+    pub opened: Now,
+    /// Who serves what on the address it was accepted on.
+    pub port: Option<&'static PortServers>,
+    /// The client's address (realip may change what requests say about it).
+    pub peer: RefCell<Address>,
+    /// The client's address as text, without port.
+    pub peer_text: RefCell<Bytes>,
+    /// What its PROXY protocol header said.
+    pub proxy_protocol: OnceCell<ProxyProtocol>,
+    local: OnceCell<Address>,
+    /// The number of requests so far, the current one included.
+    pub requests: Cell<u64>,
+    /// Bytes sent.
+    pub sent: Cell<u64>,
+    /// The connection is of no more use.
+    pub error: Cell<bool>,
+    /// The client was too slow.
+    pub timed_out: Cell<bool>,
+    /// The client closed its side.
+    pub read_eof: Cell<bool>,
+    /// Several requests came at once.
+    pub pipelined: Cell<bool>,
+    /// No request is being served; a worker that ends closes it.
+    pub idle: Cell<bool>,
+    /// What is going on, for log lines.
+    pub action: Cell<Option<&'static str>>,
+    /// Received and not used yet.
+    pub input: RefCell<BytesMut>,
+    output: RefCell<OutputQueue>,
+    /// Sending goes on at this moment (`limit_rate`).
+    pub(crate) delayed_until: Cell<Option<Instant>>,
+    sleep: RefCell<Option<Pin<Box<Sleep>>>>,
+    waker: RefCell<Option<Waker>>,
+    wake: Cell<bool>,
+    active: Cell<*const Request>,
+    /// What log lines say in place of a client when there is none: `, context: ngx.timer, client: …`.
+    pub fake_context: RefCell<Vec<u8>>,
+    /// The part of that which timers pass on to the timers they create.
+    pub fake_place: RefCell<Vec<u8>>,
+}
+
+impl Connection {
+    /// The connection of a request that no client made.
+    pub fn fake(cycle: &'static Cycle, number: u64) -> Self {
+        Self::new(cycle, number, Stream::Fake, Address::Unix(Bytes::new()), None)
+    }
+
+    /// A connection that was just accepted.
+    pub fn new(
+        cycle: &'static Cycle,
+        number: u64,
+        stream: Stream,
+        peer: Address,
+        port: Option<&'static PortServers>,
+    ) -> Self {
+        Self {
+            cycle,
+            number,
+            stream,
+            opened: crate::clock::now(),
+            port,
+            peer_text: RefCell::new(peer.host_text()),
+            peer: RefCell::new(peer),
+            proxy_protocol: OnceCell::new(),
+            local: OnceCell::new(),
+            requests: Cell::new(0),
+            sent: Cell::new(0),
+            error: Cell::new(false),
+            timed_out: Cell::new(false),
+            read_eof: Cell::new(false),
+            pipelined: Cell::new(false),
+            idle: Cell::new(true),
+            action: Cell::new(None),
+            input: RefCell::default(),
+            output: RefCell::default(),
+            delayed_until: Cell::new(None),
+            sleep: RefCell::default(),
+            waker: RefCell::default(),
+            wake: Cell::new(false),
+            active: Cell::new(std::ptr::null()),
+            fake_context: RefCell::default(),
+            fake_place: RefCell::default(),
+        }
+    }
+
+    /// The configuration and the top level's log.
+    pub fn cycle(&self) -> &'static Cycle {
+        self.cycle
+    }
+
+    /// Whether there is a client at all.
+    pub fn is_fake(&self) -> bool {
+        matches!(self.stream, Stream::Fake)
+    }
+
+    /// Our own address.
+    pub fn local(&self) -> &Address {
+        self.local.get_or_init(|| match &self.stream {
+            Stream::Fake => Address::Unix(Bytes::new()),
+            Stream::Tcp(stream) => stream.local_addr().map_or(Address::Unix(Bytes::new()), Address::Ip),
+            Stream::Unix(stream) => {
+                let path = stream.local_addr().ok().and_then(|address| address.as_pathname().map(ToOwned::to_owned));
+                let path = path.map(|path| std::os::unix::ffi::OsStringExt::into_vec(path.into_os_string()));
+                Address::Unix(path.unwrap_or_default().into())
+            }
+        })
+    }
+
+    /// The number of the socket; -1 without one.
+    pub fn descriptor(&self) -> RawFd {
+        match &self.stream {
+            Stream::Fake => -1,
+            Stream::Tcp(stream) => stream.as_raw_fd(),
+            Stream::Unix(stream) => stream.as_raw_fd(),
+        }
+    }
+
+    /// Whether it is this request's turn to write.
+    pub fn is_active(&self, r: &Request) -> bool {
+        std::ptr::eq(self.active.get(), r)
+    }
+
+    /// Gives the turn to a request. Only its address is kept.
+    pub(crate) fn set_active(&self, r: &Request) {
+        self.active.set(std::ptr::from_ref(r));
+    }
+
+    /// Remembers the task that serves the connection.
+    pub(crate) fn set_waker(&self, waker: &Waker) {
+        let mut slot = self.waker.borrow_mut();
+        if !slot.as_ref().is_some_and(|known| known.will_wake(waker)) {
+            *slot = Some(waker.clone());
+        }
+    }
+
+    /// Lets the connection's task look at all its requests again.
+    pub fn wake(&self) {
+        self.wake.set(true);
+        if let Some(waker) = self.waker.borrow().as_ref() {
+            waker.wake_by_ref();
+        }
+    }
+
+    /// Whether somebody called [`Connection::wake`] since the last question.
+    pub(crate) fn take_wake(&self) -> bool {
+        self.wake.replace(false)
+    }
+}
+
+/// Reading.
+impl Connection {
+    /// Reads what is there into `input`. `Ok(0)` is the end of the stream.
+    pub fn try_read(&self) -> io::Result<usize> {
+        let mut input = self.input.borrow_mut();
+        input.reserve(READ_SIZE);
+        let read = match &self.stream {
+            Stream::Fake => Ok(0),
+            Stream::Tcp(stream) => stream.try_read_buf(&mut *input),
+            Stream::Unix(stream) => stream.try_read_buf(&mut *input),
+        };
+        if matches!(read, Ok(0)) {
+            self.read_eof.set(true);
+        }
+        read
+    }
+
+    fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &self.stream {
+            Stream::Fake => Poll::Ready(Ok(())),
+            Stream::Tcp(stream) => stream.poll_read_ready(cx),
+            Stream::Unix(stream) => stream.poll_read_ready(cx),
+        }
+    }
+
+    /// Waits for bytes (at most until `deadline`) and reads them into `input`. `Ok(0)` is the end of the
+    /// stream; no answer in time is an error of kind `TimedOut`. Only one reader at a time; dropping it is fine.
+    pub async fn read(&self, deadline: Instant) -> io::Result<usize> {
+        loop {
+            match self.try_read() {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                done => return done,
+            }
+            poll_fn(|cx| {
+                if let Poll::Ready(ready) = self.poll_read_ready(cx) {
+                    return Poll::Ready(ready);
+                }
+                if self.poll_deadline(deadline, cx) {
+                    return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+                }
+                Poll::Pending
+            })
+            .await?;
+        }
+    }
+
+    /// Whether the deadline has passed. One timer serves all waits of the connection: it is only moved when it
+    /// fires too early, so that a wait that ends in time costs nothing.
+    fn poll_deadline(&self, deadline: Instant, cx: &mut Context<'_>) -> bool {
+        let mut slot = self.sleep.borrow_mut();
+        let sleep = slot.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
+        if sleep.deadline() > deadline {
+            sleep.as_mut().reset(deadline);
+        }
+        while sleep.as_mut().poll(cx).is_ready() {
+            if Instant::now() >= deadline {
+                *slot = None;
+                return true;
+            }
+            sleep.as_mut().reset(deadline);
+        }
+        false
+    }
+
+    /// Waits until the client closes its side. Bytes that arrive meanwhile are kept.
+    pub async fn client_gone(&self) {
+        loop {
+            match self.try_read() {
+                Ok(0) => return,
+                Ok(_) if self.input.borrow().len() > READ_AHEAD_MAX => std::future::pending::<()>().await,
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    if poll_fn(|cx| self.poll_read_ready(cx)).await.is_err() {
+                        return;
+                    }
+                }
+                Err(_) => return,
+            }
+        }
+    }
+}
+
+/// Bytes to make room for before a read.
+const READ_SIZE: usize = 4096;
+/// Bytes of later requests to keep while a handler watches for the end of the stream.
+const READ_AHEAD_MAX: usize = 64 * 1024;
+
+/// Writing.
+impl Connection {
+    /// Whether output waits for the socket.
+    pub fn has_output(&self) -> bool {
+        !self.output.borrow().is_empty()
+    }
+
+    /// The number of bytes that wait.
+    pub fn output_len(&self) -> u64 {
+        self.output.borrow().len()
+    }
+
+    /// Appends to the output without sending.
+    pub fn append(&self, data: Data) {
+        self.output.borrow_mut().push(data);
+    }
+
+    /// Appends bytes to the output without sending.
+    pub fn append_slice(&self, bytes: &[u8]) {
+        self.output.borrow_mut().push_slice(bytes);
+    }
+
+    /// Lets `write` append to the output's buffer: for the response's head.
+    pub(crate) fn append_with(&self, write: impl FnOnce(&mut Vec<u8>)) -> usize {
+        self.output.borrow_mut().push_with(write)
+    }
+
+    /// Sends as much as the socket takes, at most `limit` bytes. OK when nothing is left, AGAIN, or ERROR.
+    pub fn send(&self, limit: u64) -> Code {
+        if self.error.get() {
+            return Code::ERROR;
+        }
+        let mut output = self.output.borrow_mut();
+        let sent = match &self.stream {
+            Stream::Fake => Ok(Sent { bytes: output.discard(), blocked: false }),
+            Stream::Tcp(stream) => output.send(limit, |slices| {
+                stream.try_io(Interest::WRITABLE, || nix::sys::uio::writev(stream, slices).map_err(io::Error::from))
+            }),
+            Stream::Unix(stream) => output.send(limit, |slices| {
+                stream.try_io(Interest::WRITABLE, || nix::sys::uio::writev(stream, slices).map_err(io::Error::from))
+            }),
+        };
+        match sent {
+            Ok(sent) => {
+                self.sent.set(self.sent.get() + sent.bytes);
+                if output.is_empty() { Code::OK } else { Code::AGAIN }
+            }
+            Err(_) => {
+                output.discard();
+                self.error.set(true);
+                Code::ERROR
+            }
+        }
+    }
+
+    /// Throws away what waits.
+    pub fn discard_output(&self) {
+        self.output.borrow_mut().discard();
+    }
+
+    /// Waits until the socket takes bytes again.
+    pub async fn writable(&self) -> io::Result<()> {
+        match &self.stream {
+            Stream::Fake => Ok(()),
+            Stream::Tcp(stream) => stream.writable().await,
+            Stream::Unix(stream) => stream.writable().await,
+        }
+    }
+
+    /// Waits until the client took everything; each step may take as long as `timeout`. OK, REQUEST_TIME_OUT or
+    /// ERROR. `limit` says how many bytes may go now.
+    pub(crate) async fn drain(&self, timeout: Duration, limit: impl Fn() -> u64) -> Code {
+        while self.has_output() {
+            if let Some(moment) = self.delayed_until.take() {
+                tokio::time::sleep_until(moment).await;
+            } else {
+                match tokio::time::timeout(timeout, self.writable()).await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(_)) => return Code::ERROR,
+                    Err(_) => {
+                        self.timed_out.set(true);
+                        return Code::REQUEST_TIME_OUT;
+                    }
+                }
+            }
+            if self.send(limit()) == Code::ERROR {
+                return Code::ERROR;
+            }
+        }
+        if self.error.get() { Code::ERROR } else { Code::OK }
+    }
+
+    /// Tells the client that nothing more will come.
+    pub fn shutdown_write(&self) {
+        let fd = self.descriptor();
+        if fd >= 0 {
+            // A client that is gone already needs no goodbye.
+            let _ = nix::sys::socket::shutdown(fd, nix::sys::socket::Shutdown::Write);
+        }
+    }
+}

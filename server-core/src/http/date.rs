@@ -1,0 +1,63 @@
+//! Dates as HTTP and logs write them; the current one is formatted once a second.
+
+use std::cell::Cell;
+
+use super::modules::calendar::Moment;
+
+/// `Sun, 06 Nov 1994 08:49:37 GMT`
+pub type HttpDate = [u8; 29];
+
+thread_local! {
+    static NOW: Cell<(i64, HttpDate)> = const { Cell::new((i64::MIN, [b' '; 29])) };
+}
+
+/// The current date.
+pub fn now() -> HttpDate {
+    let second = crate::clock::now().sec;
+    let (cached, text) = NOW.get();
+    if cached == second {
+        return text;
+    }
+    let text = http_time(second);
+    NOW.set((second, text));
+    text
+}
+
+/// The date `seconds` after 1970 began.
+pub fn http_time(seconds: i64) -> HttpDate {
+    // Years beyond four digits can't be written.
+    let moment = Moment::new(seconds.clamp(-62_135_596_800, 253_402_300_799), 0);
+    let text = moment.strftime("%a, %d %b %Y %H:%M:%S GMT", "GMT");
+    text.as_bytes().try_into().unwrap_or([b' '; 29])
+}
+
+/// `06/Nov/1994:08:49:37 +0000` in local time.
+pub fn log_time(seconds: i64) -> String {
+    local(seconds).strftime("%d/%b/%Y:%H:%M:%S %z", "")
+}
+
+/// `1994-11-06T08:49:37+00:00` in local time.
+pub fn iso8601(seconds: i64) -> String {
+    let moment = local(seconds);
+    let mut text = moment.strftime("%Y-%m-%dT%H:%M:%S%z", "");
+    if text.len() > 2 {
+        text.insert(text.len() - 2, ':');
+    }
+    text
+}
+
+fn local(seconds: i64) -> Moment {
+    let offset = i64::from(crate::process::local_time(seconds).offset_minutes) * 60;
+    Moment::new(seconds, offset)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_are_written_as_http_wants_them() {
+        assert_eq!(&http_time(784_111_777), b"Sun, 06 Nov 1994 08:49:37 GMT");
+        assert_eq!(http_time(i64::MAX).len(), 29);
+    }
+}

@@ -1,0 +1,216 @@
+//! The settings of the Lua module.
+
+use std::cell::OnceCell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use rsty_diag::Diagnostic;
+
+use super::script::{FileScript, Script};
+use crate::conf::value::KeyValues;
+use crate::http::conf::Merge;
+use crate::lua::Vm;
+use crate::lua::code::Inline;
+use crate::shared_dict::Zones;
+
+/// Settings of `http { }`.
+#[derive(Default)]
+pub struct MainConf {
+    /// `lua_package_path`
+    pub package_path: Option<Box<[u8]>>,
+    /// `lua_package_cpath`
+    pub package_cpath: Option<Box<[u8]>>,
+    /// `lua_shared_dict`: names and sizes.
+    pub shared_dicts: Vec<(Box<[u8]>, usize)>,
+    /// The zones of `shared_dicts`, once mapped.
+    pub zones: OnceCell<Zones>,
+    /// `lua_thread_cache_max_entries`; 1024 by default.
+    pub thread_cache: Option<usize>,
+    /// `lua_max_pending_timers`; 1024 by default.
+    pub max_pending_timers: Option<usize>,
+    /// `lua_max_running_timers`; 256 by default.
+    pub max_running_timers: Option<usize>,
+    /// `lua_regex_cache_max_entries`; 1024 by default.
+    pub regex_cache_max_entries: Option<usize>,
+    /// `lua_regex_match_limit`; 0, the library's own, by default.
+    pub regex_match_limit: Option<usize>,
+    /// `lua_capture_error_log`
+    pub capture_error_log: Option<usize>,
+    /// `lua_sa_restart`; on by default.
+    pub sa_restart: Option<bool>,
+    /// `lua_malloc_trim`; every 1000 requests by default.
+    pub malloc_trim: Option<usize>,
+    /// `lua_worker_thread_vm_pool_size`; 10 by default.
+    pub worker_thread_vm_pool_size: Option<usize>,
+    /// `rewrite_by_lua_no_postpone`
+    pub rewrite_no_postpone: Option<bool>,
+    /// `access_by_lua_no_postpone`
+    pub access_no_postpone: Option<bool>,
+    /// `precontent_by_lua_no_postpone`
+    pub precontent_no_postpone: Option<bool>,
+    /// `init_by_lua*`
+    pub init: Option<StartScript>,
+    /// `init_worker_by_lua*`
+    pub init_worker: Option<StartScript>,
+    /// `exit_worker_by_lua*`
+    pub exit_worker: Option<StartScript>,
+    /// Some directive of this module was used: a VM is needed.
+    pub used: bool,
+    /// The VM, once started.
+    pub vm: OnceCell<Rc<Vm>>,
+}
+
+/// Code that runs without a request.
+#[derive(Debug)]
+pub enum StartScript {
+    /// A file.
+    File(Box<[u8]>),
+    /// Code of the configuration.
+    Inline(Inline),
+}
+
+/// Settings of a server.
+#[derive(Default)]
+pub struct SrvConf {
+    /// `server_rewrite_by_lua*`
+    pub server_rewrite: Option<Rc<Script>>,
+    /// `ssl_client_hello_by_lua*`
+    pub ssl_client_hello: Option<Rc<Script>>,
+    /// `ssl_certificate_by_lua*`
+    pub ssl_certificate: Option<Rc<Script>>,
+    /// `ssl_session_store_by_lua*`
+    pub ssl_session_store: Option<Rc<Script>>,
+    /// `ssl_session_fetch_by_lua*`
+    pub ssl_session_fetch: Option<Rc<Script>>,
+}
+
+/// Settings of a location.
+#[derive(Clone, Default)]
+pub struct LocConf {
+    /// `rewrite_by_lua*`
+    pub rewrite: Option<Rc<Script>>,
+    /// `access_by_lua*`
+    pub access: Option<Rc<Script>>,
+    /// `precontent_by_lua*`
+    pub precontent: Option<Rc<Script>>,
+    /// `content_by_lua*`
+    pub content: Option<Rc<Script>>,
+    /// `log_by_lua*`
+    pub log: Option<Rc<Script>>,
+    /// `header_filter_by_lua*`
+    pub header_filter: Option<Rc<Script>>,
+    /// `body_filter_by_lua*`
+    pub body_filter: Option<Rc<Script>>,
+    /// `proxy_ssl_certificate_by_lua*`
+    pub proxy_ssl_certificate: Option<Rc<Script>>,
+    /// `proxy_ssl_verify_by_lua*`
+    pub proxy_ssl_verify: Option<Rc<Script>>,
+    /// `lua_code_cache`; on by default.
+    pub code_cache: Option<bool>,
+    /// `lua_need_request_body`; off by default.
+    pub need_request_body: Option<bool>,
+    /// `lua_transform_underscores_in_response_headers`; on by default.
+    pub transform_underscores: Option<bool>,
+    /// `lua_http10_buffering`; on by default.
+    pub http10_buffering: Option<bool>,
+    /// `lua_check_client_abort`; off by default.
+    pub check_client_abort: Option<bool>,
+    /// `lua_use_default_type`; on by default.
+    pub use_default_type: Option<bool>,
+    /// Of cosockets.
+    pub socket: SocketConf,
+    /// Of cosockets that speak TLS.
+    pub ssl: SslConf,
+}
+
+/// `lua_socket_*`
+#[derive(Clone, Default)]
+pub struct SocketConf {
+    /// `lua_socket_log_errors`; on by default.
+    pub log_errors: Option<bool>,
+    /// `lua_socket_keepalive_timeout`; 60 s by default.
+    pub keepalive_timeout: Option<Duration>,
+    /// `lua_socket_connect_timeout`; 60 s by default.
+    pub connect_timeout: Option<Duration>,
+    /// `lua_socket_send_timeout`; 60 s by default.
+    pub send_timeout: Option<Duration>,
+    /// `lua_socket_read_timeout`; 60 s by default.
+    pub read_timeout: Option<Duration>,
+    /// `lua_socket_send_lowat`; 0 by default.
+    pub send_lowat: Option<usize>,
+    /// `lua_socket_buffer_size`; one page by default.
+    pub buffer_size: Option<usize>,
+    /// `lua_socket_pool_size`; 30 by default.
+    pub pool_size: Option<usize>,
+}
+
+/// `lua_ssl_*`
+#[derive(Clone, Default)]
+pub struct SslConf {
+    /// `lua_ssl_protocols`
+    pub protocols: Option<u32>,
+    /// `lua_ssl_ciphers`; `DEFAULT` by default.
+    pub ciphers: Option<Box<[u8]>>,
+    /// `lua_ssl_verify_depth`; 1 by default.
+    pub verify_depth: Option<usize>,
+    /// `lua_ssl_certificate`
+    pub certificates: Option<Vec<Box<[u8]>>>,
+    /// `lua_ssl_certificate_key`
+    pub certificate_keys: Option<Vec<Box<[u8]>>>,
+    /// `lua_ssl_trusted_certificate`
+    pub trusted_certificate: Option<Box<[u8]>>,
+    /// `lua_ssl_crl`
+    pub crl: Option<Box<[u8]>>,
+    /// `lua_ssl_key_log`
+    pub key_log: Option<Box<[u8]>>,
+    /// `lua_ssl_conf_command`
+    pub conf_commands: Option<KeyValues>,
+    /// `lua_upstream_skip_openssl_default_verify`; off by default.
+    pub skip_default_verify: Option<bool>,
+}
+
+/// Takes over from `$outer` what `$inner` leaves unset.
+macro_rules! inherit {
+    ($inner:expr, $outer:expr; $($field:ident),+ $(,)?) => {
+        $(if $inner.$field.is_none() { $inner.$field.clone_from(&$outer.$field); })+
+    };
+}
+
+impl Merge for SrvConf {
+    fn merge(&mut self, outer: &Self) -> Result<(), Diagnostic> {
+        inherit!(self, outer; server_rewrite, ssl_client_hello, ssl_certificate, ssl_session_store, ssl_session_fetch);
+        Ok(())
+    }
+}
+
+impl Merge for LocConf {
+    fn merge(&mut self, outer: &Self) -> Result<(), Diagnostic> {
+        inherit!(self, outer;
+            rewrite, access, precontent, content, log, header_filter, body_filter, proxy_ssl_certificate,
+            proxy_ssl_verify, code_cache, need_request_body, transform_underscores, http10_buffering,
+            check_client_abort, use_default_type);
+        inherit!(self.socket, outer.socket;
+            log_errors, keepalive_timeout, connect_timeout, send_timeout, read_timeout, send_lowat, buffer_size,
+            pool_size);
+        inherit!(self.ssl, outer.ssl;
+            protocols, ciphers, verify_depth, certificates, certificate_keys, trusted_certificate, crl, key_log,
+            conf_commands, skip_default_verify);
+        Ok(())
+    }
+}
+
+impl StartScript {
+    /// A file script's path, or `None`.
+    pub fn file(&self) -> Option<&[u8]> {
+        match self {
+            Self::File(path) => Some(path),
+            Self::Inline(_) => None,
+        }
+    }
+}
+
+impl From<FileScript> for Script {
+    fn from(file: FileScript) -> Self {
+        Self::File(file)
+    }
+}

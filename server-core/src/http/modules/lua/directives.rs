@@ -1,0 +1,283 @@
+//! The directives of the Lua module.
+
+use std::rc::Rc;
+
+use rsty_diag::Diagnostic;
+
+use super::conf::StartScript;
+use super::handlers;
+use super::script::{FileScript, Script};
+use crate::conf::{Arity, Block, Contexts, Directive, Rule, value};
+use crate::http::ComplexValue;
+use crate::http::conf::Scope;
+use crate::log::Level;
+use crate::lua::code::{self, Inline};
+
+/// What a rule does.
+type Apply = fn(&mut Scope<'_>, &Directive) -> Result<(), Diagnostic>;
+
+const HSL_IF: Contexts = Contexts::HTTP_SERVER_LOCATION_IF;
+const HSL: Contexts = Contexts::HTTP_SERVER_LOCATION;
+const LOC_IF: Contexts = Contexts::LOCATION.or(Contexts::IF_IN_LOCATION);
+const HTTP_SERVER: Contexts = Contexts::HTTP.or(Contexts::SERVER);
+
+const fn rule(name: &'static str, contexts: Contexts, args: Arity, apply: Apply) -> Rule {
+    Rule { name, contexts, args, apply }
+}
+
+const fn main(name: &'static str, apply: Apply) -> Rule {
+    rule(name, Contexts::HTTP, Arity::Words(1, 1), apply)
+}
+
+const fn flag(name: &'static str, contexts: Contexts, apply: Apply) -> Rule {
+    rule(name, contexts, Arity::Flag, apply)
+}
+
+const fn one(name: &'static str, contexts: Contexts, apply: Apply) -> Rule {
+    rule(name, contexts, Arity::Words(1, 1), apply)
+}
+
+const fn block(name: &'static str, contexts: Contexts, apply: Apply) -> Rule {
+    rule(name, contexts, Arity::LuaBlock(0, 0), apply)
+}
+
+/// A rule's function that fills a setting with `value::$set`.
+macro_rules! set {
+    ($set:ident, $level:ident . $($field:ident).+) => {
+        |scope, directive| value::$set(&mut scope.$level.lua.$($field).+, directive)
+    };
+}
+
+/// A rule's function for a script of a phase.
+macro_rules! script {
+    ($level:ident . $field:ident, $tag:literal) => {
+        |scope, directive| {
+            let script = script_of(scope, directive, $tag)?;
+            if scope.$level.lua.$field.replace(script).is_some() {
+                return Err(value::duplicate(directive));
+            }
+            Ok(())
+        }
+    };
+}
+
+/// A rule's function for a script without a request.
+macro_rules! start_script {
+    ($field:ident, $tag:literal) => {
+        |scope, directive| {
+            let script = start_script_of(scope, directive, $tag)?;
+            if scope.main.lua.$field.replace(script).is_some() {
+                return Err(value::duplicate(directive));
+            }
+            Ok(())
+        }
+    };
+}
+
+/// The directive table.
+pub(crate) const RULES: &[Rule] = &[
+    flag("lua_load_resty_core", Contexts::HTTP, load_resty_core),
+    main("lua_thread_cache_max_entries", set!(set_number, main.thread_cache)),
+    main("lua_max_running_timers", set!(set_number, main.max_running_timers)),
+    main("lua_max_pending_timers", set!(set_number, main.max_pending_timers)),
+    rule("lua_shared_dict", Contexts::HTTP, Arity::Words(2, 2), shared_dict),
+    main("lua_capture_error_log", capture_error_log),
+    flag("lua_sa_restart", Contexts::HTTP, set!(set_flag, main.sa_restart)),
+    main("lua_regex_cache_max_entries", set!(set_number, main.regex_cache_max_entries)),
+    main("lua_regex_match_limit", set!(set_number, main.regex_match_limit)),
+    main("lua_package_cpath", set!(set_string, main.package_cpath)),
+    main("lua_package_path", set!(set_string, main.package_path)),
+    main("lua_malloc_trim", set!(set_number, main.malloc_trim)),
+    main("lua_worker_thread_vm_pool_size", set!(set_number, main.worker_thread_vm_pool_size)),
+    flag("lua_code_cache", HSL_IF, code_cache),
+    flag("lua_need_request_body", HSL_IF, set!(set_flag, loc.need_request_body)),
+    flag("lua_transform_underscores_in_response_headers", HSL_IF, set!(set_flag, loc.transform_underscores)),
+    flag("lua_http10_buffering", HSL_IF, set!(set_flag, loc.http10_buffering)),
+    flag("lua_check_client_abort", HSL_IF, set!(set_flag, loc.check_client_abort)),
+    flag("lua_use_default_type", HSL_IF, set!(set_flag, loc.use_default_type)),
+    flag("lua_socket_log_errors", HSL_IF, set!(set_flag, loc.socket.log_errors)),
+    one("lua_socket_keepalive_timeout", HSL_IF, set!(set_msec, loc.socket.keepalive_timeout)),
+    one("lua_socket_connect_timeout", HSL_IF, set!(set_msec, loc.socket.connect_timeout)),
+    one("lua_socket_send_timeout", HSL_IF, set!(set_msec, loc.socket.send_timeout)),
+    one("lua_socket_read_timeout", HSL_IF, set!(set_msec, loc.socket.read_timeout)),
+    one("lua_socket_send_lowat", HSL_IF, set!(set_size, loc.socket.send_lowat)),
+    one("lua_socket_buffer_size", HSL_IF, set!(set_size, loc.socket.buffer_size)),
+    one("lua_socket_pool_size", HSL_IF, set!(set_number, loc.socket.pool_size)),
+    rule("lua_ssl_protocols", HSL, Arity::Words(1, Arity::MANY), ssl_protocols),
+    one("lua_ssl_ciphers", HSL, set!(set_string, loc.ssl.ciphers)),
+    one("lua_ssl_verify_depth", HSL, set!(set_number, loc.ssl.verify_depth)),
+    one("lua_ssl_certificate", HSL, set!(push_string, loc.ssl.certificates)),
+    one("lua_ssl_certificate_key", HSL, set!(push_string, loc.ssl.certificate_keys)),
+    one("lua_ssl_trusted_certificate", HSL, set!(set_string, loc.ssl.trusted_certificate)),
+    one("lua_ssl_crl", HSL, set!(set_string, loc.ssl.crl)),
+    one("lua_ssl_key_log", HSL, set!(set_string, loc.ssl.key_log)),
+    rule("lua_ssl_conf_command", HSL, Arity::Words(2, 2), set!(push_key_value, loc.ssl.conf_commands)),
+    flag("lua_upstream_skip_openssl_default_verify", LOC_IF, set!(set_flag, loc.ssl.skip_default_verify)),
+    flag("rewrite_by_lua_no_postpone", Contexts::HTTP, set!(set_flag, main.rewrite_no_postpone)),
+    flag("access_by_lua_no_postpone", Contexts::HTTP, set!(set_flag, main.access_no_postpone)),
+    flag("precontent_by_lua_no_postpone", Contexts::HTTP, set!(set_flag, main.precontent_no_postpone)),
+    block("init_by_lua_block", Contexts::HTTP, start_script!(init, "init_by_lua")),
+    main("init_by_lua", start_script!(init, "init_by_lua")),
+    main("init_by_lua_file", start_script!(init, "init_by_lua")),
+    block("init_worker_by_lua_block", Contexts::HTTP, start_script!(init_worker, "init_worker_by_lua")),
+    main("init_worker_by_lua", start_script!(init_worker, "init_worker_by_lua")),
+    main("init_worker_by_lua_file", start_script!(init_worker, "init_worker_by_lua")),
+    block("exit_worker_by_lua_block", Contexts::HTTP, start_script!(exit_worker, "exit_worker_by_lua")),
+    main("exit_worker_by_lua_file", start_script!(exit_worker, "exit_worker_by_lua")),
+    block("server_rewrite_by_lua_block", HTTP_SERVER, script!(srv.server_rewrite, "server_rewrite_by_lua")),
+    one("server_rewrite_by_lua_file", HTTP_SERVER, script!(srv.server_rewrite, "server_rewrite_by_lua")),
+    block("rewrite_by_lua_block", HSL_IF, script!(loc.rewrite, "rewrite_by_lua")),
+    one("rewrite_by_lua", HSL_IF, script!(loc.rewrite, "rewrite_by_lua")),
+    one("rewrite_by_lua_file", HSL_IF, script!(loc.rewrite, "rewrite_by_lua")),
+    block("access_by_lua_block", HSL_IF, script!(loc.access, "access_by_lua")),
+    one("access_by_lua", HSL_IF, script!(loc.access, "access_by_lua")),
+    one("access_by_lua_file", HSL_IF, script!(loc.access, "access_by_lua")),
+    block("precontent_by_lua_block", HSL_IF, script!(loc.precontent, "precontent_by_lua")),
+    one("precontent_by_lua_file", HSL_IF, script!(loc.precontent, "precontent_by_lua")),
+    block("content_by_lua_block", LOC_IF, content),
+    one("content_by_lua", LOC_IF, content),
+    one("content_by_lua_file", LOC_IF, content),
+    block("log_by_lua_block", HSL_IF, script!(loc.log, "log_by_lua")),
+    one("log_by_lua", HSL_IF, script!(loc.log, "log_by_lua")),
+    one("log_by_lua_file", HSL_IF, script!(loc.log, "log_by_lua")),
+    block("header_filter_by_lua_block", HSL_IF, script!(loc.header_filter, "header_filter_by_lua")),
+    one("header_filter_by_lua", HSL_IF, script!(loc.header_filter, "header_filter_by_lua")),
+    one("header_filter_by_lua_file", HSL_IF, script!(loc.header_filter, "header_filter_by_lua")),
+    block("body_filter_by_lua_block", HSL_IF, script!(loc.body_filter, "body_filter_by_lua")),
+    one("body_filter_by_lua", HSL_IF, script!(loc.body_filter, "body_filter_by_lua")),
+    one("body_filter_by_lua_file", HSL_IF, script!(loc.body_filter, "body_filter_by_lua")),
+    block("ssl_client_hello_by_lua_block", HTTP_SERVER, script!(srv.ssl_client_hello, "ssl_client_hello_by_lua")),
+    one("ssl_client_hello_by_lua_file", HTTP_SERVER, script!(srv.ssl_client_hello, "ssl_client_hello_by_lua")),
+    block("ssl_certificate_by_lua_block", HTTP_SERVER, script!(srv.ssl_certificate, "ssl_certificate_by_lua")),
+    one("ssl_certificate_by_lua_file", HTTP_SERVER, script!(srv.ssl_certificate, "ssl_certificate_by_lua")),
+    block("ssl_session_store_by_lua_block", Contexts::HTTP, script!(srv.ssl_session_store, "ssl_session_store_by_lua")),
+    one("ssl_session_store_by_lua_file", Contexts::HTTP, script!(srv.ssl_session_store, "ssl_session_store_by_lua")),
+    block("ssl_session_fetch_by_lua_block", Contexts::HTTP, script!(srv.ssl_session_fetch, "ssl_session_fetch_by_lua")),
+    one("ssl_session_fetch_by_lua_file", Contexts::HTTP, script!(srv.ssl_session_fetch, "ssl_session_fetch_by_lua")),
+    block(
+        "proxy_ssl_certificate_by_lua_block",
+        LOC_IF,
+        script!(loc.proxy_ssl_certificate, "proxy_ssl_certificate_by_lua"),
+    ),
+    one(
+        "proxy_ssl_certificate_by_lua_file",
+        LOC_IF,
+        script!(loc.proxy_ssl_certificate, "proxy_ssl_certificate_by_lua"),
+    ),
+    block("proxy_ssl_verify_by_lua_block", LOC_IF, script!(loc.proxy_ssl_verify, "proxy_ssl_verify_by_lua")),
+    one("proxy_ssl_verify_by_lua_file", LOC_IF, script!(loc.proxy_ssl_verify, "proxy_ssl_verify_by_lua")),
+];
+
+fn load_resty_core(scope: &mut Scope<'_>, directive: &Directive) -> Result<(), Diagnostic> {
+    let message = "lua_load_resty_core is deprecated (the lua-resty-core library is required since ngx_lua v0.10.16)";
+    scope.cycle.notice(Level::Warn, directive.error("deprecated_directive", message));
+    Ok(())
+}
+
+fn code_cache(scope: &mut Scope<'_>, directive: &Directive) -> Result<(), Diagnostic> {
+    let slot = &mut scope.loc.lua.code_cache;
+    value::set_flag(slot, directive)?;
+    if *slot == Some(false) {
+        let message = "lua_code_cache is off; this will hurt performance";
+        scope.cycle.notice(Level::Alert, directive.error("lua_code_cache_off", message));
+    }
+    Ok(())
+}
+
+fn shared_dict(scope: &mut Scope<'_>, directive: &Directive) -> Result<(), Diagnostic> {
+    let [name, size] = &directive.args[..] else { return Ok(()) };
+    if name.text.is_empty() {
+        let message = format!("invalid lua shared dict name \"{}\"", name.lossy());
+        return Err(directive.error_at(name, "invalid_value", message));
+    }
+    let bytes = value::size(&size.text).filter(|&bytes| bytes > 8191);
+    let Some(bytes) = bytes else {
+        let message = format!("invalid lua shared dict size \"{}\"", size.lossy());
+        return Err(directive.error_at(size, "invalid_value", message));
+    };
+    let dicts = &mut scope.main.lua.shared_dicts;
+    if dicts.iter().any(|(known, _)| *known == name.text) {
+        let message = format!("lua_shared_dict \"{}\" is already defined as \"{}\"", name.lossy(), name.lossy());
+        return Err(directive.error_at(name, "duplicate_directive", message));
+    }
+    dicts.push((name.text.clone(), bytes));
+    scope.main.lua.used = true;
+    Ok(())
+}
+
+fn capture_error_log(scope: &mut Scope<'_>, directive: &Directive) -> Result<(), Diagnostic> {
+    let Some(word) = directive.arg(0) else { return Ok(()) };
+    let Some(size) = value::size(&word.text).filter(|&size| size >= 4096) else {
+        let message = format!("invalid capture error log size \"{}\", minimum size is 4096", word.lossy());
+        return Err(directive.error_at(word, "invalid_value", message));
+    };
+    if scope.main.lua.capture_error_log.replace(size).is_some() {
+        return Err(value::duplicate(directive));
+    }
+    scope.main.lua.used = true;
+    Ok(())
+}
+
+fn ssl_protocols(scope: &mut Scope<'_>, directive: &Directive) -> Result<(), Diagnostic> {
+    const NAMES: &[(&str, u32)] =
+        &[("SSLv2", 0x2), ("SSLv3", 0x4), ("TLSv1", 0x8), ("TLSv1.1", 0x10), ("TLSv1.2", 0x20), ("TLSv1.3", 0x40)];
+    for warning in value::set_bits(&mut scope.loc.lua.ssl.protocols, directive, NAMES)? {
+        scope.cycle.notice(Level::Warn, warning);
+    }
+    Ok(())
+}
+
+fn content(scope: &mut Scope<'_>, directive: &Directive) -> Result<(), Diagnostic> {
+    let script = script_of(scope, directive, "content_by_lua")?;
+    if scope.loc.lua.content.replace(script).is_some() {
+        return Err(value::duplicate(directive));
+    }
+    scope.loc.core.handler = Some(&handlers::Content);
+    Ok(())
+}
+
+/// The script that a directive of any form holds. `tag` is the name in chunk names.
+fn script_of(scope: &mut Scope<'_>, directive: &Directive, tag: &str) -> Result<Rc<Script>, Diagnostic> {
+    scope.main.lua.used = true;
+    let source = source_of(directive)?;
+    if is_file(directive) {
+        let Some(word) = directive.args.last() else { return Err(value::invalid_value(directive)) };
+        let path = ComplexValue::of_word(scope, directive, word)?;
+        return Ok(Rc::new(Script::File(FileScript { path, prefix: scope.cycle.prefix.clone() })));
+    }
+    Ok(Rc::new(Script::Inline(Inline::new(source, chunk_name(scope, directive, tag)))))
+}
+
+fn start_script_of(scope: &mut Scope<'_>, directive: &Directive, tag: &str) -> Result<StartScript, Diagnostic> {
+    scope.main.lua.used = true;
+    let source = source_of(directive)?;
+    if is_file(directive) {
+        let path = scope.cycle.full_path(source);
+        return Ok(StartScript::File(path.into_os_string().into_encoded_bytes().into()));
+    }
+    Ok(StartScript::Inline(Inline::new(source, chunk_name(scope, directive, tag))))
+}
+
+fn is_file(directive: &Directive) -> bool {
+    directive.name.text.ends_with(b"_file")
+}
+
+/// The code, or the path, that stands in the directive.
+fn source_of(directive: &Directive) -> Result<&[u8], Diagnostic> {
+    let source = match &directive.block {
+        Block::Lua { code, .. } => code,
+        _ => match directive.args.last() {
+            Some(word) => &word.text,
+            None => return Err(value::invalid_value(directive)),
+        },
+    };
+    if source.is_empty() {
+        return Err(directive.error("empty_script", "invalid location config: no runnable Lua code"));
+    }
+    Ok(source)
+}
+
+pub(crate) fn chunk_name(scope: &Scope<'_>, directive: &Directive, tag: &str) -> std::ffi::CString {
+    let conf_prefix = scope.cycle.conf_prefix.to_string_lossy();
+    code::chunk_name(tag, &directive.source.name(), &conf_prefix, directive.line())
+}

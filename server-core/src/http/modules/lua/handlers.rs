@@ -1,0 +1,267 @@
+//! The phases whose scripts run as light threads: rewrite, access, precontent, content; and the log phase.
+
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::Poll;
+
+use super::filters;
+use super::response::{self, Piece};
+use super::script::Script;
+use super::session::ctx_of;
+use crate::http::conf::LocConf;
+use crate::http::phases::{Handler, Outcome};
+use crate::http::{Code, Request, redirect};
+use crate::log::Level;
+use crate::lua::code::{Cache, LoadError};
+use crate::lua::sched::{self, Ran};
+use crate::lua::session::session_debug;
+use crate::lua::{Ctx, Phase};
+
+/// `server_rewrite_by_lua*`
+pub struct ServerRewrite;
+/// `rewrite_by_lua*`
+pub struct Rewrite;
+/// `access_by_lua*`
+pub struct Access;
+/// `precontent_by_lua*`
+pub struct Precontent;
+/// `content_by_lua*`
+pub struct Content;
+/// `log_by_lua*`
+pub struct Log;
+
+impl Handler for ServerRewrite {
+    fn handle(&self, r: &Rc<Request>) -> Outcome {
+        let Some(script) = &r.srv().lua.server_rewrite else { return Code::DECLINED.into() };
+        announce(r, "server rewrite");
+        enter(r, Phase::SERVER_REWRITE, script)
+    }
+}
+
+impl Handler for Rewrite {
+    fn applies(&self, loc: &LocConf) -> bool {
+        loc.lua.rewrite.is_some()
+    }
+
+    fn handle(&self, r: &Rc<Request>) -> Outcome {
+        if r.uri_changed.get() {
+            return Code::DECLINED.into();
+        }
+        announce(r, "rewrite");
+        let Some(script) = &r.loc().lua.rewrite else { return Code::DECLINED.into() };
+        enter(r, Phase::REWRITE, script)
+    }
+}
+
+impl Handler for Access {
+    fn applies(&self, loc: &LocConf) -> bool {
+        loc.lua.access.is_some()
+    }
+
+    fn handle(&self, r: &Rc<Request>) -> Outcome {
+        announce(r, "access");
+        let Some(script) = &r.loc().lua.access else { return Code::DECLINED.into() };
+        enter(r, Phase::ACCESS, script)
+    }
+}
+
+impl Handler for Precontent {
+    fn applies(&self, loc: &LocConf) -> bool {
+        loc.lua.precontent.is_some()
+    }
+
+    fn handle(&self, r: &Rc<Request>) -> Outcome {
+        announce(r, "precontent");
+        let Some(script) = &r.loc().lua.precontent else { return Code::DECLINED.into() };
+        enter(r, Phase::PRECONTENT, script)
+    }
+}
+
+impl Handler for Content {
+    fn handle(&self, r: &Rc<Request>) -> Outcome {
+        announce(r, "content");
+        let Some(script) = &r.loc().lua.content else { return Code::DECLINED.into() };
+        enter(r, Phase::CONTENT, script)
+    }
+}
+
+impl Handler for Log {
+    fn applies(&self, loc: &LocConf) -> bool {
+        loc.lua.log.is_some()
+    }
+
+    fn handle(&self, r: &Rc<Request>) -> Outcome {
+        announce(r, "log");
+        let Some(script) = &r.loc().lua.log else { return Code::DECLINED.into() };
+        let Some(ctx) = ctx_of(r) else { return Code::ERROR.into() };
+        ctx.phase.set(Phase::LOG);
+        let ran = filters::call(r, &ctx, script, "log_by_lua*");
+        if ran.is_ok() { Code::OK.into() } else { Code::ERROR.into() }
+    }
+}
+
+fn announce(r: &Rc<Request>, name: &str) {
+    if r.logs(Level::Debug) {
+        let uri = r.uri.get();
+        r.debug(format_args!("lua {name} handler, uri:\"{}\" c:1", String::from_utf8_lossy(&uri)));
+    }
+}
+
+/// Runs a phase's script, after the request's body was read when the location wants that.
+fn enter(r: &Rc<Request>, phase: Phase, script: &'static Rc<Script>) -> Outcome {
+    let body_first =
+        phase != Phase::SERVER_REWRITE && r.loc().lua.need_request_body == Some(true) && r.request_body().is_none();
+    if !body_first {
+        return start(r, phase, script);
+    }
+    r.request_body_in_single_buf.set(true);
+    r.request_body_in_persistent_file.set(true);
+    r.request_body_in_clean_file.set(true);
+    let r = Rc::clone(r);
+    Outcome::wait(async move {
+        let code = crate::http::body::read(&r).code().await;
+        if code == Code::ERROR || code.is_special_response() {
+            return code;
+        }
+        start(&r, phase, script).code().await
+    })
+}
+
+fn start(r: &Rc<Request>, phase: Phase, script: &Script) -> Outcome {
+    let Some(ctx) = ctx_of(r) else { return Code::INTERNAL_SERVER_ERROR.into() };
+    if let Err(error) = script.push(&ctx.vm, r, cache_of(r)) {
+        let code = match error {
+            LoadError::NotFound => Code(404),
+            LoadError::Unreadable => Code::SERVICE_UNAVAILABLE,
+            LoadError::Code => Code::INTERNAL_SERVER_ERROR,
+        };
+        return code.into();
+    }
+    sched::reset(&ctx, &**r);
+    ctx.entered_content.set(phase == Phase::CONTENT);
+    ctx.phase.set(phase);
+    match sched::start(&ctx, &**r) {
+        Ran::Again => wait(r, ctx, phase),
+        ran => finish(r, &ctx, phase, ran).into(),
+    }
+}
+
+/// Runs the threads of the context until they are through.
+fn wait(r: &Rc<Request>, ctx: Rc<Ctx>, phase: Phase) -> Outcome {
+    let r = Rc::clone(r);
+    Outcome::wait(async move {
+        let watched = r.loc().lua.check_client_abort == Some(true) && r.is_main() && !r.conn().is_fake();
+        let mut gone = watched.then(|| Box::pin(r.conn().client_gone()));
+        let ran = poll_fn(|cx| {
+            if let Some(watch) = &mut gone
+                && watch.as_mut().poll(cx).is_ready()
+            {
+                gone = None;
+                r.log(Level::Info, format_args!("client prematurely closed connection"));
+                if sched::client_gone(&ctx, &*r).is_none() {
+                    return Poll::Ready(None);
+                }
+            }
+            sched::poll(&ctx, &*r, cx).map(Some)
+        })
+        .await;
+        session_debug!(&*r, "lua run thread returned {ran:?}");
+        match ran {
+            Some(ran) => finish(&r, &ctx, phase, ran),
+            None => {
+                r.conn().error.set(true);
+                Code::CLIENT_CLOSED_REQUEST
+            }
+        }
+    })
+}
+
+pub(crate) fn cache_of(r: &Request) -> Cache {
+    if r.loc().lua.code_cache == Some(false) { Cache::Off } else { Cache::On }
+}
+
+/// The code with which a phase's handler answers.
+fn finish(r: &Rc<Request>, ctx: &Rc<Ctx>, phase: Phase, ran: Ran) -> Code {
+    let code = code_of(r, ctx, ran);
+    if phase == Phase::CONTENT {
+        return code;
+    }
+    if code != Code::OK && code != Code::DECLINED {
+        return code;
+    }
+    let produced = r.headers_out.status.get() != 0 && !ctx.output.buffered.borrow().is_empty();
+    if r.header_sent.get() || produced {
+        // A response was made here: the later phases must not make another one.
+        if !ctx.output.eof.get() {
+            let code = response::send(r, ctx, Piece::Last);
+            if code == Code::ERROR || code.0 > 0 {
+                return code;
+            }
+        }
+        return Code::HTTP_OK;
+    }
+    if phase == Phase::ACCESS { code } else { Code::DECLINED }
+}
+
+/// What nginx's `run_thread` returns.
+fn code_of(r: &Rc<Request>, ctx: &Rc<Ctx>, ran: Ran) -> Code {
+    match ran {
+        Ran::Again | Ran::Jump => Code::OK,
+        Ran::Done if ctx.entered_content.get() && !r.conn().is_fake() => match response::send(r, ctx, Piece::Last) {
+            code if code == Code::ERROR || code.is_special_response() => code,
+            _ => Code::OK,
+        },
+        Ran::Done => Code::OK,
+        Ran::Failed if response::is_header_sent(r, ctx) || ctx.pending_subrequests.get() > 0 => Code::ERROR,
+        Ran::Failed => Code::INTERNAL_SERVER_ERROR,
+        Ran::Exit => exit_code(r, ctx),
+        Ran::Exec => exec(r, ctx),
+    }
+}
+
+/// `ngx.exit` and its like.
+fn exit_code(r: &Rc<Request>, ctx: &Ctx) -> Code {
+    let code = Code(ctx.exit_code.get());
+    if r.conn().is_fake() {
+        return code;
+    }
+    let sent = response::is_header_sent(r, ctx);
+    if !sent && r.headers_out.status.get() == 0 && code.0 >= 200 {
+        r.headers_out.status.set(code.0 as u16);
+    }
+    let aborts = matches!(code, Code::REQUEST_TIME_OUT | Code::CLIENT_CLOSED_REQUEST | Code::CLOSE);
+    if ctx.output.buffering.get() && r.headers_out.status.get() != 0 && code != Code::ERROR && !aborts {
+        let sent = response::send(r, ctx, Piece::Last);
+        if sent == Code::ERROR || sent.is_special_response() {
+            return sent;
+        }
+        return if code.0 >= 200 { Code::HTTP_OK } else { code };
+    }
+    let ends =
+        (code == Code::OK && ctx.entered_content.get()) || ((200..300).contains(&code.0) && code != Code::NO_CONTENT);
+    if ends {
+        let sent = response::send(r, ctx, Piece::Last);
+        if sent == Code::ERROR || sent.is_special_response() {
+            return sent;
+        }
+    }
+    if response::is_header_sent(r, ctx) && code.0 > 0 && !aborts {
+        return if ctx.entered_content.get() { Code::OK } else { Code::HTTP_OK };
+    }
+    code
+}
+
+/// `ngx.exec`
+fn exec(r: &Rc<Request>, ctx: &Ctx) -> Code {
+    let Some(exec) = ctx.exec.take() else { return Code::INTERNAL_SERVER_ERROR };
+    if exec.uri.starts_with(b"@") {
+        if !exec.args.is_empty() {
+            r.log_bytes(
+                Level::Warn,
+                &[b"query strings ", &exec.args, b" ignored when exec'ing named location ", &exec.uri],
+            );
+        }
+        return redirect::named(r, &exec.uri);
+    }
+    redirect::internal(r, exec.uri, Some(exec.args.into()))
+}

@@ -1,0 +1,48 @@
+//! A script of the configuration: code between braces, or a file whose path may contain variables.
+
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use crate::http::{ComplexValue, Request};
+use crate::lua::code::{self, Cache, Inline, LoadError};
+use crate::lua::{Session, Vm};
+
+/// Code for a phase of a request.
+#[derive(Debug)]
+pub enum Script {
+    /// A file.
+    File(FileScript),
+    /// Code of the configuration.
+    Inline(Inline),
+}
+
+/// A file whose path is known when the request is.
+#[derive(Debug)]
+pub struct FileScript {
+    /// The path as written.
+    pub path: ComplexValue,
+    /// Where relative paths start.
+    pub prefix: PathBuf,
+}
+
+impl Script {
+    /// Pushes the compiled function onto the VM's main state; failures are logged.
+    pub fn push(&self, vm: &Vm, r: &Rc<Request>, cache: Cache) -> Result<(), LoadError> {
+        let session: &dyn Session = &**r;
+        match self {
+            Self::Inline(inline) => inline.push(vm, cache, session),
+            Self::File(file) => {
+                let path = file.path.eval(r);
+                let full = full_path(&file.prefix, &path);
+                // The VM of a single request keeps nothing that could be stale.
+                code::push_file(vm, full.as_os_str().as_bytes(), Cache::On, session)
+            }
+        }
+    }
+}
+
+/// A path, from the server's prefix when it is relative.
+pub fn full_path(prefix: &Path, path: &[u8]) -> PathBuf {
+    prefix.join(Path::new(std::ffi::OsStr::from_bytes(path)))
+}

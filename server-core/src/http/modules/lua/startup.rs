@@ -1,0 +1,191 @@
+//! The VM, and the scripts that run without a request: `init_by_lua*`, `init_worker_by_lua*`, `exit_worker_by_lua*`.
+//!
+//! [`start`] runs in the master, when the zones are mapped; workers inherit the VM. [`init_worker`] and
+//! [`exit_worker`] run in a worker, the former inside its runtime, since it may create timers.
+
+use std::ffi::CString;
+use std::os::unix::ffi::OsStrExt;
+use std::rc::Rc;
+
+use super::conf::StartScript;
+use super::session::ctx_of;
+use super::timers;
+use crate::cycle::Cycle;
+use crate::http::Request;
+use crate::log::Level;
+use crate::lua::code::pop_message;
+use crate::lua::sys::raw::*;
+use crate::lua::sys::{self, StackGuard};
+use crate::lua::vm::{Options, VmError};
+use crate::lua::{Phase, Vm, api, current, ffi};
+use crate::shared_dict::Zones;
+use crate::{log_at, lualib};
+
+/// Why Lua could not be started.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// `init_by_lua*` failed, which the error log says.
+    #[error("init_by_lua* failed")]
+    Init,
+    /// The interpreter or our layer.
+    #[error("failed to initialize Lua VM: {0}")]
+    Vm(#[from] VmError),
+}
+
+/// Creates the VM of a cycle whose configuration uses Lua, and runs `init_by_lua*`.
+pub fn start(cycle: &'static Cycle) -> Result<(), StartError> {
+    let conf = &cycle.http.lua;
+    if !conf.used {
+        return Ok(());
+    }
+    api::log::set_fallback(&cycle.log);
+    ffi::worker::set_cycle(cycle);
+    ffi::regex::set_limits(ffi::regex::Limits {
+        match_limit: conf.regex_match_limit.and_then(|limit| u32::try_from(limit).ok()).unwrap_or(0),
+        cache_entries: conf.regex_cache_max_entries.and_then(|max| u32::try_from(max).ok()).unwrap_or(1024),
+    });
+    if let Some(room) = conf.capture_error_log {
+        ffi::errlog::enable_capture(room);
+    }
+    let vm = new_vm(cycle)?;
+    // A cycle is started once.
+    let _ = conf.vm.set(Rc::clone(&vm));
+    let Some(script) = &conf.init else { return Ok(()) };
+    run(&vm, script).map_err(|message| {
+        let suffix = if script.file().is_some() { "_file" } else { "" };
+        log_at!(cycle.log, Level::Error, "init_by_lua{suffix} error: {message}");
+        StartError::Init
+    })
+}
+
+/// A VM with everything scripts find in it.
+fn new_vm(cycle: &'static Cycle) -> Result<Rc<Vm>, VmError> {
+    let conf = &cycle.http.lua;
+    let options = Options {
+        path: conf.package_path.as_deref().map(<[u8]>::to_vec),
+        cpath: conf.package_cpath.as_deref().map(<[u8]>::to_vec),
+        prefix: cycle.prefix().as_os_str().as_bytes().to_vec(),
+        thread_cache: conf.thread_cache.unwrap_or(1024),
+    };
+    let vm = Vm::new(&options)?;
+    api::inject(&vm, |state| api::http::inject(state, cycle))?;
+    // SAFETY: the VM is new: its main state is outside of any call. A worker leaks its cycle, and the zones with it.
+    unsafe {
+        let _guard = StackGuard::new(vm.state());
+        lua_getfield_(vm.state(), LUA_GLOBALSINDEX, c"ngx".as_ptr());
+        ffi::shdict::push_shared(vm.state(), zones(cycle)?);
+        lua_setfield(vm.state(), -2, c"shared".as_ptr());
+        lualib::install(vm.state());
+    }
+    vm.run_layer("=resty_core", b"require 'resty.core'")?;
+    vm.run_layer("=_G write guard", WRITE_GUARD.as_bytes())?;
+    Ok(vm)
+}
+
+/// The shared dictionaries of a cycle; those of the cycle before that did not change are kept.
+fn zones(cycle: &'static Cycle) -> Result<&'static Zones, VmError> {
+    let conf = &cycle.http.lua;
+    if let Some(zones) = conf.zones.get() {
+        return Ok(zones);
+    }
+    let before = cycle.conf.previous.and_then(|cycle| cycle.http.lua.zones.get());
+    let mut zones = Zones::default();
+    for (name, size) in &conf.shared_dicts {
+        zones.open(name, *size, before).map_err(|error| VmError::Layer {
+            name: format!("lua_shared_dict {}", String::from_utf8_lossy(name)),
+            message: error.to_string(),
+        })?;
+    }
+    Ok(conf.zones.get_or_init(|| zones))
+}
+
+/// The VM of one request (`lua_code_cache off`), with `init_by_lua*` run in it.
+pub(crate) fn request_vm(r: &Rc<Request>) -> Option<Rc<Vm>> {
+    let cycle = r.conn().cycle();
+    let vm = match new_vm(cycle) {
+        Ok(vm) => vm,
+        Err(error) => {
+            r.log(Level::Error, format_args!("failed to initialize Lua VM: {error}"));
+            return None;
+        }
+    };
+    if let Some(script) = &cycle.http.lua.init
+        && let Err(message) = run(&vm, script)
+    {
+        r.log(Level::Error, format_args!("init_by_lua error: {message}"));
+        return None;
+    }
+    Some(vm)
+}
+
+/// Runs `init_worker_by_lua*`. A failure is logged; the worker goes on.
+pub fn init_worker(cycle: &'static Cycle) {
+    worker_script(cycle, cycle.http.lua.init_worker.as_ref(), Phase::INIT_WORKER, "init_worker_by_lua");
+}
+
+/// Runs `exit_worker_by_lua*`.
+pub fn exit_worker(cycle: &'static Cycle) {
+    worker_script(cycle, cycle.http.lua.exit_worker.as_ref(), Phase::EXIT_WORKER, "exit_worker_by_lua");
+}
+
+fn worker_script(cycle: &'static Cycle, script: Option<&StartScript>, phase: Phase, name: &str) {
+    let (Some(script), Some(vm)) = (script, cycle.http.lua.vm.get()) else { return };
+    let Some(r) = timers::fake_request(cycle, phase, Vec::new()) else { return };
+    let Some(ctx) = ctx_of(&r) else { return };
+    ctx.phase.set(phase);
+    let ran = {
+        let _entered = current::enter(&ctx, &*r);
+        run(vm, script)
+    };
+    if let Err(message) = ran {
+        let suffix = if script.file().is_some() { "_file" } else { "" };
+        r.log(Level::Error, format_args!("{name}{suffix} error: {message}"));
+    }
+    super::session::end(&r);
+}
+
+/// Runs a script on the main state; the error has its traceback.
+fn run(vm: &Vm, script: &StartScript) -> Result<(), String> {
+    let state = vm.state();
+    // SAFETY: the main state; what is pushed is popped by the guard, and `lua_pcall` catches errors.
+    unsafe {
+        let _guard = StackGuard::new(state);
+        lua_pushcclosure(state, api::traceback, 0);
+        let handler = sys::top(state);
+        let status = match script {
+            StartScript::File(path) => {
+                let path = CString::new(&**path).unwrap_or_default();
+                luaL_loadfile(state, path.as_ptr())
+            }
+            StartScript::Inline(inline) => {
+                let source = &inline.source;
+                luaL_loadbuffer(state, source.as_ptr().cast(), source.len(), inline.name.as_ptr())
+            }
+        };
+        let status = if status == 0 { lua_pcall(state, 0, 0, handler) } else { status };
+        let ran = if status == 0 { Ok(()) } else { Err(pop_message(state)) };
+        lua_gc(state, LUA_GCCOLLECT, 0);
+        ran
+    }
+}
+
+/// Warns about new globals outside of the init phases, once a name.
+const WRITE_GUARD: &str = "
+local ngx_log = ngx.log
+local ngx_WARN = ngx.WARN
+local tostring = tostring
+local rawset = rawset
+local ngx_get_phase = ngx.get_phase
+local traceback = require 'debug'.traceback
+setmetatable(_G, { __newindex = function (table, key, value)
+    rawset(table, key, value)
+    local phase = ngx_get_phase()
+    if phase == 'init_worker' or phase == 'init' then
+        return
+    end
+    ngx_log(ngx_WARN, \"writing a global Lua variable ('\", tostring(key),
+            \"') which may lead to race conditions between concurrent requests, so \",
+            \"prefer the use of 'local' variables\", traceback('', 2))
+end })
+";

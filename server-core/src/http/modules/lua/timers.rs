@@ -1,0 +1,194 @@
+//! `ngx.timer`: callbacks that run later, each with a request of its own that no client made.
+
+use std::cell::Cell;
+use std::ffi::c_int;
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+use super::session::{self, ctx_of};
+use crate::cycle::Cycle;
+use crate::http::Request;
+use crate::http::conf::{LocConf, SrvConf};
+use crate::http::connection::Connection;
+use crate::log::Level;
+use crate::log_at;
+use crate::lua::sched::{self, Ran};
+use crate::lua::session::session_debug;
+use crate::lua::sys::raw::*;
+use crate::lua::sys::{self, State};
+use crate::lua::{Phase, Vm};
+
+thread_local! {
+    static PENDING: Cell<usize> = const { Cell::new(0) };
+    static RUNNING: Cell<usize> = const { Cell::new(0) };
+    static EXITING: Cell<bool> = const { Cell::new(false) };
+    static EXIT: Rc<Notify> = Rc::new(Notify::new());
+}
+
+/// Timers that wait.
+pub(crate) fn pending() -> usize {
+    PENDING.get()
+}
+
+/// Timers whose callbacks run.
+pub(crate) fn running() -> usize {
+    RUNNING.get()
+}
+
+/// Whether the worker is on its way out.
+pub fn is_exiting() -> bool {
+    EXITING.get()
+}
+
+/// Makes all pending timers run now, prematurely; new ones with a delay are refused. To be called when the worker
+/// begins to exit.
+pub fn begin_exit() {
+    EXITING.set(true);
+    EXIT.with(|exit| exit.notify_waiters());
+}
+
+/// Waits until no timer waits or runs any more.
+pub async fn drained() {
+    while PENDING.get() + RUNNING.get() > 0 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// What a timer runs, and with which settings.
+pub(crate) struct Timer {
+    /// The VM of the callback.
+    pub(crate) vm: Rc<Vm>,
+    /// A coroutine with the callback and its arguments on the stack.
+    pub(crate) co: State,
+    /// Its anchor.
+    pub(crate) reference: c_int,
+    /// How long it waits.
+    pub(crate) delay: Duration,
+    /// Whether it comes again.
+    pub(crate) every: bool,
+    /// The cycle of whoever created it.
+    pub(crate) cycle: &'static Cycle,
+    /// The server's settings.
+    pub(crate) srv: &'static SrvConf,
+    /// The location's settings.
+    pub(crate) loc: &'static LocConf,
+    /// `, client: …, server: …` for the log.
+    pub(crate) place: Vec<u8>,
+}
+
+/// Puts a timer to work.
+pub(crate) fn schedule(timer: Timer) {
+    PENDING.set(PENDING.get() + 1);
+    tokio::task::spawn_local(async move {
+        let exit = EXIT.with(Rc::clone);
+        let premature = if EXITING.get() {
+            tokio::task::yield_now().await;
+            true
+        } else if timer.delay.is_zero() {
+            tokio::task::yield_now().await;
+            false
+        } else {
+            tokio::select! {
+                () = tokio::time::sleep(timer.delay) => false,
+                () = exit.notified() => true,
+            }
+        };
+        PENDING.set(PENDING.get().saturating_sub(1));
+        if timer.every && !EXITING.get() {
+            schedule(next(&timer));
+        }
+        fire(timer, premature).await;
+    });
+}
+
+/// The same timer once more, with a coroutine of its own.
+fn next(timer: &Timer) -> Timer {
+    let (co, reference) = timer.vm.anchored_thread();
+    let count = sys::top(timer.co);
+    // SAFETY: the callback and its arguments are on the stack of a coroutine that never ran; both are of one VM.
+    unsafe {
+        if lua_checkstack(timer.co, count + 1) != 0 {
+            for index in 1..=count {
+                lua_pushvalue(timer.co, index);
+            }
+            lua_xmove(timer.co, co, count);
+        }
+    }
+    Timer { vm: Rc::clone(&timer.vm), co, reference, place: timer.place.clone(), ..*timer }
+}
+
+async fn fire(timer: Timer, premature: bool) {
+    let r = fake_request_with(timer.cycle, timer.srv, timer.loc, Phase::TIMER, timer.place.clone());
+    session_debug!(&*r, "lua ngx.timer expired");
+    let limit = timer.cycle.http.lua.max_running_timers.unwrap_or(256);
+    if RUNNING.get() >= limit {
+        let place = definition(timer.co);
+        let message = format!("{limit} lua_max_running_timers are not enough");
+        log_at!(timer.cycle.log, Level::Alert, "lua failed to run timer with function defined at {place}: {message}");
+        timer.vm.release_thread(&*r, timer.co, timer.reference, false);
+        return;
+    }
+    RUNNING.set(RUNNING.get() + 1);
+    r.lua.replace(Some(crate::lua::Ctx::new(Rc::clone(&timer.vm))));
+    if let Some(ctx) = ctx_of(&r) {
+        ctx.phase.set(Phase::TIMER);
+        ctx.entered_content.set(true);
+        let count = sys::top(timer.co);
+        // SAFETY: the coroutine never ran; the flag goes between the function and its arguments.
+        unsafe {
+            lua_pushboolean(timer.co, c_int::from(premature));
+            lua_insert(timer.co, 2);
+        }
+        let mut ran = sched::start_thread(&ctx, &*r, timer.co, timer.reference, count);
+        if ran == Ran::Again {
+            ran = poll_fn(|cx| sched::poll(&ctx, &*r, cx)).await;
+        }
+        finish(&r, ran);
+    }
+    RUNNING.set(RUNNING.get().saturating_sub(1));
+}
+
+/// Ends a request that no client made.
+fn finish(r: &Rc<Request>, ran: Ran) {
+    session_debug!(&**r, "http lua finalize fake request: {ran:?}, a:1, c:1");
+    session_debug!(&**r, "http lua close fake request");
+    session::end(r);
+    session_debug!(&**r, "http lua close fake http connection {:p}", Rc::as_ptr(r.conn()));
+}
+
+/// `SOURCE:LINE` of the function at the bottom of the stack.
+fn definition(co: State) -> String {
+    let mut record = std::mem::MaybeUninit::<lua_Debug>::zeroed();
+    // SAFETY: the function is pushed for `lua_getinfo`, which pops it and fills the record.
+    unsafe {
+        lua_pushvalue(co, 1);
+        lua_getinfo(co, c">S".as_ptr(), record.as_mut_ptr());
+        let record = record.assume_init_ref();
+        format!("{}:{}", String::from_utf8_lossy(sys::c_text(record.source)), record.linedefined)
+    }
+}
+
+/// A request for `init_worker_by_lua*` and its like, with the settings of the `http` level.
+pub(crate) fn fake_request(cycle: &'static Cycle, phase: Phase, place: Vec<u8>) -> Option<Rc<Request>> {
+    let srv = cycle.http.core.fallback?;
+    let loc = srv.core.loc.get().copied()?;
+    Some(fake_request_with(cycle, srv, loc, phase, place))
+}
+
+fn fake_request_with(
+    cycle: &'static Cycle,
+    srv: &'static SrvConf,
+    loc: &'static LocConf,
+    phase: Phase,
+    place: Vec<u8>,
+) -> Rc<Request> {
+    let mut context = format!(", context: {}", phase.name()).into_bytes();
+    context.extend_from_slice(&place);
+    let conn = Connection::fake(cycle, 0);
+    conn.fake_context.replace(context);
+    conn.fake_place.replace(place);
+    Request::new(Rc::new(conn), srv, loc)
+}

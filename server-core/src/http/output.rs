@@ -1,0 +1,184 @@
+//! Output: buffers, chains, and the way through the filters to the connection.
+
+use std::fs::File;
+use std::rc::Rc;
+
+use bytes::Bytes;
+use smallvec::SmallVec;
+
+use super::code::Code;
+use super::order::{BODY_FILTERS, HEADER_FILTERS};
+use super::request::Request;
+use super::write_filter::allowance;
+use crate::log::Level;
+
+/// What a buffer holds.
+#[derive(Clone, Debug, Default)]
+pub enum Data {
+    /// Nothing: the buffer carries flags.
+    #[default]
+    None,
+    /// Bytes in memory.
+    Bytes(Bytes),
+    /// A part of a file, from `start` up to `end`.
+    File {
+        /// The open file.
+        file: Rc<File>,
+        /// The first byte.
+        start: u64,
+        /// The byte behind the last one.
+        end: u64,
+    },
+}
+
+/// A piece of output with flags.
+#[derive(Clone, Debug, Default)]
+pub struct Buf {
+    /// What it holds.
+    pub data: Data,
+    /// Everything up to here shall leave now.
+    pub flush: bool,
+    /// The response ends here (`last_buf`).
+    pub last: bool,
+    /// The output of this request ends here; in a subrequest, the response goes on (`last_in_chain`).
+    pub last_in_chain: bool,
+    /// A mark without data that filters pass on.
+    pub sync: bool,
+}
+
+impl Buf {
+    /// Bytes without flags.
+    pub fn bytes(bytes: impl Into<Bytes>) -> Self {
+        Self { data: Data::Bytes(bytes.into()), ..Self::default() }
+    }
+
+    /// A part of a file without flags.
+    pub fn file(file: Rc<File>, start: u64, end: u64) -> Self {
+        Self { data: Data::File { file, start, end }, ..Self::default() }
+    }
+
+    /// The end of a request's output: of the response in a main request, of the chain in a subrequest.
+    pub fn end_of(r: &Request) -> Self {
+        Self { last: r.is_main(), last_in_chain: true, ..Self::default() }
+    }
+
+    /// A flush mark.
+    pub fn flush() -> Self {
+        Self { flush: true, ..Self::default() }
+    }
+
+    /// The same with the marks of the end of a request's output.
+    #[must_use]
+    pub fn ending(mut self, r: &Request) -> Self {
+        self.last = r.is_main();
+        self.last_in_chain = true;
+        self
+    }
+
+    /// The number of bytes in it.
+    pub fn len(&self) -> u64 {
+        match &self.data {
+            Data::None => 0,
+            Data::Bytes(bytes) => bytes.len() as u64,
+            Data::File { start, end, .. } => end.saturating_sub(*start),
+        }
+    }
+
+    /// Whether it holds no bytes.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Its bytes in memory (empty for a file or a mark).
+    pub fn memory(&self) -> &[u8] {
+        match &self.data {
+            Data::Bytes(bytes) => bytes,
+            Data::None | Data::File { .. } => b"",
+        }
+    }
+}
+
+/// Buffers in order.
+pub type Chain = SmallVec<[Buf; 2]>;
+
+/// A chain of one buffer.
+pub fn chain(buf: Buf) -> Chain {
+    let mut chain = Chain::new();
+    chain.push(buf);
+    chain
+}
+
+/// A filter of response heads: looks at or changes `r.headers_out`, then calls `next`.
+pub type HeaderFilter = fn(&Rc<Request>, HeaderNext) -> Code;
+
+/// A filter of response bodies: gets a chain, passes on another. Called with an empty chain to push on what
+/// filters hold back.
+pub type BodyFilter = fn(&Rc<Request>, Chain, BodyNext) -> Code;
+
+/// The header filters that are still to come.
+#[derive(Clone, Copy)]
+pub struct HeaderNext(usize);
+
+impl HeaderNext {
+    /// Runs the next filter.
+    pub fn run(self, r: &Rc<Request>) -> Code {
+        HEADER_FILTERS.get(self.0).map_or(Code::OK, |filter| filter(r, Self(self.0 + 1)))
+    }
+}
+
+/// The body filters that are still to come.
+#[derive(Clone, Copy)]
+pub struct BodyNext(usize);
+
+impl BodyNext {
+    /// Runs the next filter.
+    pub fn run(self, r: &Rc<Request>, chain: Chain) -> Code {
+        BODY_FILTERS.get(self.0).map_or(Code::OK, |filter| filter(r, chain, Self(self.0 + 1)))
+    }
+}
+
+/// Sends the head of the response: runs the header filters, once.
+pub fn send_header(r: &Rc<Request>) -> Code {
+    if r.post_action.get() {
+        return Code::OK;
+    }
+    if r.header_sent.get() {
+        r.log_alert("header already sent");
+        return Code::ERROR;
+    }
+    if r.err_status.get() != 0 {
+        r.headers_out.status.set(r.err_status.get());
+        r.headers_out.status_line.clear();
+    }
+    HeaderNext(0).run(r)
+}
+
+/// Sends a part of the body through the filters.
+pub fn write(r: &Rc<Request>, chain: Chain) -> Code {
+    let code = BodyNext(0).run(r, chain);
+    if code == Code::ERROR {
+        r.conn().error.set(true);
+    }
+    code
+}
+
+/// Ends the output of a request (`ngx_http_send_special(r, NGX_HTTP_LAST)`).
+pub fn write_last(r: &Rc<Request>) -> Code {
+    let mut end = Buf::end_of(r);
+    end.sync = !r.is_main();
+    write(r, chain(end))
+}
+
+/// Asks that everything written so far leaves now.
+pub fn flush(r: &Rc<Request>) -> Code {
+    write(r, chain(Buf::flush()))
+}
+
+/// Waits until the client took everything that was written. OK, or how the request must end.
+pub async fn drained(r: &Rc<Request>) -> Code {
+    let code = r.conn().drain(*r.loc().core.send_timeout, || allowance(r)).await;
+    if code == Code::REQUEST_TIME_OUT {
+        r.log_errno(Level::Info, libc::ETIMEDOUT, format_args!("client timed out"));
+    }
+    code
+}

@@ -1,0 +1,68 @@
+//! The last body filter: appends to the connection's output and sends when it is worth it.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::code::Code;
+use super::output::{BodyNext, Chain};
+use super::request::Request;
+use crate::conf::value;
+
+/// The body filter.
+pub(crate) fn filter(r: &Rc<Request>, chain: Chain, _next: BodyNext) -> Code {
+    let conn = r.conn();
+    if conn.error.get() {
+        return Code::ERROR;
+    }
+    let (mut flush, mut last) = (false, false);
+    for buf in chain {
+        flush |= buf.flush;
+        last |= buf.last;
+        conn.append(buf.data);
+    }
+    send_when_worth(r, flush, last)
+}
+
+/// Sends unless so little waits that more is worth waiting for.
+pub(crate) fn send_when_worth(r: &Rc<Request>, flush: bool, last: bool) -> Code {
+    let conn = r.conn();
+    let waiting = conn.output_len();
+    if waiting == 0 || (!flush && !last && waiting < *r.loc().core.postpone_output as u64) {
+        return Code::OK;
+    }
+    if conn.delayed_until.get().is_some() {
+        return Code::AGAIN;
+    }
+    conn.send(allowance(r))
+}
+
+/// Bytes that `limit_rate` lets go now; sets the moment to go on when there are none.
+pub(crate) fn allowance(r: &Rc<Request>) -> u64 {
+    let r = r.main_ref();
+    if !r.limit_rate_set.replace(true) {
+        let rate = r.loc().core.limit_rate.as_ref().map(|rate| rate.eval(r));
+        r.limit_rate.set(rate.and_then(|text| value::size(&text)).unwrap_or(0) as u64);
+    }
+    let rate = r.limit_rate.get();
+    if rate == 0 {
+        return u64::MAX;
+    }
+    if !r.limit_rate_after_set.replace(true) {
+        let after = r.loc().core.limit_rate_after.as_ref().map(|after| after.eval(r));
+        r.limit_rate_after.set(after.and_then(|text| value::size(&text)).unwrap_or(0) as u64);
+    }
+    let seconds = (crate::clock::now().sec - r.started.get().sec + 1).max(1) as u64;
+    let allowed = rate.saturating_mul(seconds).saturating_add(r.limit_rate_after.get());
+    let left = allowed.saturating_sub(r.bytes_sent());
+    if left == 0 {
+        let over = r.bytes_sent() - allowed;
+        let wait = Duration::from_millis(over.saturating_mul(1000) / rate + 1);
+        r.conn().delayed_until.set(Some(Instant::now() + wait));
+    } else if r.conn().output_len() > left {
+        let wait = Duration::from_millis(left.saturating_mul(1000) / rate + 1);
+        r.conn().delayed_until.set(Some(Instant::now() + wait));
+    }
+    left
+}

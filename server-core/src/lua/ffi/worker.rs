@@ -1,0 +1,181 @@
+//! The process that Lua runs in: worker id, process type, environment, and its log.
+
+use std::cell::RefCell;
+use std::ffi::{CStr, c_char, c_int, c_uint};
+use std::fmt::Arguments;
+
+use super::{DECLINED, ERROR, ErrorOut, OK, both, store};
+use crate::cycle::{Cycle, EnvironmentVariable};
+use crate::log::{ErrorLog, Level};
+use crate::process::{self, ProcessKind};
+
+/// What Lua code that runs outside of requests goes by.
+struct Surroundings {
+    log: ErrorLog,
+    workers: usize,
+    /// `NAME=VALUE` of the `env` directives that give a value, each with a NUL at its end.
+    environment: Vec<Vec<u8>>,
+}
+
+thread_local! {
+    static SURROUNDINGS: RefCell<Option<Surroundings>> = const { RefCell::new(None) };
+}
+
+/// Sets the cycle of this process.
+pub fn set_cycle(cycle: &Cycle) {
+    let environment = cycle.conf.env.iter().filter_map(environment_entry).collect();
+    let workers = cycle.conf.worker_count();
+    SURROUNDINGS.set(Some(Surroundings { log: cycle.log.clone(), workers, environment }));
+}
+
+fn environment_entry(variable: &EnvironmentVariable) -> Option<Vec<u8>> {
+    let value = variable.value.as_deref()?;
+    Some([&*variable.name, b"=", value, b"\0"].concat())
+}
+
+/// Writes a line to the log of this process.
+pub(crate) fn log(level: Level, message: Arguments<'_>) {
+    SURROUNDINGS.with_borrow(|surroundings| {
+        if let Some(surroundings) = surroundings
+            && surroundings.log.enabled(level)
+        {
+            surroundings.log.write(level, message);
+        }
+    });
+}
+
+/// Writes a debug line to the log of this process, if anybody wants it.
+pub(crate) fn debug(message: Arguments<'_>) {
+    log(Level::Debug, message);
+}
+
+/// The level of the log of this process.
+pub(crate) fn log_level() -> Option<Level> {
+    SURROUNDINGS.with_borrow(|surroundings| surroundings.as_ref().map(|surroundings| surroundings.log.level()))
+}
+
+both! {
+    /// The worker's number, -1 elsewhere.
+    ngx_http_lua_ffi_worker_id, ngx_stream_lua_ffi_worker_id() -> c_int {
+        match process::kind() {
+            ProcessKind::Worker => process::worker_id().map_or(-1, |id| id as c_int),
+            ProcessKind::Single => 0,
+            _ => -1,
+        }
+    }
+
+    /// The process id.
+    ngx_http_lua_ffi_worker_pid, ngx_stream_lua_ffi_worker_pid() -> c_int {
+        std::process::id() as c_int
+    }
+
+    /// How many workers the configuration asks for.
+    ngx_http_lua_ffi_worker_count, ngx_stream_lua_ffi_worker_count() -> c_int {
+        SURROUNDINGS.with_borrow(|surroundings| surroundings.as_ref().map_or(1, |here| here.workers as c_int))
+    }
+
+    /// Whether the process is about to leave.
+    ngx_http_lua_ffi_worker_exiting, ngx_stream_lua_ffi_worker_exiting() -> c_int {
+        c_int::from(process::is_exiting())
+    }
+
+    /// Writes the process ids of the workers.
+    ngx_http_lua_ffi_worker_pids, ngx_stream_lua_ffi_worker_pids(pids: *mut c_int, len: *mut usize) -> c_int {
+        let known = process::worker_pids();
+        // SAFETY: the caller has room for `*len` numbers.
+        unsafe {
+            let count = known.len().min(*len);
+            for (index, &pid) in known.iter().take(count).enumerate() {
+                pids.add(index).write(pid);
+            }
+            store(len, count);
+        }
+        OK
+    }
+
+    /// The part this process plays.
+    ngx_http_lua_ffi_get_process_type, ngx_stream_lua_ffi_get_process_type() -> c_int {
+        match process::kind() {
+            ProcessKind::Single => 0,
+            ProcessKind::Master => 1,
+            ProcessKind::Signaller => 2,
+            ProcessKind::Worker => 3,
+            ProcessKind::PrivilegedAgent => 99,
+        }
+    }
+
+    /// The master's process id.
+    ngx_http_lua_ffi_master_pid, ngx_stream_lua_ffi_master_pid() -> c_int {
+        process::master_pid()
+    }
+
+    /// Asks this process to finish its work and leave.
+    ngx_http_lua_ffi_process_signal_graceful_exit, ngx_stream_lua_ffi_process_signal_graceful_exit() {
+        process::request_exit();
+    }
+
+    /// Asks for a privileged agent; only while the configuration is read.
+    ngx_http_lua_ffi_enable_privileged_agent, ngx_stream_lua_ffi_enable_privileged_agent
+    (err: *mut *mut c_char, _connections: c_uint) -> c_int {
+        if process::kind() == ProcessKind::Worker {
+            // SAFETY: the contract of the parent module.
+            unsafe { err.report(c"API disabled in the current context") };
+            return ERROR;
+        }
+        process::enable_privileged_agent();
+        OK
+    }
+
+    /// Finds a variable among the `env` directives: `*env` is `NAME=VALUE`, `*name_len` the length of its name.
+    ngx_http_lua_ffi_get_conf_env, ngx_stream_lua_ffi_get_conf_env
+    (name: *const c_char, env: *mut *const u8, name_len: *mut usize) -> c_int {
+        if name.is_null() {
+            return DECLINED;
+        }
+        // SAFETY: LuaJIT passes strings with a NUL at their end.
+        let name = unsafe { CStr::from_ptr(name) }.to_bytes();
+        SURROUNDINGS.with_borrow(|surroundings| {
+            let entries = surroundings.as_ref().map(|here| &here.environment[..]).unwrap_or_default();
+            let is_named = |entry: &&Vec<u8>| entry.strip_prefix(name).is_some_and(|rest| rest.first() == Some(&b'='));
+            let Some(entry) = entries.iter().find(is_named) else { return DECLINED };
+            // SAFETY: the contract of the parent module. The entry lives until the next `set_cycle`.
+            unsafe {
+                store(env, entry.as_ptr());
+                store(name_len, name.len());
+            }
+            OK
+        })
+    }
+}
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident, $cell:ident;)*) => {
+        /// The counters of the stub status page, which Lua libraries read through exported pointers.
+        pub mod stat {
+            use std::sync::atomic::AtomicU64;
+
+            $($(#[$doc])* pub static $cell: AtomicU64 = AtomicU64::new(0);)*
+        }
+
+        $($(#[$doc])*
+        #[unsafe(no_mangle)]
+        pub static $name: &std::sync::atomic::AtomicU64 = &stat::$cell;)*
+    };
+}
+
+counters! {
+    /// Connections accepted.
+    ngx_stat_accepted, ACCEPTED;
+    /// Connections handled.
+    ngx_stat_handled, HANDLED;
+    /// Requests begun.
+    ngx_stat_requests, REQUESTS;
+    /// Connections open.
+    ngx_stat_active, ACTIVE;
+    /// Connections whose request head is being read.
+    ngx_stat_reading, READING;
+    /// Connections with a request at work.
+    ngx_stat_writing, WRITING;
+    /// Idle connections.
+    ngx_stat_waiting, WAITING;
+}

@@ -1,0 +1,145 @@
+//! Our own Lua layer: the parts of `ngx.*` that are Lua code on top of the exported C functions.
+//!
+//! The modules answer to the names of lua-resty-core, which libraries require, and are our own. Their sources are in
+//! the binary and compiled when they are first required. Those in [`MODULES`] come before the package path;
+//! those in [`FALLBACKS`] serve only when the package path has no such module.
+//!
+//! [`install`] makes the modules known to an interpreter; `require "resty.core"` then puts the functions into `ngx`.
+
+use std::ffi::{CStr, c_int};
+
+use crate::lua::sys::StackGuard;
+use crate::lua::sys::raw::*;
+
+#[cfg(test)]
+mod tests;
+
+/// A module: its name, the name of its chunk in messages, its source.
+type Module = (&'static CStr, &'static CStr, &'static str);
+
+macro_rules! modules {
+    ($($name:literal = $file:literal),* $(,)?) => {
+        &[$((
+            $name,
+            match CStr::from_bytes_with_nul(concat!("=resty/core/", $file, ".lua\0").as_bytes()) {
+                Ok(name) => name,
+                Err(_) => panic!("the literal ends with its only NUL"),
+            },
+            include_str!(concat!("lua/", $file, ".lua")),
+        )),*]
+    };
+}
+
+/// Modules that come before the package path.
+const MODULES: &[Module] = modules! {
+    c"resty.core" = "init",
+    c"resty.core.base" = "base",
+    c"resty.core.ctx" = "ctx",
+    c"resty.core.exit" = "control",
+    c"resty.core.misc" = "misc",
+    c"resty.core.ndk" = "ndk",
+    c"resty.core.param" = "param",
+    c"resty.core.phase" = "phase",
+    c"resty.core.regex" = "regex",
+    c"resty.core.request" = "request",
+    c"resty.core.response" = "response",
+    c"resty.core.shdict" = "shdict",
+    c"resty.core.strings" = "strings",
+    c"resty.core.base64" = "alias",
+    c"resty.core.hash" = "alias",
+    c"resty.core.uri" = "alias",
+    c"resty.core.utils" = "utils",
+    c"resty.core.coroutine" = "alias",
+    c"resty.core.time" = "time",
+    c"resty.core.var" = "var",
+    c"resty.core.worker" = "worker",
+    c"ngx.base64" = "ngx_base64",
+    c"ngx.errlog" = "ngx_errlog",
+    c"ngx.process" = "ngx_process",
+    c"ngx.re" = "ngx_re",
+    c"ngx.req" = "ngx_req",
+    c"ngx.resp" = "ngx_resp",
+    c"ngx.semaphore" = "ngx_semaphore",
+    c"table.clone" = "tables",
+    c"table.isarray" = "tables",
+    c"table.isempty" = "tables",
+    c"table.nkeys" = "tables",
+};
+
+/// Modules that serve when the package path has none of that name.
+const FALLBACKS: &[Module] = modules! {
+    c"resty.lrucache" = "lrucache",
+    c"resty.lrucache.pureffi" = "lrucache",
+};
+
+/// Makes the modules known to an interpreter.
+///
+/// # Safety
+/// `state` is a main state whose standard libraries are open, outside of any call, with room for six values.
+pub unsafe fn install(state: *mut lua_State) {
+    // SAFETY: the caller's promise; `package` and its tables are those of the standard library.
+    unsafe {
+        let _guard = StackGuard::new(state);
+        lua_getfield_(state, LUA_GLOBALSINDEX, c"package".as_ptr());
+        lua_getfield_(state, -1, c"preload".as_ptr());
+        for (index, (name, ..)) in MODULES.iter().enumerate() {
+            lua_pushinteger(state, index as lua_Integer);
+            lua_pushcclosure(state, load_module, 1);
+            lua_setfield(state, -2, name.as_ptr());
+        }
+        lua_getfield_(state, -2, c"loaders".as_ptr());
+        lua_pushcclosure(state, search_fallback, 0);
+        let last = lua_objlen(state, -2) as c_int;
+        lua_rawseti(state, -2, last as lua_Integer + 1);
+    }
+}
+
+/// Loads the module whose number is the upvalue, and runs it with its name.
+unsafe extern "C-unwind" fn load_module(state: *mut lua_State) -> c_int {
+    // SAFETY: Lua calls this with a valid state, and `require` passes the name. Nothing here has a destructor.
+    unsafe {
+        let index = lua_tointeger(state, lua_upvalueindex(1));
+        run(state, MODULES, index as usize)
+    }
+}
+
+/// A searcher: the loader of a fallback module of that name, or nothing.
+unsafe extern "C-unwind" fn search_fallback(state: *mut lua_State) -> c_int {
+    // SAFETY: as above.
+    unsafe {
+        let mut len = 0;
+        let text = lua_tolstring(state, 1, &raw mut len);
+        if text.is_null() {
+            return 0;
+        }
+        let name = std::slice::from_raw_parts(text.cast::<u8>(), len);
+        let Some(index) = FALLBACKS.iter().position(|(known, ..)| known.to_bytes() == name) else { return 0 };
+        lua_pushinteger(state, index as lua_Integer);
+        lua_pushcclosure(state, load_fallback, 1);
+        1
+    }
+}
+
+/// Loads the fallback module whose number is the upvalue, and runs it with its name.
+unsafe extern "C-unwind" fn load_fallback(state: *mut lua_State) -> c_int {
+    // SAFETY: as above.
+    unsafe {
+        let index = lua_tointeger(state, lua_upvalueindex(1));
+        run(state, FALLBACKS, index as usize)
+    }
+}
+
+/// # Safety
+/// As for the functions that Lua calls.
+unsafe fn run(state: *mut lua_State, modules: &'static [Module], index: usize) -> c_int {
+    let Some((_, chunk, source)) = modules.get(index) else { return 0 };
+    // SAFETY: the source is static; errors leave through `lua_error`, past nothing that has a destructor.
+    unsafe {
+        if luaL_loadbuffer(state, source.as_ptr().cast(), source.len(), chunk.as_ptr()) != 0 {
+            lua_error(state);
+        }
+        lua_pushvalue(state, 1);
+        lua_call(state, 1, 1);
+    }
+    1
+}

@@ -1,0 +1,205 @@
+use super::slab::Layout;
+use super::*;
+
+const NOW: u64 = 1_700_000_000_000;
+
+fn zone(size: usize) -> Zone {
+    Zone::create(b"dogs", size).unwrap()
+}
+
+fn set(zone: &Zone, key: &str, value: Value<'_>) -> Stored {
+    zone.store(Op::SET, key.as_bytes(), value, 0, 0, NOW)
+}
+
+fn get(zone: &Zone, key: &str, now: u64) -> Option<String> {
+    zone.read(key.as_bytes(), false, now, |read| match read.unwrap().value {
+        Value::Nil => None,
+        Value::Str(text) => Some(String::from_utf8_lossy(text).into_owned()),
+        other => Some(format!("{other:?}")),
+    })
+}
+
+#[test]
+fn values_of_all_types_come_back() {
+    let zone = zone(65_536);
+    set(&zone, "s", Value::Str(b"hello"));
+    set(&zone, "n", Value::Number(3.5));
+    set(&zone, "b", Value::Bool(true));
+    assert_eq!(get(&zone, "s", NOW).as_deref(), Some("hello"));
+    assert_eq!(get(&zone, "n", NOW).as_deref(), Some("Number(3.5)"));
+    assert_eq!(get(&zone, "b", NOW).as_deref(), Some("Bool(true)"));
+    set(&zone, "s", Value::Nil);
+    assert_eq!(get(&zone, "s", NOW), None);
+}
+
+#[test]
+fn add_and_replace_look_first() {
+    let zone = zone(65_536);
+    let add = |ttl, now| zone.store(Op::ADD, b"k", Value::Number(1.0), ttl, 0, now).result;
+    assert_eq!(zone.store(Op::REPLACE, b"k", Value::Number(1.0), 0, 0, NOW).result, Err(Failure::NotFound));
+    assert_eq!(add(10, NOW), Ok(()));
+    assert_eq!(add(10, NOW), Err(Failure::Exists));
+    assert_eq!(add(10, NOW + 10), Ok(()));
+    assert_eq!(zone.store(Op::ADD, b"k", Value::Nil, 0, 0, NOW).result, Err(Failure::NilValue));
+}
+
+#[test]
+fn expired_values_can_be_read_as_stale() {
+    let zone = zone(65_536);
+    zone.store(Op::SET, b"k", Value::Str(b"v"), 100, 7, NOW);
+    assert_eq!(zone.ttl(b"k", NOW + 40), Some(60));
+    let stale = |now| zone.read(b"k", true, now, |read| read.map(|read| (read.stale, read.flags)));
+    assert_eq!(stale(NOW), Ok((false, 7)));
+    assert_eq!(stale(NOW + 100), Ok((true, 7)));
+    assert_eq!(get(&zone, "k", NOW + 100), None);
+    assert_eq!(zone.ttl(b"k", NOW), None);
+}
+
+#[test]
+fn incr_needs_a_number_or_a_start() {
+    let zone = zone(65_536);
+    assert_eq!(zone.incr(b"n", 2.0, None, NOW), (Err(Failure::NotFound), false));
+    assert_eq!(zone.incr(b"n", 2.0, Some((40.0, 0)), NOW), (Ok(42.0), false));
+    assert_eq!(zone.incr(b"n", -1.0, Some((0.0, 0)), NOW), (Ok(41.0), false));
+    set(&zone, "s", Value::Str(b"12345678"));
+    assert_eq!(zone.incr(b"s", 1.0, None, NOW), (Err(Failure::NotANumber), false));
+}
+
+#[test]
+fn full_zone_evicts_the_least_recently_used() {
+    let zone = zone(102_400);
+    let mut count = 0;
+    loop {
+        let stored = set(&zone, &format!("key{count:06}"), Value::Str(&[b'x'; 200]));
+        assert_eq!(stored.result, Ok(()));
+        if stored.forcible {
+            break;
+        }
+        count += 1;
+        // The first key stays in use.
+        assert!(get(&zone, "key000000", NOW).is_some());
+    }
+    // 22 pages of eight entries, of which the roots share one page with nobody.
+    assert_eq!(count, 176);
+    assert_eq!(get(&zone, "key000001", NOW), None);
+    assert!(get(&zone, "key000000", NOW).is_some());
+    assert_eq!(zone.store(Op::SAFE, b"other", Value::Str(&[0; 2000]), 0, 0, NOW).result, Err(Failure::NoMemory));
+    assert_eq!(set(&zone, "big", Value::Str(&vec![0; 200_000])).result, Err(Failure::NoMemory));
+}
+
+#[test]
+fn pages_come_back_when_entries_go() {
+    let zone = zone(1 << 20);
+    let free = zone.free_space();
+    for round in 0..3 {
+        for i in 0..2000 {
+            let len = (i * 37 + round * 11) % 9000;
+            assert_eq!(set(&zone, &format!("k{}", i % 90), Value::Str(&vec![b'v'; len])).result, Ok(()));
+        }
+        for i in 0..90 {
+            set(&zone, &format!("k{i}"), Value::Nil);
+        }
+        assert_eq!(zone.free_space(), free);
+    }
+    // One run again: a value as large as all pages fits.
+    assert_eq!(set(&zone, "k", Value::Str(&vec![0; free - 100])).result, Ok(()));
+}
+
+#[test]
+fn free_space_counts_pages_as_nginx_does() {
+    // 12 KiB minus header, slots, descriptors: two pages, of which the roots take two.
+    assert_eq!(zone(12 << 10).free_space(), 0);
+    assert_eq!(zone(16 << 10).free_space(), 4096);
+    assert_ne!(Layout::of(16 << 10), Layout::of(20 << 10));
+}
+
+#[test]
+fn smallest_chunks_are_distinct() {
+    let zone = zone(65_536);
+    zone.locked(NOW, |dict| {
+        let before = dict.slab.free_space();
+        for size in [1, 8, 9, 16, 17, 32, 64, 65, 2048] {
+            let mut blocks: Vec<usize> = (0..300).filter_map(|_| dict.slab.alloc(size)).collect();
+            let count = blocks.len();
+            blocks.sort_unstable();
+            blocks.dedup_by(|next, at| *next < *at + size);
+            assert_eq!(blocks.len(), count, "blocks of {size} overlap");
+            blocks.into_iter().for_each(|block| dict.slab.free(block));
+            assert_eq!(dict.slab.free_space(), before, "blocks of {size}");
+        }
+    });
+}
+
+#[test]
+fn lists_work_at_both_ends() {
+    let zone = zone(65_536);
+    let free = zone.free_space();
+    let pop = |end| {
+        zone.pop(b"l", end, NOW, |value| match value {
+            Ok(Value::Str(text)) => String::from_utf8_lossy(text).into_owned(),
+            other => format!("{other:?}"),
+        })
+    };
+    assert_eq!(zone.push(b"l", End::Right, Value::Str(b"b"), NOW), Ok(1));
+    assert_eq!(zone.push(b"l", End::Left, Value::Str(b"a"), NOW), Ok(2));
+    assert_eq!(zone.push(b"l", End::Right, Value::Number(3.0), NOW), Ok(3));
+    assert_eq!(zone.llen(b"l", NOW), Ok(3));
+    assert_eq!(zone.read(b"l", false, NOW, |read| read.err()), Some(Failure::IsList));
+    assert_eq!(pop(End::Left), "a");
+    assert_eq!(pop(End::Right), "Ok(Number(3.0))");
+    assert_eq!(pop(End::Right), "b");
+    assert_eq!(pop(End::Right), "Ok(Nil)");
+    assert_eq!(zone.llen(b"l", NOW), Ok(0));
+    set(&zone, "s", Value::Str(b""));
+    assert_eq!(zone.push(b"s", End::Left, Value::Number(1.0), NOW), Err(Failure::NotAList));
+    set(&zone, "s", Value::Nil);
+    assert_eq!(zone.free_space(), free);
+}
+
+#[test]
+fn flushes_and_keys_go_from_old_to_new() {
+    let zone = zone(65_536);
+    for (key, ttl) in [("a", 0), ("b", 5), ("c", 0), ("d", 5)] {
+        zone.store(Op::SET, key.as_bytes(), Value::Bool(true), ttl, 0, NOW);
+    }
+    let keys = |max, now| {
+        let mut keys = String::new();
+        zone.keys(max, now, |key| keys.push_str(&String::from_utf8_lossy(key)));
+        keys
+    };
+    assert_eq!(keys(0, NOW), "abcd");
+    assert_eq!(keys(3, NOW), "abc");
+    assert_eq!(keys(0, NOW + 5), "ac");
+    assert_eq!(zone.flush_expired(1, NOW + 5), 1);
+    assert_eq!(zone.flush_expired(0, NOW + 5), 1);
+    zone.flush_all(NOW);
+    assert_eq!(keys(0, NOW), "");
+}
+
+#[test]
+fn reload_keeps_zones_of_same_name_and_size() {
+    let mut before = Zones::default();
+    let dogs = before.open(b"dogs", 65_536, None).unwrap();
+    let cats = before.open(b"cats", 65_536, None).unwrap();
+    let mut after = Zones::default();
+    assert!(Arc::ptr_eq(&dogs, &after.open(b"dogs", 65_536, Some(&before)).unwrap()));
+    assert!(!Arc::ptr_eq(&cats, &after.open(b"cats", 131_072, Some(&before)).unwrap()));
+}
+
+#[test]
+fn children_share_a_zone_and_their_death_unlocks_it() {
+    let zone = zone(65_536);
+    // SAFETY: the child touches the zone and leaves at once.
+    unsafe {
+        match libc::fork() {
+            0 => {
+                set(&zone, "k", Value::Str(b"from a child"));
+                zone.locked(NOW, |_| libc::_exit(0));
+            }
+            child => assert_eq!(libc::waitpid(child, std::ptr::null_mut(), 0), child),
+        }
+    }
+    // The child died in the middle of a change: the zone is usable and empty.
+    assert_eq!(get(&zone, "k", NOW), None);
+    assert_eq!(set(&zone, "k", Value::Bool(true)).result, Ok(()));
+}

@@ -1,0 +1,68 @@
+=== TEST 1: say joins its arguments and ends the line
+--- config
+    location = /t {
+        content_by_lua_block {
+            ngx.say("a", 1, 1.5, nil, true, ngx.null, { "x", { "y", 2 } })
+        }
+    }
+--- request
+GET /t
+--- response_body
+a11.5niltruenullxy2
+--- no_error_log
+[error]
+
+
+
+=== TEST 2: output after eof is refused
+--- config
+    location = /t {
+        content_by_lua_block {
+            ngx.say("body")
+            ngx.eof()
+            local ok, err = ngx.say("more")
+            ngx.log(ngx.WARN, "say: ", ok, " ", err)
+        }
+    }
+--- request
+GET /t
+--- response_body
+body
+--- error_log
+say: nil seen eof
+
+
+
+=== TEST 3: a table with named keys is no output
+--- config
+    location = /t {
+        content_by_lua_block {
+            ngx.say(select(2, pcall(ngx.say, { a = 1 })))
+        }
+    }
+--- request
+GET /t
+--- response_body
+bad argument #1 to '?' (non-array table found)
+--- no_error_log
+[error]
+
+
+
+=== TEST 4: messages carry the chunk and the line
+--- config
+    location = /t {
+        content_by_lua_block {
+            local function f()
+                ngx.log(ngx.WARN, "from f")
+            end
+            f()
+            ngx.say("ok")
+        }
+    }
+--- request
+GET /t
+--- response_body
+ok
+--- error_log eval
+qr/\[lua\] content_by_lua\(nginx.conf:\d+\):3: f\(\): from f/

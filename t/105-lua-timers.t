@@ -1,0 +1,39 @@
+=== TEST 1: a timer runs without a request
+--- config
+    location = /t {
+        content_by_lua_block {
+            ngx.say(ngx.timer.at(0.01, function (premature, a)
+                ngx.log(ngx.WARN, "premature: ", premature, ", a: ", a)
+                print(select(2, pcall(ngx.say, "x")))
+            end, "A"))
+        }
+    }
+--- request
+GET /t
+--- response_body
+1
+--- wait: 0.1
+--- error_log
+premature: false, a: A, context: ngx.timer
+API disabled in the context of ngx.timer
+--- no_error_log
+[error]
+
+
+
+=== TEST 2: init_worker code may start timers
+--- http_config
+    init_worker_by_lua_block {
+        ngx.timer.at(0, function () counter = 41 end)
+    }
+--- config
+    location = /t {
+        content_by_lua_block {
+            ngx.sleep(0.02)
+            ngx.say(rawget(_G, "counter"))
+        }
+    }
+--- request
+GET /t
+--- response_body
+41

@@ -1,0 +1,365 @@
+//! The error log, and what a block says about it.
+//!
+//! A server writes to its log after it has answered. The original sleeps 45 ms before it looks. Here a check that
+//! waits for a line looks again and again, ends as soon as it is satisfied, and gives a line somewhat longer; a
+//! check that a line is absent keeps the original's pause.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use crate::model::{Block, Regex, Value};
+use crate::run::check::assertion::Detail;
+use crate::run::check::{BailOut, Pattern, Recorder, patterns};
+use crate::run::expand::Expander;
+
+/// The error log of a running block with the place up to which it has been checked.
+#[derive(Debug)]
+pub struct ErrorLog {
+    path: PathBuf,
+    position: usize,
+    accumulate: bool,
+}
+
+/// How long to wait for the log.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// How long an unwanted line may take to appear.
+    pub settle: Duration,
+    /// How long a wanted line may take to appear.
+    pub patience: Duration,
+    /// Wait `settle` even if nothing is looked for: more requests follow.
+    pub always_settle: bool,
+}
+
+/// The circumstances of one check.
+#[derive(Debug)]
+pub struct LogCheck<'a> {
+    /// The block.
+    pub block: &'a Block,
+    /// Which repetition, from 0.
+    pub repeat: usize,
+    /// How long to wait.
+    pub pace: Pace,
+}
+
+impl ErrorLog {
+    /// The log at `path`, from its start. With `accumulate` every check sees the whole log.
+    pub fn new(path: PathBuf, accumulate: bool) -> Self {
+        Self { path, position: 0, accumulate }
+    }
+
+    /// The whole text.
+    pub fn text(&self) -> Vec<u8> {
+        std::fs::read(&self.path).unwrap_or_default()
+    }
+
+    /// From now on checks see the log from its start again.
+    pub fn rewind(&mut self) {
+        self.position = 0;
+    }
+
+    /// The lines not yet checked, as soon as `enough` says so or `limit` has passed, but not before `settle`.
+    fn lines(&mut self, settle: Duration, limit: Duration, enough: impl Fn(&[&[u8]]) -> bool) -> Vec<Vec<u8>> {
+        let start = Instant::now();
+        let mut pause = Duration::from_millis(1);
+        let mut seen = None;
+        loop {
+            let elapsed = start.elapsed();
+            let length = std::fs::metadata(&self.path).map_or(0, |metadata| metadata.len());
+            let last = elapsed >= limit.max(settle);
+            if last || (elapsed >= settle && seen != Some(length)) {
+                let text = self.text();
+                seen = Some(length);
+                let from = if self.accumulate { 0 } else { self.position.min(text.len()) };
+                let lines: Vec<&[u8]> =
+                    text.get(from..).unwrap_or_default().split_inclusive(|byte| *byte == b'\n').collect();
+                if last || enough(&lines) {
+                    let lines = lines.into_iter().map(<[u8]>::to_vec).collect();
+                    self.position = text.len();
+                    return lines;
+                }
+            }
+            let rest = if elapsed < settle { settle - elapsed } else { pause };
+            std::thread::sleep(rest);
+            pause = (pause * 3 / 2).min(Duration::from_millis(10));
+        }
+    }
+}
+
+/// `grep_error_log`, `error_log`, `no_error_log`, and the remarks about alarming lines.
+pub fn check_error_log(
+    check: &LogCheck<'_>,
+    log: &mut ErrorLog,
+    expander: &mut Expander<'_>,
+    recorder: &mut Recorder,
+) -> Result<(), BailOut> {
+    let block = check.block;
+    let grep = Grep::of(check, expander)?;
+    let wanted = block.value("error_log").map(|value| patterns(&value)).unwrap_or_default();
+    let unwanted = block.value("no_error_log").map(|value| patterns(&value)).unwrap_or_default();
+    let lines = if recorder.dry_run().is_some() {
+        Vec::new()
+    } else {
+        let must_settle = grep.is_some() || !unwanted.is_empty() || check.pace.always_settle;
+        let settle = if must_settle { check.pace.settle } else { Duration::ZERO };
+        let limit = if grep.is_some() || !wanted.is_empty() { check.pace.patience } else { settle };
+        log.lines(settle, limit, |lines| {
+            wanted.iter().all(|pattern| lines.iter().any(|line| pattern.matches(line)))
+                && grep.as_ref().is_none_or(|grep| grep.is_satisfied(lines))
+        })
+    };
+    let lines: Vec<&[u8]> = lines.iter().map(Vec::as_slice).collect();
+    let request = format!(" (req {})", check.repeat);
+    if let Some(grep) = &grep {
+        grep.check(&lines, &request, recorder);
+    }
+    recorder.section("error_log");
+    check_wanted(&wanted, &lines, "error.log", &request, recorder);
+    recorder.section("no_error_log");
+    check_unwanted(&unwanted, &lines, "error.log", &request, recorder);
+    if recorder.dry_run().is_none() {
+        remark(block, &lines, recorder);
+    }
+    Ok(())
+}
+
+/// `shutdown_error_log` and `no_shutdown_error_log`, after the server has ended.
+pub fn check_shutdown_log(block: &Block, log: &mut ErrorLog, recorder: &mut Recorder) {
+    let wanted = block.value("shutdown_error_log").map(|value| patterns(&value)).unwrap_or_default();
+    let unwanted = block.value("no_shutdown_error_log").map(|value| patterns(&value)).unwrap_or_default();
+    // The server has gone: its log is complete.
+    let lines = log.lines(Duration::ZERO, Duration::ZERO, |_| true);
+    let lines: Vec<&[u8]> = lines.iter().map(Vec::as_slice).collect();
+    recorder.section("shutdown_error_log");
+    check_wanted(&wanted, &lines, "error.log", "", recorder);
+    recorder.section("no_shutdown_error_log");
+    check_unwanted(&unwanted, &lines, "error.log", "", recorder);
+}
+
+/// Passes in the order of the log, then a failure for each pattern that no line matched.
+pub(super) fn check_wanted(wanted: &[Pattern], lines: &[&[u8]], file: &str, end: &str, recorder: &mut Recorder) {
+    let mut open: Vec<Option<&Pattern>> = wanted.iter().map(Some).collect();
+    for line in lines {
+        for slot in &mut open {
+            if let Some(pattern) = slot.filter(|pattern| pattern.matches(line)) {
+                let text = shown(&pattern.text());
+                recorder.pass(&format!("pattern \"{text}\" matches a line in {file}{end}"));
+                *slot = None;
+            }
+        }
+    }
+    for pattern in open.into_iter().flatten() {
+        let text = pattern.text();
+        let what = format!("pattern \"{}\" should match a line in {file}{end}", shown(&text));
+        recorder.fail(&what, Detail::NoMatch { pattern: text, got: lines.concat() });
+    }
+}
+
+/// A failure for each line that a pattern matches, then a pass for each pattern that matched none.
+pub(super) fn check_unwanted(unwanted: &[Pattern], lines: &[&[u8]], file: &str, end: &str, recorder: &mut Recorder) {
+    let mut hits = vec![0_usize; unwanted.len()];
+    for (index, line) in lines.iter().enumerate() {
+        for (pattern, hits) in unwanted.iter().zip(&mut hits) {
+            if !pattern.matches(line) {
+                continue;
+            }
+            *hits += 1;
+            // A pattern that matches a whole debug log must not fill the report.
+            if *hits > 100 {
+                continue;
+            }
+            let text = pattern.text();
+            let what = format!(
+                "pattern \"{}\" should not match any line in {file} but matches line \"{}\"{end}",
+                quoted(&text),
+                quoted(line),
+            );
+            let more = lines.iter().skip(index).take(10).copied().collect::<Vec<_>>().concat();
+            recorder.fail(&what, Detail::Unwanted { pattern: text, got: more });
+        }
+    }
+    for (pattern, _) in unwanted.iter().zip(&hits).filter(|(_, hits)| **hits == 0) {
+        let text = quoted(&pattern.text());
+        recorder.pass(&format!("pattern \"{text}\" does not match a line in {file}{end}"));
+    }
+}
+
+/// `grep_error_log` with what it should find.
+struct Grep {
+    pattern: Pattern,
+    expected: Value,
+}
+
+impl Grep {
+    fn of(check: &LogCheck<'_>, expander: &mut Expander<'_>) -> Result<Option<Self>, BailOut> {
+        let block = check.block;
+        let bail = |text: &str| BailOut(format!("{} - {text}", block.display_name()));
+        let Some(pattern) = block.value("grep_error_log") else {
+            return if block.has("grep_error_log_out") {
+                Err(bail("No --- grep_error_log defined but --- grep_error_log_out is defined"))
+            } else {
+                Ok(None)
+            };
+        };
+        let at_repeat = |value: Value| match value {
+            Value::Array(items) => items.borrow().get(check.repeat).cloned().unwrap_or_default(),
+            other => other,
+        };
+        let pattern = at_repeat(pattern);
+        if !pattern.is_defined() {
+            return Ok(None);
+        }
+        let Some(expected) = block.value("grep_error_log_out") else {
+            return Err(bail("No --- grep_error_log_out defined but --- grep_error_log is defined"));
+        };
+        let mut expected = at_repeat(expected);
+        if expected.reference_kind().is_empty() && expected.is_defined() {
+            let text = expander.expand(&expected.to_bytes()).map_err(|error| bail(&error.to_string()))?;
+            expected = Value::str(text);
+        }
+        Ok(Some(Self { pattern: Pattern::of(&pattern), expected }))
+    }
+
+    fn found(&self, lines: &[&[u8]]) -> Vec<u8> {
+        let mut found = Vec::new();
+        for place in lines.iter().filter_map(|line| self.pattern.find(line)) {
+            if !place.contains(&b'\n') {
+                found.extend_from_slice(place);
+                found.push(b'\n');
+            }
+        }
+        found
+    }
+
+    fn is_satisfied(&self, lines: &[&[u8]]) -> bool {
+        let found = self.found(lines);
+        match &self.expected {
+            Value::Regex(regex) => regex.is_match(&found).unwrap_or(false),
+            text => text.is_defined() && **text.to_bytes() == found,
+        }
+    }
+
+    fn check(&self, lines: &[&[u8]], request: &str, recorder: &mut Recorder) {
+        let found = self.found(lines);
+        let what = format!("grep_error_log_out{request}");
+        recorder.section("grep_error_log_out");
+        match &self.expected {
+            Value::Regex(regex) => {
+                recorder.like(&found, regex.is_match(&found).unwrap_or(false), &regex.to_text(), &what);
+            }
+            Value::Undef => recorder.is(Some(&found), None, &what),
+            text => recorder.is(Some(&found), Some(&text.to_bytes()), &what),
+        }
+    }
+}
+
+/// Remarks about lines that usually mean trouble, unless the block speaks of them; a failed assertion in the
+/// server is a failure.
+fn remark(block: &Block, lines: &[&[u8]], recorder: &mut Recorder) {
+    let mentioned = |text: &[u8]| {
+        ["error_log", "no_error_log"]
+            .into_iter()
+            .any(|name| block.value(name).is_some_and(|value| mentions(&value, text)))
+    };
+    for (word, section_word) in [
+        ("writing a global lua variable", "writing a global lua variable"),
+        ("[alert]", "[alert"),
+        ("[crit]", "[crit"),
+        ("[emerg]", "[emerg"),
+    ] {
+        if mentioned(section_word.as_bytes()) {
+            continue;
+        }
+        for line in lines.iter().filter(|line| memchr::memmem::find(line, word.as_bytes()).is_some()) {
+            recorder.warn(shown(line.trim_ascii_end()));
+        }
+    }
+    let assertion = Regex::new(r"\bAssertion .*?failed\b", "");
+    for line in lines.iter().filter(|line| assertion.is_match(line).unwrap_or(false)) {
+        recorder.extra_failure(format!("{} - {}", block.display_name(), shown(line.trim_ascii_end())));
+    }
+}
+
+fn mentions(value: &Value, text: &[u8]) -> bool {
+    match value {
+        Value::Array(items) => items.borrow().iter().any(|item| mentions(item, text)),
+        other => memchr::memmem::find(&other.to_bytes(), text).is_some(),
+    }
+}
+
+fn shown(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// A line in quotes: without its end, quotes and line ends escaped.
+fn quoted(bytes: &[u8]) -> String {
+    let text = shown(bytes.strip_suffix(b"\n").unwrap_or(bytes));
+    text.replace('"', "\\\"").replace('\r', "\\r").replace('\n', "\\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use rsty_diag::Span;
+
+    use super::*;
+    use crate::run::check::Verdict;
+
+    const PACE: Pace =
+        Pace { settle: Duration::from_millis(1), patience: Duration::from_millis(20), always_settle: false };
+
+    fn verdicts(log: &str, sections: &[(&str, Value)]) -> Result<Vec<(Verdict, String)>, BailOut> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), log).unwrap();
+        let block = Block::new(b"b".to_vec(), Vec::new(), Span::at(0), 1, 1);
+        for (name, value) in sections {
+            block.set_value(name, value.clone());
+        }
+        let variables = BTreeMap::new();
+        let mut recorder = Recorder::new("b");
+        let check = LogCheck { block: &block, repeat: 0, pace: PACE };
+        let mut log = ErrorLog::new(file.path().to_owned(), false);
+        check_error_log(&check, &mut log, &mut Expander::new(&variables, 1984), &mut recorder)?;
+        let (assertions, ..) = recorder.finish();
+        Ok(assertions.into_iter().map(|assertion| (assertion.verdict, assertion.name)).collect())
+    }
+
+    #[test]
+    fn wanted_lines_pass_in_log_order_and_missing_ones_fail_last() {
+        let found = verdicts("one\ntwo\n", &[("error_log", Value::from("absent\ntwo\none\n"))]).unwrap();
+        assert_eq!(found[0], (Verdict::Passed, "b - pattern \"one\" matches a line in error.log (req 0)".to_owned()));
+        assert_eq!(found[2].0, Verdict::Failed);
+        assert_eq!(found[2].1, "b - pattern \"absent\" should match a line in error.log (req 0)");
+    }
+
+    #[test]
+    fn each_unwanted_line_is_a_failure() {
+        let found = verdicts("[error] a\n[error] b\n", &[("no_error_log", Value::from("[error]\n[warn]"))]).unwrap();
+        let failed = found.iter().filter(|(verdict, _)| *verdict == Verdict::Failed).count();
+        assert_eq!((found.len(), failed), (3, 2));
+    }
+
+    #[test]
+    fn grep_joins_the_first_match_of_each_line() {
+        let sections = [
+            ("grep_error_log", Value::Regex(Regex::new(r"n=\d", ""))),
+            ("grep_error_log_out", Value::array(vec![Value::from("n=1\nn=3\n"), Value::from("other")])),
+        ];
+        let found = verdicts("n=1 n=2\nx\nn=3\n", &sections).unwrap();
+        assert_eq!(found, [(Verdict::Passed, "b - grep_error_log_out (req 0)".to_owned())]);
+    }
+
+    #[test]
+    fn one_half_of_a_grep_is_a_mistake() {
+        assert!(verdicts("", &[("grep_error_log_out", Value::from("x"))]).is_err());
+        assert!(verdicts("", &[("grep_error_log", Value::from("x"))]).is_err());
+    }
+
+    #[test]
+    fn a_failed_assertion_in_the_server_is_an_extra_failure() {
+        let found = verdicts("nginx: x.c:1: f: Assertion `x' failed.\n", &[]).unwrap();
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].0, Verdict::Failed);
+    }
+}

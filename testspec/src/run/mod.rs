@@ -1,0 +1,23 @@
+//! Running spec files: plan, lanes, servers, requests, assertions.
+
+pub mod binary;
+pub mod block;
+pub mod check;
+pub mod conditions;
+pub mod config;
+pub mod configure;
+pub mod expand;
+pub mod lane;
+pub mod mock;
+mod mocks;
+pub mod netns;
+pub mod outcome;
+pub mod perl_side;
+pub mod process;
+mod repeat;
+pub mod root;
+pub mod schedule;
+pub mod select;
+pub mod server;
+pub mod spec_file;
+pub mod wire;

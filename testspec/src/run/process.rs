@@ -1,0 +1,133 @@
+//! Processes: waiting for them, ending them, finding those that are left.
+//!
+//! The runner is a child subreaper, so a server that turns itself into a daemon stays its child: it can be waited
+//! for by its id, and no process id is ever signalled that could meanwhile belong to a stranger.
+
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
+
+/// Makes orphaned descendants children of this process.
+pub fn adopt_orphans() -> Result<(), Errno> {
+    nix::sys::prctl::set_child_subreaper(true)
+}
+
+/// Asks the system to end this process when its parent ends.
+pub fn end_with_parent() -> Result<(), Errno> {
+    nix::sys::prctl::set_pdeathsig(Some(Signal::SIGTERM))
+}
+
+/// Waits until the child has ended, at most for `limit`. Whether it has.
+pub fn wait_for_end(pid: Pid, limit: Duration) -> bool {
+    let deadline = Instant::now() + limit;
+    let mut pause = Duration::from_micros(300);
+    loop {
+        if has_ended(pid) {
+            return true;
+        }
+        if Instant::now() >= deadline {
+            return false;
+        }
+        std::thread::sleep(pause);
+        pause = (pause * 5 / 4).min(Duration::from_millis(5));
+    }
+}
+
+/// Whether the child has ended; it is reaped if so.
+pub fn has_ended(pid: Pid) -> bool {
+    match waitpid(pid, Some(WaitPidFlag::WNOHANG)) {
+        Ok(WaitStatus::StillAlive) => false,
+        Ok(_) => true,
+        // Not our child: it counts as running while it can be signalled.
+        Err(_) => kill(pid, None).is_err(),
+    }
+}
+
+/// Ends a server: `gentle` first, then after `limit` KILL, for its descendants too. Whether it went by itself.
+pub fn end(pid: Pid, gentle: Signal, limit: Duration) -> bool {
+    if kill(pid, gentle).is_ok() && wait_for_end(pid, limit) {
+        return true;
+    }
+    let workers = descendants(pid);
+    let _ = kill(pid, Signal::SIGKILL);
+    for worker in &workers {
+        let _ = kill(*worker, Signal::SIGKILL);
+    }
+    for gone in std::iter::once(pid).chain(workers) {
+        wait_for_end(gone, Duration::from_secs(2));
+    }
+    false
+}
+
+/// Ends whatever this process still has below it.
+pub fn end_descendants() {
+    for _ in 0..5 {
+        let left = descendants(Pid::this());
+        if left.is_empty() {
+            return;
+        }
+        for pid in &left {
+            let _ = kill(*pid, Signal::SIGKILL);
+        }
+        for pid in left {
+            wait_for_end(pid, Duration::from_millis(500));
+        }
+    }
+}
+
+/// All processes below `ancestor`, nearest first.
+pub fn descendants(ancestor: Pid) -> Vec<Pid> {
+    let table = parents();
+    let mut found = vec![ancestor];
+    let mut at = 0;
+    while let Some(parent) = found.get(at).copied() {
+        found.extend(table.iter().filter(|(_, of)| *of == parent).map(|(pid, _)| *pid));
+        at += 1;
+    }
+    found.remove(0);
+    found
+}
+
+/// Every process with its parent.
+fn parents() -> Vec<(Pid, Pid)> {
+    let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
+    let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    pids.filter_map(|pid| {
+        let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
+        // The second field is the name in parentheses, which may itself hold any byte.
+        let behind = stat.iter().rposition(|byte| *byte == b')')?;
+        let fields = String::from_utf8_lossy(stat.get(behind + 1..)?).into_owned();
+        let mut fields = fields.split_ascii_whitespace();
+        let state = fields.next()?;
+        let parent = fields.next()?.parse().ok()?;
+        (state != "Z").then(|| (Pid::from_raw(pid), Pid::from_raw(parent)))
+    })
+    .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    fn a_child_that_ignores_the_gentle_signal_is_killed() {
+        let child = Command::new("sh").args(["-c", "trap '' TERM; while :; do sleep 0.05; done"]).spawn().unwrap();
+        let pid = Pid::from_raw(child.id() as i32);
+        std::thread::sleep(Duration::from_millis(50));
+        assert!(!end(pid, Signal::SIGTERM, Duration::from_millis(100)));
+        assert!(has_ended(pid));
+    }
+
+    #[test]
+    fn a_child_that_obeys_is_awaited() {
+        let child = Command::new("sleep").arg("30").spawn().unwrap();
+        let pid = Pid::from_raw(child.id() as i32);
+        assert!(descendants(Pid::this()).contains(&pid));
+        assert!(end(pid, Signal::SIGTERM, Duration::from_secs(5)));
+    }
+}

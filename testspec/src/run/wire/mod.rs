@@ -1,0 +1,10 @@
+//! The client side of a test: requests built from sections, sent byte for byte, and responses taken apart as the
+//! original's HTTP library does.
+
+mod client;
+mod request;
+mod response;
+
+pub use client::{ConnectError, Exchange, Outcome, exchange};
+pub use request::{Packet, Request, RequestError, requests};
+pub use response::{Parsed, Response, parse, parse_http09};
