@@ -230,16 +230,18 @@ export! {
     }
 }
 
-/// Builds the table `ngx.shared` on top of the stack: per zone `{ [1] = userdata }`, all with the metatable that lies
-/// on top of the stack now and is replaced.
+/// Builds the table `ngx.shared` on top of the stack: per zone `{ [1] = userdata }`, all with one metatable that is its
+/// own `__index`. Lua puts the methods there.
 ///
 /// # Safety
-/// `state` is a valid Lua state with a table on top and room for five values. Every zone outlives the VM.
+/// `state` is a valid Lua state with room for five values. Every zone outlives the VM.
 pub unsafe fn push_shared(state: *mut ffi::lua_State, zones: &Zones) {
     // SAFETY: the caller's promise. Nothing with a destructor is alive where Lua may throw for want of memory.
     unsafe {
         ffi::lua_createtable(state, 0, 0);
-        ffi::lua_insert(state, -2);
+        ffi::lua_createtable(state, 0, 22);
+        ffi::lua_pushvalue(state, -1);
+        ffi::lua_setfield(state, -2, c"__index".as_ptr());
         for zone in zones {
             let name = zone.name();
             ffi::lua_pushlstring(state, name.as_ptr().cast(), name.len());

@@ -352,4 +352,8 @@ unsupported! {
     ngx_stream_lua_ffi_var_set(
         _: *mut c_void, _: *mut u8, _: usize, _: *mut u8, _: *mut u8, _: usize, buf: *mut u8, len: *mut usize
     ) -> c_int = ERROR, (buf, len);
+    ngx_stream_lua_ffi_sema_new(_: *mut *mut c_void, _: c_int, err: *mut *mut c_char) -> c_int = ERROR, err;
+    ngx_stream_lua_ffi_sema_post(_: *mut c_void, _: c_int) -> c_int = ERROR;
+    ngx_stream_lua_ffi_sema_count(_: *mut c_void) -> c_int = 0;
+    ngx_stream_lua_ffi_sema_gc(_: *mut c_void);
 }

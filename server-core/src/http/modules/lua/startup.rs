@@ -13,12 +13,16 @@ use super::timers;
 use crate::cycle::Cycle;
 use crate::http::Request;
 use crate::log::Level;
-use crate::{log_at, lualib};
 use crate::lua::code::pop_message;
+use crate::lua::ffi::shdict::push_shared;
+use crate::lua::ffi::worker::{self, Process, Role};
+use crate::lua::ffi::{errlog, regex};
 use crate::lua::sys::raw::*;
 use crate::lua::sys::{self, StackGuard};
 use crate::lua::vm::{Options, VmError};
 use crate::lua::{Phase, Vm, api, current};
+use crate::shared_dict::Zones;
+use crate::{log_at, lualib};
 
 /// Why Lua could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +31,9 @@ pub enum StartError {
     /// `init_by_lua*` failed, which the error log says.
     #[error("init_by_lua* failed")]
     Init,
+    /// A shared dictionary.
+    #[error("failed to map a shared dictionary: {0}")]
+    Zone(#[from] std::io::Error),
     /// The interpreter or our layer.
     #[error("failed to initialize Lua VM: {0}")]
     Vm(#[from] VmError),
@@ -39,6 +46,22 @@ pub fn start(cycle: &'static Cycle) -> Result<(), StartError> {
         return Ok(());
     }
     api::log::set_fallback(&cycle.log);
+    worker::set_log(cycle.log.clone());
+    worker::set_process(process_of(cycle, Role::Master, None));
+    regex::set_limits(regex::Limits {
+        match_limit: conf.regex_match_limit.unwrap_or(0) as u32,
+        cache_entries: conf.regex_cache_max_entries.unwrap_or(1024) as _,
+    });
+    if let Some(room) = conf.capture_error_log {
+        errlog::enable_capture(room);
+    }
+    let mut zones = Zones::default();
+    for (name, size) in &conf.shared_dicts {
+        let before = cycle.conf.previous.and_then(|previous| previous.http.lua.zones.get());
+        zones.open(name, *size, before)?;
+    }
+    // A cycle is started once.
+    let _ = conf.zones.set(zones);
     let vm = new_vm(cycle)?;
     // A cycle is started once.
     let _ = conf.vm.set(Rc::clone(&vm));
@@ -61,8 +84,18 @@ fn new_vm(cycle: &'static Cycle) -> Result<Rc<Vm>, VmError> {
     };
     let vm = Vm::new(&options)?;
     api::inject(&vm, |state| api::http::inject(state, cycle))?;
-    // SAFETY: the VM is new: its main state is outside of any call.
-    unsafe { lualib::install(vm.state()) };
+    // SAFETY: the VM is new: its main state is outside of any call. The zones belong to the cycle, which
+    // outlives every VM.
+    unsafe {
+        lualib::install(vm.state());
+        let _guard = StackGuard::new(vm.state());
+        if let Some(zones) = conf.zones.get() {
+            lua_getfield_(vm.state(), LUA_GLOBALSINDEX, c"ngx".as_ptr());
+            lua_createtable(vm.state(), 0, 24);
+            push_shared(vm.state(), zones);
+            lua_setfield(vm.state(), -2, c"shared".as_ptr());
+        }
+    }
     vm.run_layer("=resty_core", b"require 'resty.core'")?;
     vm.run_layer("=_G write guard", WRITE_GUARD.as_bytes())?;
     Ok(vm)
@@ -88,7 +121,16 @@ pub(crate) fn request_vm(r: &Rc<Request>) -> Option<Rc<Vm>> {
 }
 
 /// Runs `init_worker_by_lua*`. A failure is logged; the worker goes on.
-pub fn init_worker(cycle: &'static Cycle) {
+pub fn init_worker(cycle: &'static Cycle, id: Option<usize>) {
+    if !cycle.http.lua.used {
+        return;
+    }
+    let role = match id {
+        _ if cycle.conf.master_process == Some(false) => Role::Single,
+        Some(_) => Role::Worker,
+        None => Role::PrivilegedAgent,
+    };
+    worker::set_process(process_of(cycle, role, id));
     worker_script(cycle, cycle.http.lua.init_worker.as_ref(), Phase::INIT_WORKER, "init_worker_by_lua");
 }
 
@@ -99,7 +141,7 @@ pub fn exit_worker(cycle: &'static Cycle) {
 
 fn worker_script(cycle: &'static Cycle, script: Option<&StartScript>, phase: Phase, name: &str) {
     let (Some(script), Some(vm)) = (script, cycle.http.lua.vm.get()) else { return };
-    let Some(r) = timers::fake_request(&cycle.http, phase, bytes::Bytes::new()) else { return };
+    let Some(r) = timers::fake_request(cycle, phase, Vec::new()) else { return };
     let Some(ctx) = ctx_of(&r) else { return };
     ctx.phase.set(phase);
     let ran = {
@@ -111,6 +153,16 @@ fn worker_script(cycle: &'static Cycle, script: Option<&StartScript>, phase: Pha
         r.log(Level::Error, format_args!("{name}{suffix} error: {message}"));
     }
     super::session::end(&r);
+}
+
+/// Who this process is, for `ngx.worker` and `ngx.process`.
+fn process_of(cycle: &'static Cycle, role: Role, id: Option<usize>) -> Process {
+    Process {
+        role,
+        worker_id: id.and_then(|id| i32::try_from(id).ok()).unwrap_or(-1),
+        workers: cycle.conf.worker_count() as i32,
+        ..Process::default()
+    }
 }
 
 /// Runs a script on the main state; the error has its traceback.
