@@ -29,4 +29,5 @@ pub(crate) async fn worker(cycle: &'static Cycle, mut worker: Worker) {
         () = server.drained() => {}
         () = shutdown.reached(Stage::Immediate) => server.terminate(),
     }
+    super::modules::access_log::flush_all();
 }
