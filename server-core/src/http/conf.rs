@@ -88,6 +88,7 @@ http_modules!(
     headers,
     headers_more,
     index,
+    lua,
     map,
     mirror,
     ndk,
@@ -98,6 +99,7 @@ http_modules!(
     set_misc,
     split_clients,
     sub,
+    temp_paths,
     try_files,
 );
 

@@ -15,7 +15,7 @@ use super::modules::rewrite::RewriteHandler;
 use super::modules::static_file::StaticHandler;
 use super::modules::try_files::TryFilesHandler;
 use super::modules::{
-    addition, charset, core, echo, gunzip, gzip, headers, headers_more, not_modified, range, realip, referer,
+    addition, charset, core, echo, gunzip, gzip, headers, headers_more, lua, not_modified, range, realip, referer,
     secure_link, sub,
 };
 use super::output::{BodyFilter, HeaderFilter};
@@ -26,17 +26,22 @@ use super::variables::VariableDef;
 pub(crate) static HANDLERS: &[(Phase, &dyn Handler)] = &[
     (Phase::PostRead, &RealipHandler),
     (Phase::ServerRewrite, &RewriteHandler),
+    (Phase::ServerRewrite, &lua::handlers::ServerRewrite),
     (Phase::Rewrite, &RewriteHandler),
     (Phase::Rewrite, &InputHandler),
+    (Phase::Rewrite, &lua::handlers::Rewrite),
     (Phase::Preaccess, &RealipHandler),
     (Phase::Access, &AccessHandler),
     (Phase::Access, &AuthBasicHandler),
     (Phase::Access, &AuthRequestHandler),
+    (Phase::Access, &lua::handlers::Access),
     (Phase::Precontent, &TryFilesHandler),
     (Phase::Precontent, &MirrorHandler),
+    (Phase::Precontent, &lua::handlers::Precontent),
     (Phase::Content, &IndexHandler),
     (Phase::Content, &AutoindexHandler),
     (Phase::Content, &StaticHandler),
+    (Phase::Log, &lua::handlers::Log),
     (Phase::Log, &LogHandler),
 ];
 
@@ -44,6 +49,7 @@ pub(crate) static HANDLERS: &[(Phase, &dyn Handler)] = &[
 pub(crate) static HEADER_FILTERS: &[HeaderFilter] = &[
     not_modified::header_filter,
     headers_more::header_filter,
+    lua::filters::header_filter,
     echo::header_filter,
     headers::header_filter,
     gunzip::header_filter,
@@ -59,6 +65,7 @@ pub(crate) static HEADER_FILTERS: &[HeaderFilter] = &[
 /// Body filters. The last one writes.
 pub(crate) static BODY_FILTERS: &[BodyFilter] = &[
     range::body_filter,
+    lua::filters::body_filter,
     echo::body_filter,
     headers::trailers_filter,
     gunzip::body_filter,

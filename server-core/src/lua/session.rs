@@ -4,6 +4,8 @@
 use std::ffi::c_void;
 use std::fmt;
 
+use super::socket::SocketConf;
+
 /// `emerg` to `debug`, as nginx numbers them.
 pub mod level {
     /// The server cannot go on.
@@ -39,8 +41,39 @@ pub trait Session {
     fn log_bytes(&self, level: u8, message: &[u8]);
     /// A handle that logs after the session's borrow has ended, for operations; `None` when debug messages are off.
     fn notice(&self) -> Option<Notice>;
+    /// The settings of cosockets that apply at the moment.
+    fn socket_conf(&self) -> SocketConf;
     /// `URI?ARGS` of the request, for debug messages.
     fn uri(&self) -> String;
+}
+
+/// A session that says nothing.
+pub(super) struct Silent;
+
+impl Session for Silent {
+    fn pointer(&self) -> *mut c_void {
+        std::ptr::null_mut()
+    }
+
+    fn logs(&self, _level: u8) -> bool {
+        false
+    }
+
+    fn log(&self, _level: u8, _message: fmt::Arguments<'_>) {}
+
+    fn log_bytes(&self, _level: u8, _message: &[u8]) {}
+
+    fn notice(&self) -> Option<Notice> {
+        None
+    }
+
+    fn socket_conf(&self) -> SocketConf {
+        SocketConf::default()
+    }
+
+    fn uri(&self) -> String {
+        String::new()
+    }
 }
 
 /// Writes to the session's error log when the level is on; formats nothing otherwise.

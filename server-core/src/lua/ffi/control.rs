@@ -6,12 +6,12 @@ use std::rc::Rc;
 use super::request::log_error;
 use super::{DONE, ERROR, ErrorOut, NO_REQ_CTX, OK, export, store, write_error};
 use crate::http::request::Request;
-use crate::lua::{Ctx, current};
 use crate::lua::phase::Phase;
 use crate::lua::session::session_debug;
 use crate::lua::sys::StackGuard;
 use crate::lua::sys::raw::{LUA_NOREF, LUA_REGISTRYINDEX, LUA_TTABLE, lua_getfield_, lua_type, luaL_unref};
 use crate::lua::vm::Vm;
+use crate::lua::{Ctx, current};
 
 const AGAIN: c_int = -2;
 const STATUS_OK: c_int = 200;

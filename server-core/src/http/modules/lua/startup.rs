@@ -13,12 +13,13 @@ use super::timers;
 use crate::cycle::Cycle;
 use crate::http::Request;
 use crate::log::Level;
-use crate::{log_at, lualib};
 use crate::lua::code::pop_message;
 use crate::lua::sys::raw::*;
 use crate::lua::sys::{self, StackGuard};
 use crate::lua::vm::{Options, VmError};
-use crate::lua::{Phase, Vm, api, current};
+use crate::lua::{Phase, Vm, api, current, ffi};
+use crate::shared_dict::Zones;
+use crate::{log_at, lualib};
 
 /// Why Lua could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +40,14 @@ pub fn start(cycle: &'static Cycle) -> Result<(), StartError> {
         return Ok(());
     }
     api::log::set_fallback(&cycle.log);
+    ffi::worker::set_cycle(cycle);
+    ffi::regex::set_limits(ffi::regex::Limits {
+        match_limit: conf.regex_match_limit.and_then(|limit| u32::try_from(limit).ok()).unwrap_or(0),
+        cache_entries: conf.regex_cache_max_entries.and_then(|max| u32::try_from(max).ok()).unwrap_or(1024),
+    });
+    if let Some(room) = conf.capture_error_log {
+        ffi::errlog::enable_capture(room);
+    }
     let vm = new_vm(cycle)?;
     // A cycle is started once.
     let _ = conf.vm.set(Rc::clone(&vm));
@@ -61,11 +70,34 @@ fn new_vm(cycle: &'static Cycle) -> Result<Rc<Vm>, VmError> {
     };
     let vm = Vm::new(&options)?;
     api::inject(&vm, |state| api::http::inject(state, cycle))?;
-    // SAFETY: the VM is new: its main state is outside of any call.
-    unsafe { lualib::install(vm.state()) };
+    // SAFETY: the VM is new: its main state is outside of any call. A worker leaks its cycle, and the zones with it.
+    unsafe {
+        let _guard = StackGuard::new(vm.state());
+        lua_getfield_(vm.state(), LUA_GLOBALSINDEX, c"ngx".as_ptr());
+        ffi::shdict::push_shared(vm.state(), zones(cycle)?);
+        lua_setfield(vm.state(), -2, c"shared".as_ptr());
+        lualib::install(vm.state());
+    }
     vm.run_layer("=resty_core", b"require 'resty.core'")?;
     vm.run_layer("=_G write guard", WRITE_GUARD.as_bytes())?;
     Ok(vm)
+}
+
+/// The shared dictionaries of a cycle; those of the cycle before that did not change are kept.
+fn zones(cycle: &'static Cycle) -> Result<&'static Zones, VmError> {
+    let conf = &cycle.http.lua;
+    if let Some(zones) = conf.zones.get() {
+        return Ok(zones);
+    }
+    let before = cycle.conf.previous.and_then(|cycle| cycle.http.lua.zones.get());
+    let mut zones = Zones::default();
+    for (name, size) in &conf.shared_dicts {
+        zones.open(name, *size, before).map_err(|error| VmError::Layer {
+            name: format!("lua_shared_dict {}", String::from_utf8_lossy(name)),
+            message: error.to_string(),
+        })?;
+    }
+    Ok(conf.zones.get_or_init(|| zones))
 }
 
 /// The VM of one request (`lua_code_cache off`), with `init_by_lua*` run in it.
@@ -99,7 +131,7 @@ pub fn exit_worker(cycle: &'static Cycle) {
 
 fn worker_script(cycle: &'static Cycle, script: Option<&StartScript>, phase: Phase, name: &str) {
     let (Some(script), Some(vm)) = (script, cycle.http.lua.vm.get()) else { return };
-    let Some(r) = timers::fake_request(&cycle.http, phase, bytes::Bytes::new()) else { return };
+    let Some(r) = timers::fake_request(cycle, phase, Vec::new()) else { return };
     let Some(ctx) = ctx_of(&r) else { return };
     ctx.phase.set(phase);
     let ran = {
