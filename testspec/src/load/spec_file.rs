@@ -153,6 +153,9 @@ impl SpecFile {
             return Ok(());
         }
         block.mark_preprocessed();
+        if let Some(problem) = block.problem() {
+            return Err(PerlError { message: format!("{problem}\n").into_bytes() });
+        }
         for code in self.codes(&format!("{UTIL}::BlockPreprocessors")) {
             self.run(|interpreter| interpreter.call(&code, vec![Value::Block(block.clone())], Want::Void))?;
         }

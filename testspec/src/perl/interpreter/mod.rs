@@ -276,7 +276,9 @@ impl Interpreter {
         let scope = Scope::inside(&self.scope);
         let saved = self.locals.len();
         let depth = self.depth;
+        let outer_want = std::mem::replace(&mut self.want, want);
         let result = self.run_unit(unit, package, strict, scope, want);
+        self.want = outer_want;
         self.restore_locals(saved);
         self.depth = depth;
         self.caught(result)

@@ -172,9 +172,7 @@ impl<'a> Parser<'a> {
             return Ok(());
         }
         if self.cursor.is_at_end() && matches!(text, b"}" | b"]") {
-            self.errors.push(self.message("Missing right curly or square bracket", "at end of line"));
-            let message = self.message("syntax error", "at EOF");
-            return Err(ParseError::Perl(message));
+            return Err(self.missing_bracket());
         }
         Err(self.syntax_error())
     }
@@ -197,6 +195,12 @@ impl<'a> Parser<'a> {
         }
         let end = self.token_end();
         ParseError::Perl(self.near(end))
+    }
+
+    fn missing_bracket(&self) -> ParseError {
+        let mut message = self.message("syntax error", "at EOF");
+        message.extend_from_slice(&self.message("Missing right curly or square bracket", "at end of line"));
+        ParseError::Perl(message)
     }
 
     fn near(&self, end: usize) -> Vec<u8> {
@@ -271,8 +275,7 @@ impl<'a> Parser<'a> {
                 return Ok(body);
             }
             if self.cursor.is_at_end() {
-                self.errors.push(self.message("Missing right curly or square bracket", "at end of line"));
-                return Err(ParseError::Perl(self.message("syntax error", "at EOF")));
+                return Err(self.missing_bracket());
             }
             if !self.statement(&mut body)? {
                 return Err(self.syntax_error());

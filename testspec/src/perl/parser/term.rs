@@ -57,8 +57,7 @@ impl Parser<'_> {
     fn expect_close(&mut self, close: &[u8]) -> Parsed<()> {
         self.space();
         if self.cursor.is_at_end() {
-            self.errors.push(self.message("Missing right curly or square bracket", "at end of line"));
-            return Err(ParseError::Perl(self.message("syntax error", "at EOF")));
+            return Err(self.missing_bracket());
         }
         self.expect(close)
     }
@@ -228,7 +227,7 @@ impl Parser<'_> {
         }
     }
 
-    fn container(&mut self, sigil: Sigil, of: Result<String, Expr>) -> Expr {
+    pub(super) fn container(&mut self, sigil: Sigil, of: Result<String, Expr>) -> Expr {
         match of {
             Ok(name) => self.variable(sigil, &name),
             Err(inner) => Expr::Deref(sigil, Box::new(inner)),
@@ -692,7 +691,9 @@ impl Parser<'_> {
                     || (self.cursor.byte() == Some(b'<') && builtin != Builtin::Chomp && builtin != Builtin::Scalar);
                 if !handle.is_empty() {
                     handle
-                } else if ends || (self.cursor.byte() == Some(b'/') && matches!(builtin, Builtin::Shift | Builtin::Pop))
+                } else if ends
+                    || (self.cursor.byte() == Some(b'/')
+                        && matches!(builtin, Builtin::Shift | Builtin::Pop | Builtin::Undef))
                 {
                     self.default_argument(builtin).into_iter().collect()
                 } else {
