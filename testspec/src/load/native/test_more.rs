@@ -127,7 +127,22 @@ pub(super) const MODULES: &[NativeModule] = &[
             "use_ok",
             "$TODO",
         ],
-        setup: Some(|interpreter| interpreter.require("Test::More")),
+        setup: Some(|interpreter| {
+            interpreter.require("Test::More")?;
+            interpreter.require("Test::Base::Filter")
+        }),
+    },
+    // What filters that a module defines ask of their object.
+    NativeModule {
+        name: "Test::Base::Filter",
+        parents: &[],
+        functions: &[
+            ("assert_scalar", nothing, None),
+            ("current_arguments", |it, _, _| Ok(vec![it.global("Test::Base::Filter::arguments")]), None),
+            ("current_block", |it, _, _| Ok(vec![it.global("Test::Base::Filter::block")]), None),
+        ],
+        exports: &[],
+        setup: None,
     },
     NativeModule {
         name: "Test::LongString",

@@ -477,8 +477,8 @@ impl Parser<'_> {
         let inner = rest.get(1..end).unwrap_or_default();
         let number = inner.strip_prefix(b"-").unwrap_or(inner);
         let is_number = !number.is_empty() && number.iter().all(u8::is_ascii_digit);
-        let is_variable =
-            number.strip_prefix(b"$").is_some_and(|name| !name.is_empty() && is_word_start(name[0]) || name == b"#");
+        let name = number.strip_prefix(b"$").map(|name| name.strip_prefix(b"#").unwrap_or(name));
+        let is_variable = name.and_then(<[u8]>::first).is_some_and(|byte| is_word_start(*byte));
         match (mode, plain) {
             (Mode::Text, _) => is_number || is_variable,
             (Mode::Pattern, None) => is_number || is_variable,

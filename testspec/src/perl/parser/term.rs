@@ -8,7 +8,7 @@ use crate::perl::builtin::{Arity, Builtin};
 use crate::perl::cursor::{is_word, is_word_start};
 
 use super::operator::level;
-use super::{ParseError, Parsed, Parser};
+use super::{Parsed, Parser};
 
 impl Parser<'_> {
     /// A term without subscripts behind `->`.
@@ -78,6 +78,10 @@ impl Parser<'_> {
             let text: String = digits.iter().filter(|byte| **byte != b'_').map(|byte| char::from(*byte)).collect();
             let number = i64::from_str_radix(&text, radix).unwrap_or(0);
             return Ok(Expr::Constant(Value::Int(number)));
+        }
+        if let Some((text, len)) = version_string(rest) {
+            self.cursor.advance(len);
+            return Ok(Expr::Constant(Value::str(text)));
         }
         let mut len = 0;
         let mut text = String::new();
@@ -804,4 +808,22 @@ impl Parser<'_> {
             _ => self.comma_list(),
         }
     }
+}
+
+/// `1.25.5`: a literal with two dots or more is the string of the characters with these codes.
+fn version_string(rest: &[u8]) -> Option<(Vec<u8>, usize)> {
+    let len = rest.iter().take_while(|byte| byte.is_ascii_digit() || **byte == b'.').count();
+    let parts: Vec<&[u8]> = rest.get(..len)?.split(|byte| *byte == b'.').collect();
+    if parts.len() < 3 || parts.iter().any(|part| part.is_empty()) {
+        return None;
+    }
+    let mut text = Vec::new();
+    for part in parts {
+        let code = std::str::from_utf8(part).ok()?.parse::<u32>().ok()?;
+        match u8::try_from(code) {
+            Ok(byte) => text.push(byte),
+            Err(_) => text.extend_from_slice(char::from_u32(code)?.encode_utf8(&mut [0; 4]).as_bytes()),
+        }
+    }
+    Some((text, len))
 }
