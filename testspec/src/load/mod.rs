@@ -66,7 +66,7 @@ pub fn load(source: &Source, environment: Environment) -> Result<SpecFile, Vec<D
             true
         }
     };
-    interpreter.read_note = ", <DATA> line 1".to_owned();
+    ", <DATA> line 1".clone_into(&mut interpreter.read_note);
     let mut blocks = Vec::new();
     if runs {
         for &index in &selection.blocks {

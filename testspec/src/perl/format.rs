@@ -118,7 +118,7 @@ impl Conversion {
                 self.pad(text.as_bytes(), sign.len(), out);
             }
             b'v' => {
-                self.pad(value.to_bytes().iter().map(u8::to_string).collect::<Vec<_>>().join(".").as_bytes(), 0, out)
+                self.pad(value.to_bytes().iter().map(u8::to_string).collect::<Vec<_>>().join(".").as_bytes(), 0, out);
             }
             other => {
                 out.push(b'%');

@@ -1,5 +1,7 @@
 //! `Test::More` and `Test::Base`: plans, assertions, the block list.
 
+use std::cmp::Ordering;
+
 use crate::model::Value;
 use crate::perl::{Interpreter, NativeModule, Outcome, Output, Stop, Want};
 
@@ -315,14 +317,14 @@ fn unlike(interpreter: &mut Interpreter, arguments: Vec<Value>, _: Want) -> Outc
 
 fn compare(interpreter: &mut Interpreter, arguments: Vec<Value>, _: Want) -> Outcome<Vec<Value>> {
     let (got, expected) = (first(&arguments), arguments.get(2).cloned().unwrap_or_default());
-    let (left, right) = (got.to_number(), expected.to_number());
+    let order = got.to_number().partial_cmp(&expected.to_number());
     let passed = match arguments.get(1).map(Value::to_text).unwrap_or_default().as_str() {
-        "==" => left == right,
-        "!=" => left != right,
-        "<" => left < right,
-        "<=" => left <= right,
-        ">" => left > right,
-        ">=" => left >= right,
+        "==" => order.is_some_and(Ordering::is_eq),
+        "!=" => order.is_none_or(Ordering::is_ne),
+        "<" => order.is_some_and(Ordering::is_lt),
+        "<=" => order.is_some_and(Ordering::is_le),
+        ">" => order.is_some_and(Ordering::is_gt),
+        ">=" => order.is_some_and(Ordering::is_ge),
         "eq" => got.to_bytes() == expected.to_bytes(),
         "ne" => got.to_bytes() != expected.to_bytes(),
         other => return Err(interpreter.die(format!("cmp_ok doesn't understand {other}"))),

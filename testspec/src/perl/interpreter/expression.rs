@@ -116,7 +116,7 @@ impl Interpreter {
             Expr::Deref(Sigil::Scalar, _) => Ok(self.place_of(expr)?.read()),
             Expr::Deref(Sigil::Code, inner) => {
                 let value = self.scalar(inner)?;
-                match self.code_of(&value) {
+                match super::call::code_of(&value) {
                     Some(code) => Ok(last(self.call(&code, Vec::new(), Want::Scalar)?)),
                     None => Err(self.die("Not a CODE reference")),
                 }
@@ -353,10 +353,10 @@ impl Interpreter {
     }
 
     fn global_scalar(&mut self, name: &crate::perl::ast::Name) -> Value {
-        if let Some(special) = name.strip_prefix("main::") {
-            if let Some(value) = self.capture_variable(special) {
-                return value;
-            }
+        if let Some(special) = name.strip_prefix("main::")
+            && let Some(value) = self.capture_variable(special)
+        {
+            return value;
         }
         self.global(name)
     }
@@ -411,10 +411,10 @@ impl Interpreter {
             AssignOp::Binary(BinaryOp::Concat) => {
                 let tail = self.scalar(right)?.to_bytes();
                 let place = self.place_of(left)?;
-                if let Place::Cell(cell) = &place {
-                    if let Value::Str(text) = &*cell.borrow() {
-                        self.fits(text.len() + tail.len())?;
-                    }
+                if let Place::Cell(cell) = &place
+                    && let Value::Str(text) = &*cell.borrow()
+                {
+                    self.fits(text.len() + tail.len())?;
                 }
                 place.append(&tail);
                 Ok(place.read())

@@ -477,6 +477,7 @@ impl Interpreter {
     }
 
     /// The prototype of a known subroutine.
+    #[expect(clippy::option_option, reason = "unknown, known without a prototype, known with one")]
     pub(crate) fn sub_prototype(&self, name: &str) -> Option<Option<Rc<str>>> {
         match self.subs.get(name).map(|sub| &sub.kind) {
             Some(SubKind::Constant(_)) => Some(Some("".into())),

@@ -61,11 +61,11 @@ impl Place {
 
     /// Appends to a string in place where it is not shared.
     pub(super) fn append(&self, tail: &[u8]) {
-        if let Self::Cell(cell) = self {
-            if let Value::Str(text) = &mut *cell.borrow_mut() {
-                Rc::make_mut(text).extend_from_slice(tail);
-                return;
-            }
+        if let Self::Cell(cell) = self
+            && let Value::Str(text) = &mut *cell.borrow_mut()
+        {
+            Rc::make_mut(text).extend_from_slice(tail);
+            return;
         }
         let mut text = self.read().to_bytes().to_vec();
         text.extend_from_slice(tail);

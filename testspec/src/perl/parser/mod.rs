@@ -12,8 +12,6 @@ mod term;
 
 use std::rc::Rc;
 
-use crate::model::Regex;
-
 use super::ast::{Block, Expr, Name, Sigil, SubDefinition, Unit};
 use super::cursor::Cursor;
 use super::interpreter::{Interpreter, Scope};
@@ -287,10 +285,11 @@ impl<'a> Parser<'a> {
         let full: Name = format!("{}{name}", char::from(sigil.byte())).into();
         if our.is_none() && self.braces == 0 && self.subs == 0 {
             self.file_scope.predeclare(&full);
-        } else if let Some(our) = &our {
-            if self.braces == 0 && self.subs == 0 {
-                self.file_scope.declare_our(&full, our);
-            }
+        } else if let Some(our) = &our
+            && self.braces == 0
+            && self.subs == 0
+        {
+            self.file_scope.declare_our(&full, our);
         }
         let declared = our.map_or(Declared::Lexical, Declared::Our);
         if let Some(scope) = self.scopes.last_mut() {
@@ -318,15 +317,18 @@ impl<'a> Parser<'a> {
         }
         let global = self.qualify_variable(name);
         let is_plain = !name.contains("::") && name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
-        if self.strict.vars && is_plain && !is_always_main(name) && !matches!(name, "a" | "b") {
-            if !self.interpreter.has_variable(sigil, &global) {
-                let text = format!(
-                    "Global symbol \"{full}\" requires explicit package name (did you forget to declare \"my {full}\"?)"
-                );
-                let message = self.complaint(&text);
-                if self.errors.len() < 10 {
-                    self.errors.push(message);
-                }
+        if self.strict.vars
+            && is_plain
+            && !is_always_main(name)
+            && !matches!(name, "a" | "b")
+            && !self.interpreter.has_variable(sigil, &global)
+        {
+            let text = format!(
+                "Global symbol \"{full}\" requires explicit package name (did you forget to declare \"my {full}\"?)"
+            );
+            let message = self.complaint(&text);
+            if self.errors.len() < 10 {
+                self.errors.push(message);
             }
         }
         Expr::Global(sigil, global)
@@ -357,10 +359,6 @@ impl<'a> Parser<'a> {
 
     fn define_sub(&mut self, definition: &Rc<SubDefinition>) {
         self.interpreter.define_sub(definition, &self.file_scope);
-    }
-
-    fn regex(&self, source: Vec<u8>, flags: &str) -> Regex {
-        Regex::new(source, flags)
     }
 }
 

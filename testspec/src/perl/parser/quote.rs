@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use crate::model::Value;
+use crate::model::{Regex, Value};
 use crate::perl::ast::{Case, Expr, MatchPattern, Part, Pattern, Sigil};
 use crate::perl::cursor::{Cursor, Delimited, closing, is_word, is_word_start};
 
@@ -181,8 +181,8 @@ impl Parser<'_> {
             self.interpolated(content, text.start, Mode::Pattern)?
         };
         let fixed = match parts.as_slice() {
-            [] => Some(self.regex(Vec::new(), &flags)),
-            [Part::Literal(source)] => Some(self.regex(source.clone(), &flags)),
+            [] => Some(Regex::new(Vec::new(), &flags)),
+            [Part::Literal(source)] => Some(Regex::new(source.clone(), &flags)),
             _ => None,
         };
         Ok(Pattern { parts, flags, fixed })
@@ -341,10 +341,11 @@ impl Parser<'_> {
             Some(b'&' | b'`' | b'\'' | b'@' | b'!' | b'/' | b',' | b';' | b'.' | b'0') => mode == Mode::Text,
             _ => false,
         };
-        if next == Some(b'#') && mode == Mode::Text {
-            if self.cursor.byte_at(2).is_some_and(|byte| is_word_start(byte) || matches!(byte, b'$' | b'{')) {
-                return self.last_index_part().map(Some);
-            }
+        if next == Some(b'#')
+            && mode == Mode::Text
+            && self.cursor.byte_at(2).is_some_and(|byte| is_word_start(byte) || matches!(byte, b'$' | b'{'))
+        {
+            return self.last_index_part().map(Some);
         }
         if next.is_none() && mode == Mode::Text {
             return Err(self.final_dollar());

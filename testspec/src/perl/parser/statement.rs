@@ -34,10 +34,10 @@ impl Parser<'_> {
                     let before = self.cursor.clone();
                     self.mark();
                     self.cursor.advance(word.len());
-                    match self.keyword_statement(&word, label.clone(), at, body)? {
-                        true => return Ok(true),
-                        false => self.cursor = before,
+                    if self.keyword_statement(&word, label.clone(), at, body)? {
+                        return Ok(true);
                     }
+                    self.cursor = before;
                 }
             }
         }

@@ -129,11 +129,11 @@ impl Parser<'_> {
         }
         let text = self.quoted("<> operator")?;
         let content = String::from_utf8_lossy(&text.content).into_owned();
-        if let Some(name) = content.strip_prefix('$') {
-            if name.bytes().all(is_word) {
-                let variable = self.variable(Sigil::Scalar, name);
-                return Ok(Expr::ReadLine(Box::new(variable)));
-            }
+        if let Some(name) = content.strip_prefix('$')
+            && name.bytes().all(is_word)
+        {
+            let variable = self.variable(Sigil::Scalar, name);
+            return Ok(Expr::ReadLine(Box::new(variable)));
         }
         if content.bytes().all(is_word) {
             let name = if content.is_empty() { "STDIN" } else { &content };
@@ -325,7 +325,7 @@ impl Parser<'_> {
             return Ok(Expr::Constant(name.as_str().into()));
         }
         if let Some(core) = name.strip_prefix("CORE::") {
-            name = core.trim_start_matches("GLOBAL::").to_owned();
+            name = core.replacen("GLOBAL::", "", 1);
         }
         if let Some(term) = self.quote_like(&name)? {
             return Ok(term);
