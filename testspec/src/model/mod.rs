@@ -11,4 +11,4 @@ mod value;
 pub use block::{Block, Section};
 pub use regex::{Groups, Regex, RegexError};
 pub use settings::{Flavour, Plan, Settings};
-pub use value::{Array, Code, Hash, HashMap, Object, Value, format_number, parse_number};
+pub use value::{Array, Code, Hash, HashMap, Object, Reference, Value, format_number, parse_number};

@@ -35,7 +35,7 @@ pub enum Value {
     /// A pattern made by `qr//`.
     Regex(Regex),
     /// A reference to a scalar.
-    Ref(Rc<RefCell<Value>>),
+    Ref(Reference),
     /// A string of bytes.
     Str(Rc<Vec<u8>>),
     /// Nothing.
@@ -46,6 +46,17 @@ pub enum Value {
 /// A subroutine with what it closes over; call it with [`SpecFile::call`](crate::load::SpecFile::call).
 #[derive(Clone)]
 pub struct Code(pub(crate) Rc<perl::Sub>);
+
+/// What a reference to a scalar points to.
+#[derive(Clone, Debug)]
+pub enum Reference {
+    /// A variable.
+    Cell(Rc<RefCell<Value>>),
+    /// An element of an array.
+    Element(Array, i64),
+    /// A value in a hash.
+    Entry(Hash, Vec<u8>),
+}
 
 /// A blessed reference.
 #[derive(Debug)]
@@ -106,7 +117,9 @@ impl Value {
             Self::Array(array) => address("ARRAY", Rc::as_ptr(array).cast::<()>()),
             Self::Hash(hash) => address("HASH", Rc::as_ptr(hash).cast::<()>()),
             Self::Code(code) => address("CODE", Rc::as_ptr(&code.0).cast::<()>()),
-            Self::Ref(cell) => address("SCALAR", Rc::as_ptr(cell).cast::<()>()),
+            Self::Ref(Reference::Cell(cell)) => address("SCALAR", Rc::as_ptr(cell).cast::<()>()),
+            Self::Ref(Reference::Element(array, _)) => address("SCALAR", Rc::as_ptr(array).cast::<()>()),
+            Self::Ref(Reference::Entry(hash, _)) => address("SCALAR", Rc::as_ptr(hash).cast::<()>()),
             Self::File(_) => b"GLOB(0x1)".to_vec(),
             Self::Block(_) => b"Test::Base::Block=HASH(0x1)".to_vec(),
             Self::Object(object) => {

@@ -177,6 +177,10 @@ fn subs_close_over_variables() {
         ("my $f; $f = sub { my $n = shift; $n <= 1 ? 1 : $n * $f->($n-1) }; $f->(5)", "120"),
         ("sub twice { 2 * shift } twice(4)", "8"),
         ("my @f = map { my $n = $_; sub { $n } } 1..2; $f[0]->() . $f[1]->()", "12"),
+        (
+            "my $h = {a => 1}; my $r = \\($h->{a}); $$r = 2; my @a = (1); my $e = \\$a[0]; $$e = 3; \"$h->{a}$a[0]\"",
+            "23",
+        ),
         ("my $x = 1; my $y = do { my $x = 2; $x }; \"$x$y\"", "12"),
     ]);
 }

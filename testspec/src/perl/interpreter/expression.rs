@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use crate::model::{Code, Value};
+use crate::model::{Code, Reference, Value};
 use crate::perl::ast::{AssignOp, BinaryOp, Expr, LogicalOp, Sigil, Step};
 
 use super::place::{Place, is_array, is_hash, is_list_target, pairs, wrap};
@@ -548,10 +548,17 @@ impl Interpreter {
     }
 
     fn cell_reference(&mut self, expr: &Expr) -> Outcome<Value> {
-        match self.place_of(expr)? {
-            Place::Cell(cell) => Ok(Value::Ref(cell)),
-            other => Ok(Value::Ref(Rc::new(RefCell::new(other.read())))),
-        }
+        // `\(EXPR)` refers to what is in the parentheses.
+        let expr = match expr {
+            Expr::List(items) if items.len() == 1 => items.first().unwrap_or(expr),
+            other => other,
+        };
+        Ok(Value::Ref(match self.place_of(expr)? {
+            Place::Cell(cell) => Reference::Cell(cell),
+            Place::Element(array, index) => Reference::Element(array, index),
+            Place::Entry(hash, key) => Reference::Entry(hash, key),
+            part @ Place::Part(..) => Reference::Cell(Rc::new(RefCell::new(part.read()))),
+        }))
     }
 
     fn increment(&mut self, step: Step, operand: &Expr) -> Outcome<Value> {
