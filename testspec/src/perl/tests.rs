@@ -240,6 +240,23 @@ fn bounds_end_what_would_not_end() {
 }
 
 #[test]
+fn default_bounds_fit_a_stack_of_eight_mebibytes() {
+    let deep = || {
+        for code in [
+            "my $f; $f = sub { my $x = join(',', map { $f->($_) } 1..2); $x }; $f->()".to_owned(),
+            "(".repeat(10_000),
+            "[{a=>".repeat(10_000),
+            "if(1){".repeat(10_000),
+            format!("{}1{}", "do { eval { ".repeat(90), " } }".repeat(90)),
+        ] {
+            let mut interpreter = Interpreter::new(Box::new(Nowhere), Limits::default());
+            let _ = interpreter.eval_apart(code.as_bytes(), "main", Want::List);
+        }
+    };
+    std::thread::Builder::new().stack_size(8 << 20).spawn(deep).unwrap().join().unwrap();
+}
+
+#[test]
 fn unsupported_perl_is_refused_with_its_name() {
     assert!(shown("format STDOUT =\n.\n").starts_with("refused: "));
     assert!(shown("sub f($x) { $x }").contains("signature"));

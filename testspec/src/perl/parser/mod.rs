@@ -5,6 +5,8 @@
 //! names are lexical, which subroutines exist, and whether the code is strict.
 
 mod expression;
+mod list_operator;
+mod number;
 mod operator;
 mod quote;
 mod statement;
