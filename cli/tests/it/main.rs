@@ -1,3 +1,5 @@
-//! Integration tests of the binary.
+//! Integration tests of the binary: pages of commands and what they answer, in `tests/cmd`.
 
-fn main() {}
+fn main() {
+    trycmd::TestCases::new().case("tests/cmd/*.trycmd");
+}
