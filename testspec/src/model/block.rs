@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use rsty_diag::Span;
+use rsty_diag::{Diagnostic, Span};
 
 use super::Value;
 
@@ -39,10 +39,13 @@ struct Inner {
     name: RefCell<Vec<u8>>,
     description: Vec<u8>,
     sections: RefCell<Vec<Section>>,
+    /// Names of sections that stood again.
+    repeated: RefCell<Vec<String>>,
     span: Span,
     line: usize,
     number: usize,
     preprocessed: Cell<bool>,
+    problem: RefCell<Option<Diagnostic>>,
 }
 
 impl Block {
@@ -53,17 +56,31 @@ impl Block {
                 name: RefCell::new(name),
                 description,
                 sections: RefCell::default(),
+                repeated: RefCell::default(),
                 span,
                 line,
                 number,
                 preprocessed: Cell::new(false),
+                problem: RefCell::default(),
             }),
         }
     }
 
-    /// Appends a section.
-    pub fn push(&self, section: Section) {
-        self.inner.sections.borrow_mut().push(section);
+    /// Adds a section; one of the same name gives way to it, but keeps its place.
+    pub fn push_or_replace(&self, section: Section) {
+        let mut sections = self.inner.sections.borrow_mut();
+        match sections.iter().position(|known| known.name == section.name) {
+            Some(at) => {
+                self.inner.repeated.borrow_mut().push(section.name.clone());
+                sections[at] = section;
+            }
+            None => sections.push(section),
+        }
+    }
+
+    /// How often a section stands in the file.
+    pub fn occurrences(&self, name: &str) -> usize {
+        1 + self.inner.repeated.borrow().iter().filter(|repeated| *repeated == name).count()
     }
 
     /// The name, with trailing blanks as in the file.
@@ -147,6 +164,19 @@ impl Block {
     /// A snapshot of all sections in the file's order; values are shared, not copied.
     pub fn sections(&self) -> Vec<Section> {
         self.inner.sections.borrow().clone()
+    }
+
+    /// Why the block can't run although its file can: a filter failed, or its Perl is outside the
+    /// subset. Preprocessing such a block fails with this.
+    pub fn problem(&self) -> Option<Diagnostic> {
+        self.inner.problem.borrow().clone()
+    }
+
+    pub(crate) fn set_problem(&self, problem: Diagnostic) {
+        let mut first = self.inner.problem.borrow_mut();
+        if first.is_none() {
+            *first = Some(problem);
+        }
     }
 
     pub(crate) fn mark_preprocessed(&self) {

@@ -48,13 +48,19 @@ impl Interpreter {
         }
     }
 
-    pub(super) fn call_expression(&mut self, callee: &Callee, arguments: &[Expr], current: bool, want: Want) -> Outcome<Vec<Value>> {
+    pub(super) fn call_expression(
+        &mut self,
+        callee: &Callee,
+        arguments: &[Expr],
+        current: bool,
+        want: Want,
+    ) -> Outcome<Vec<Value>> {
         let values = if current { self.arguments.borrow().clone() } else { self.list_of(arguments)? };
         match callee {
             Callee::Named(name) => self.call_named(name, values, want),
             Callee::Dynamic(expr) => {
                 let value = self.scalar(expr)?;
-                match self.code_of(&value) {
+                match code_of(&value) {
                     Some(code) => self.call(&code, values, want),
                     None if value.is_defined() => {
                         let text = value.to_text();
@@ -69,15 +75,13 @@ impl Interpreter {
         }
     }
 
-    pub(super) fn code_of(&self, value: &Value) -> Option<Code> {
-        match value {
-            Value::Code(code) => Some(code.clone()),
-            Value::Object(object) => self.code_of(&object.target),
-            _ => None,
-        }
-    }
-
-    pub(super) fn method(&mut self, invocant: &Expr, name: &MethodName, arguments: &[Expr], want: Want) -> Outcome<Vec<Value>> {
+    pub(super) fn method(
+        &mut self,
+        invocant: &Expr,
+        name: &MethodName,
+        arguments: &[Expr],
+        want: Want,
+    ) -> Outcome<Vec<Value>> {
         let invocant = self.scalar(invocant)?;
         let mut values = vec![invocant.clone()];
         for argument in arguments {
@@ -87,7 +91,7 @@ impl Interpreter {
             MethodName::Static(name) => Rc::clone(name),
             MethodName::Dynamic(expr) => {
                 let value = self.scalar(expr)?;
-                if let Some(code) = self.code_of(&value) {
+                if let Some(code) = code_of(&value) {
                     return self.call(&code, values, want);
                 }
                 value.to_text().into()
@@ -97,7 +101,13 @@ impl Interpreter {
     }
 
     /// Calls a method; `values` start with the invocant.
-    pub(crate) fn call_method(&mut self, invocant: &Value, name: &str, values: Vec<Value>, want: Want) -> Outcome<Vec<Value>> {
+    pub(crate) fn call_method(
+        &mut self,
+        invocant: &Value,
+        name: &str,
+        values: Vec<Value>,
+        want: Want,
+    ) -> Outcome<Vec<Value>> {
         if let Value::Block(block) = invocant {
             return Ok(match name {
                 "name" => vec![Value::str(block.name())],
@@ -177,5 +187,14 @@ impl Interpreter {
     pub(super) fn parents(&mut self, class: &str) -> Vec<String> {
         let isa = self.arrays.get(format!("{class}::ISA").as_str());
         isa.map_or_else(Vec::new, |isa| isa.borrow().iter().map(Value::to_text).collect())
+    }
+}
+
+/// The subroutine that a code reference, or an object of one, stands for.
+pub(super) fn code_of(value: &Value) -> Option<Code> {
+    match value {
+        Value::Code(code) => Some(code.clone()),
+        Value::Object(object) => code_of(&object.target),
+        _ => None,
     }
 }

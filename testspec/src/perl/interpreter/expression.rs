@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use crate::model::{Code, Value};
+use crate::model::{Code, Reference, Value};
 use crate::perl::ast::{AssignOp, BinaryOp, Expr, LogicalOp, Sigil, Step};
 
 use super::place::{Place, is_array, is_hash, is_list_target, pairs, wrap};
@@ -39,13 +39,19 @@ impl Interpreter {
             Expr::Negate(inner) => Ok(negated(&self.scalar(inner)?)),
             Expr::BitNot(inner) => Ok(Value::Int(!self.scalar(inner)?.to_int())),
             Expr::Ternary(condition, yes, no) => {
-                if self.scalar(condition)?.is_true() { self.scalar(yes) } else { self.scalar(no) }
+                if self.scalar(condition)?.is_true() {
+                    self.scalar(yes)
+                } else {
+                    self.scalar(no)
+                }
             }
             Expr::Call { callee, arguments, current_arguments } => {
                 let values = self.call_expression(callee, arguments, *current_arguments, Want::Scalar)?;
                 Ok(last(values))
             }
-            Expr::Method { invocant, name, arguments } => Ok(last(self.method(invocant, name, arguments, Want::Scalar)?)),
+            Expr::Method { invocant, name, arguments } => {
+                Ok(last(self.method(invocant, name, arguments, Want::Scalar)?))
+            }
             Expr::Builtin(builtin, arguments) => self.function(*builtin, arguments),
             Expr::Index(array, index) => {
                 let Some(array) = self.existing_array(array)? else {
@@ -110,7 +116,7 @@ impl Interpreter {
             Expr::Deref(Sigil::Scalar, _) => Ok(self.place_of(expr)?.read()),
             Expr::Deref(Sigil::Code, inner) => {
                 let value = self.scalar(inner)?;
-                match self.code_of(&value) {
+                match super::call::code_of(&value) {
                     Some(code) => Ok(last(self.call(&code, Vec::new(), Want::Scalar)?)),
                     None => Err(self.die("Not a CODE reference")),
                 }
@@ -347,10 +353,10 @@ impl Interpreter {
     }
 
     fn global_scalar(&mut self, name: &crate::perl::ast::Name) -> Value {
-        if let Some(special) = name.strip_prefix("main::") {
-            if let Some(value) = self.capture_variable(special) {
-                return value;
-            }
+        if let Some(special) = name.strip_prefix("main::")
+            && let Some(value) = self.capture_variable(special)
+        {
+            return value;
         }
         self.global(name)
     }
@@ -405,10 +411,10 @@ impl Interpreter {
             AssignOp::Binary(BinaryOp::Concat) => {
                 let tail = self.scalar(right)?.to_bytes();
                 let place = self.place_of(left)?;
-                if let Place::Cell(cell) = &place {
-                    if let Value::Str(text) = &*cell.borrow() {
-                        self.fits(text.len() + tail.len())?;
-                    }
+                if let Place::Cell(cell) = &place
+                    && let Value::Str(text) = &*cell.borrow()
+                {
+                    self.fits(text.len() + tail.len())?;
                 }
                 place.append(&tail);
                 Ok(place.read())
@@ -523,11 +529,15 @@ impl Interpreter {
             return self.hash_of(expr).map(Value::Hash);
         }
         match expr {
-            Expr::Call { callee: crate::perl::ast::Callee::Named(name), current_arguments: true, .. } => match self.sub(name) {
-                Some(sub) => Ok(Value::Code(Code(Rc::clone(sub)))),
-                None => Err(self.unsupported("a reference to a subroutine that is not defined")),
-            },
-            Expr::Call { callee: crate::perl::ast::Callee::Dynamic(code), current_arguments: true, .. } => self.scalar(code),
+            Expr::Call { callee: crate::perl::ast::Callee::Named(name), current_arguments: true, .. } => {
+                match self.sub(name) {
+                    Some(sub) => Ok(Value::Code(Code(Rc::clone(sub)))),
+                    None => Err(self.unsupported("a reference to a subroutine that is not defined")),
+                }
+            }
+            Expr::Call { callee: crate::perl::ast::Callee::Dynamic(code), current_arguments: true, .. } => {
+                self.scalar(code)
+            }
             Expr::Declare(_, names, _) => match names.first() {
                 Some((Sigil::Array, _)) => self.array_of(expr).map(Value::Array),
                 Some((Sigil::Hash, _)) => self.hash_of(expr).map(Value::Hash),
@@ -538,10 +548,17 @@ impl Interpreter {
     }
 
     fn cell_reference(&mut self, expr: &Expr) -> Outcome<Value> {
-        match self.place_of(expr)? {
-            Place::Cell(cell) => Ok(Value::Ref(cell)),
-            other => Ok(Value::Ref(Rc::new(RefCell::new(other.read())))),
-        }
+        // `\(EXPR)` refers to what is in the parentheses.
+        let expr = match expr {
+            Expr::List(items) if items.len() == 1 => items.first().unwrap_or(expr),
+            other => other,
+        };
+        Ok(Value::Ref(match self.place_of(expr)? {
+            Place::Cell(cell) => Reference::Cell(cell),
+            Place::Element(array, index) => Reference::Element(array, index),
+            Place::Entry(hash, key) => Reference::Entry(hash, key),
+            part @ Place::Part(..) => Reference::Cell(Rc::new(RefCell::new(part.read()))),
+        }))
     }
 
     fn increment(&mut self, step: Step, operand: &Expr) -> Outcome<Value> {
@@ -549,7 +566,12 @@ impl Interpreter {
         let old = place.read();
         let adds = matches!(step, Step::PreIncrement | Step::PostIncrement);
         let new = match &old {
-            Value::Str(text) if adds && !text.is_empty() && text.iter().all(u8::is_ascii_alphanumeric) && !text[0].is_ascii_digit() => {
+            Value::Str(text)
+                if adds
+                    && !text.is_empty()
+                    && text.iter().all(u8::is_ascii_alphanumeric)
+                    && !text[0].is_ascii_digit() =>
+            {
                 Value::str(incremented(text))
             }
             _ => arithmetic(if adds { BinaryOp::Add } else { BinaryOp::Subtract }, &old, &Value::Int(1)),

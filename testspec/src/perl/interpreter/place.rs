@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use crate::model::{Array, Hash, HashMap, Value};
+use crate::model::{Array, Hash, HashMap, Reference, Value};
 use crate::perl::ast::{Declarator, Expr, Name, Paren, Sigil};
 use crate::perl::builtin::Builtin;
 
@@ -61,11 +61,11 @@ impl Place {
 
     /// Appends to a string in place where it is not shared.
     pub(super) fn append(&self, tail: &[u8]) {
-        if let Self::Cell(cell) = self {
-            if let Value::Str(text) = &mut *cell.borrow_mut() {
-                Rc::make_mut(text).extend_from_slice(tail);
-                return;
-            }
+        if let Self::Cell(cell) = self
+            && let Value::Str(text) = &mut *cell.borrow_mut()
+        {
+            Rc::make_mut(text).extend_from_slice(tail);
+            return;
         }
         let mut text = self.read().to_bytes().to_vec();
         text.extend_from_slice(tail);
@@ -134,7 +134,9 @@ impl Interpreter {
                 Place::Entry(hash, self.scalar(key)?.to_bytes().to_vec())
             }
             Expr::Deref(Sigil::Scalar, inner) => match self.scalar(inner)? {
-                Value::Ref(cell) => Place::Cell(cell),
+                Value::Ref(Reference::Cell(cell)) => Place::Cell(cell),
+                Value::Ref(Reference::Element(array, index)) => Place::Element(array, index),
+                Value::Ref(Reference::Entry(hash, key)) => Place::Entry(hash, key),
                 Value::Undef => return Err(self.die("Can't use an undefined value as a SCALAR reference")),
                 _ => return Err(self.die("Not a SCALAR reference")),
             },
@@ -235,7 +237,10 @@ impl Interpreter {
             },
             Value::Str(_) | Value::Int(_) | Value::Num(_) => {
                 let text = value.to_text();
-                Err(self.die(format!("Can't use string (\"{}\") as an ARRAY ref while \"strict refs\" in use", shown(&text))))
+                Err(self.die(format!(
+                    "Can't use string (\"{}\") as an ARRAY ref while \"strict refs\" in use",
+                    shown(&text)
+                )))
             }
             _ => Err(self.die("Not an ARRAY reference")),
         }
@@ -299,7 +304,8 @@ impl Interpreter {
             },
             Value::Str(_) | Value::Int(_) | Value::Num(_) => {
                 let text = value.to_text();
-                Err(self.die(format!("Can't use string (\"{}\") as a HASH ref while \"strict refs\" in use", shown(&text))))
+                Err(self
+                    .die(format!("Can't use string (\"{}\") as a HASH ref while \"strict refs\" in use", shown(&text))))
             }
             _ => Err(self.die("Not a HASH reference")),
         }
@@ -426,7 +432,9 @@ impl Interpreter {
 pub(super) fn is_list_target(expr: &Expr) -> bool {
     match expr {
         Expr::List(_) | Expr::ArraySlice(..) | Expr::HashSlice(..) => true,
-        Expr::Declare(_, names, paren) => *paren == Paren::Yes || names.iter().any(|(sigil, _)| *sigil != Sigil::Scalar),
+        Expr::Declare(_, names, paren) => {
+            *paren == Paren::Yes || names.iter().any(|(sigil, _)| *sigil != Sigil::Scalar)
+        }
         Expr::Local(inner) => is_list_target(inner),
         other => is_array(other) || is_hash(other),
     }
@@ -444,7 +452,10 @@ pub(super) fn is_hash(expr: &Expr) -> bool {
 }
 
 fn is_variable(expr: &Expr) -> bool {
-    matches!(expr, Expr::Lexical(..) | Expr::Global(..) | Expr::Index(..) | Expr::Key(..) | Expr::Deref(..) | Expr::Declare(..))
+    matches!(
+        expr,
+        Expr::Lexical(..) | Expr::Global(..) | Expr::Index(..) | Expr::Key(..) | Expr::Deref(..) | Expr::Declare(..)
+    )
 }
 
 /// Keys and values out of a flat list.
@@ -459,5 +470,9 @@ pub(super) fn pairs(values: &mut dyn Iterator<Item = Value>) -> HashMap {
 
 /// The beginning of a text, as Perl shows it in messages.
 fn shown(text: &str) -> String {
-    if text.chars().count() > 32 { format!("{}\"...", text.chars().take(32).collect::<String>()) } else { text.to_owned() }
+    if text.chars().count() > 32 {
+        format!("{}\"...", text.chars().take(32).collect::<String>())
+    } else {
+        text.to_owned()
+    }
 }

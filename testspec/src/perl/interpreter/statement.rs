@@ -7,6 +7,9 @@ use crate::perl::ast::{Block, Expr, Jump, LoopVariable, Name, Sigil, Statement, 
 
 use super::{Interpreter, Outcome, Restore, Scope, Stop, Want};
 
+/// A value of a loop's list with the array element that it is an alias of.
+type Aliased = (Value, Option<(Array, usize)>);
+
 /// How a loop's body ended.
 enum Turn {
     Again,
@@ -64,7 +67,9 @@ impl Interpreter {
             StatementKind::Block { body, label } => {
                 let result = self.block(body, want);
                 match result {
-                    Err(Stop::Jump(Jump::Last | Jump::Next, to)) if matches(to.as_ref(), label.as_ref()) => Ok(Vec::new()),
+                    Err(Stop::Jump(Jump::Last | Jump::Next, to)) if matches(to.as_ref(), label.as_ref()) => {
+                        Ok(Vec::new())
+                    }
                     other => other,
                 }
             }
@@ -119,16 +124,22 @@ impl Interpreter {
         }
     }
 
-    fn while_loop(&mut self, condition: Option<&Expr>, body: &Block, step: Option<&Block>, label: Option<&Name>, body_first: bool) -> Outcome<()> {
+    fn while_loop(
+        &mut self,
+        condition: Option<&Expr>,
+        body: &Block,
+        step: Option<&Block>,
+        label: Option<&Name>,
+        body_first: bool,
+    ) -> Outcome<()> {
         let mut skip_test = body_first;
         loop {
             self.step()?;
-            if !skip_test {
-                if let Some(condition) = condition {
-                    if !self.scalar(condition)?.is_true() {
-                        return Ok(());
-                    }
-                }
+            if !skip_test
+                && let Some(condition) = condition
+                && !self.scalar(condition)?.is_true()
+            {
+                return Ok(());
             }
             skip_test = false;
             if matches!(self.turn(body, label)?, Turn::Leave) {
@@ -140,16 +151,23 @@ impl Interpreter {
         }
     }
 
-    fn for_loop(&mut self, init: Option<&Expr>, condition: Option<&Expr>, step: Option<&Expr>, body: &Block, label: Option<&Name>) -> Outcome<()> {
+    fn for_loop(
+        &mut self,
+        init: Option<&Expr>,
+        condition: Option<&Expr>,
+        step: Option<&Expr>,
+        body: &Block,
+        label: Option<&Name>,
+    ) -> Outcome<()> {
         if let Some(init) = init {
             self.void(init)?;
         }
         loop {
             self.step()?;
-            if let Some(condition) = condition {
-                if !self.scalar(condition)?.is_true() {
-                    return Ok(());
-                }
+            if let Some(condition) = condition
+                && !self.scalar(condition)?.is_true()
+            {
+                return Ok(());
             }
             if matches!(self.turn(body, label)?, Turn::Leave) {
                 return Ok(());
@@ -171,7 +189,13 @@ impl Interpreter {
         result
     }
 
-    fn foreach_items(&mut self, variable: &LoopVariable, items: Vec<(Value, Option<(Array, usize)>)>, body: &Block, label: Option<&Name>) -> Outcome<()> {
+    fn foreach_items(
+        &mut self,
+        variable: &LoopVariable,
+        items: Vec<Aliased>,
+        body: &Block,
+        label: Option<&Name>,
+    ) -> Outcome<()> {
         let shared = match variable {
             LoopVariable::My(_) => None,
             LoopVariable::Global(name) => Some(self.scalar_cell(name)),
@@ -194,10 +218,10 @@ impl Interpreter {
             };
             *cell.borrow_mut() = value;
             let turn = self.turn(body, label);
-            if let Some((array, index)) = origin {
-                if let Some(slot) = array.borrow_mut().get_mut(index) {
-                    *slot = cell.borrow().clone();
-                }
+            if let Some((array, index)) = origin
+                && let Some(slot) = array.borrow_mut().get_mut(index)
+            {
+                *slot = cell.borrow().clone();
             }
             if matches!(turn?, Turn::Leave) {
                 break;
@@ -207,7 +231,7 @@ impl Interpreter {
     }
 
     /// The items of a loop's list, each with the array element that it is an alias of.
-    fn aliased_list(&mut self, list: &Expr) -> Outcome<Vec<(Value, Option<(Array, usize)>)>> {
+    fn aliased_list(&mut self, list: &Expr) -> Outcome<Vec<Aliased>> {
         let mut items = Vec::new();
         let parts = match list {
             Expr::List(parts) => parts.as_slice(),
@@ -216,12 +240,17 @@ impl Interpreter {
         for part in parts {
             let is_array = matches!(
                 part,
-                Expr::Arguments | Expr::Lexical(Sigil::Array, _) | Expr::Global(Sigil::Array, _) | Expr::Deref(Sigil::Array, _)
+                Expr::Arguments
+                    | Expr::Lexical(Sigil::Array, _)
+                    | Expr::Global(Sigil::Array, _)
+                    | Expr::Deref(Sigil::Array, _)
             );
             if is_array {
                 let array = self.array_of(part)?;
                 let values = array.borrow().clone();
-                items.extend(values.into_iter().enumerate().map(|(index, value)| (value, Some((Rc::clone(&array), index)))));
+                items.extend(
+                    values.into_iter().enumerate().map(|(index, value)| (value, Some((Rc::clone(&array), index)))),
+                );
             } else {
                 items.extend(self.list(part)?.into_iter().map(|value| (value, None)));
             }

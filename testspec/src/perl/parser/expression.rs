@@ -4,7 +4,7 @@ use crate::perl::ast::{AssignOp, Expr, LogicalOp, MatchPattern, MethodName, Sigi
 use crate::perl::cursor::is_word_start;
 
 use super::operator::{Operator, level};
-use super::{Parsed, ParseError, Parser};
+use super::{ParseError, Parsed, Parser};
 
 impl Parser<'_> {
     /// A full expression, commas and `and`/`or` included.
@@ -29,8 +29,22 @@ impl Parser<'_> {
                 let is_operator = matches!(
                     self.cursor.peek_word(),
                     Some(
-                        "or" | "and" | "if" | "unless" | "while" | "until" | "foreach" | "for" | "xor" | "x" | "eq" | "ne"
-                            | "cmp" | "lt" | "gt" | "le" | "ge"
+                        "or" | "and"
+                            | "if"
+                            | "unless"
+                            | "while"
+                            | "until"
+                            | "foreach"
+                            | "for"
+                            | "xor"
+                            | "x"
+                            | "eq"
+                            | "ne"
+                            | "cmp"
+                            | "lt"
+                            | "gt"
+                            | "le"
+                            | "ge"
                     )
                 );
                 is_operator && !self.word_is_key()
@@ -93,8 +107,8 @@ impl Parser<'_> {
             self.cursor.advance(len);
             left = match operator {
                 Operator::Arrow => self.arrow(left)?,
-                Operator::Increment => self.stepped(Step::PostIncrement, left),
-                Operator::Decrement => self.stepped(Step::PostDecrement, left),
+                Operator::Increment => Expr::Step(Step::PostIncrement, Box::new(left)),
+                Operator::Decrement => Expr::Step(Step::PostDecrement, Box::new(left)),
                 Operator::Assign(op) => {
                     let right = self.right(level::ASSIGN)?;
                     self.assigned(op, left, right)?
@@ -141,10 +155,6 @@ impl Parser<'_> {
         self.nested(|parser| parser.at_least(least))
     }
 
-    fn stepped(&mut self, step: Step, operand: Expr) -> Expr {
-        Expr::Step(step, Box::new(operand))
-    }
-
     fn assigned(&mut self, op: AssignOp, left: Expr, right: Expr) -> Parsed<Expr> {
         if !is_assignable(&left) {
             let what = match op {
@@ -186,12 +196,12 @@ impl Parser<'_> {
             b'+' if next == Some(b'+') => {
                 self.cursor.advance(2);
                 let operand = self.right(level::STEP)?;
-                Ok(self.stepped(Step::PreIncrement, operand))
+                Ok(Expr::Step(Step::PreIncrement, Box::new(operand)))
             }
             b'-' if next == Some(b'-') => {
                 self.cursor.advance(2);
                 let operand = self.right(level::STEP)?;
-                Ok(self.stepped(Step::PreDecrement, operand))
+                Ok(Expr::Step(Step::PreDecrement, Box::new(operand)))
             }
             b'+' => {
                 self.mark();
@@ -242,11 +252,8 @@ impl Parser<'_> {
         }
         self.mark();
         self.cursor.advance(2);
-        let operand = if self.at_list_end() {
-            self.variable(Sigil::Scalar, "_")
-        } else {
-            self.right(level::UNARY_NAMED + 1)?
-        };
+        let operand =
+            if self.at_list_end() { self.variable(Sigil::Scalar, "_") } else { self.right(level::UNARY_NAMED + 1)? };
         Ok(Some(Expr::FileTest(letter, Box::new(operand))))
     }
 

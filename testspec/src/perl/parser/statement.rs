@@ -5,7 +5,7 @@ use std::rc::Rc;
 use crate::model::Value;
 use crate::perl::ast::{Block, Expr, LogicalOp, LoopVariable, Name, Sigil, Statement, StatementKind, SubDefinition};
 
-use super::{Declared, Parsed, ParseError, Parser};
+use super::{Declared, ParseError, Parsed, Parser};
 
 impl Parser<'_> {
     /// Parses one statement into `body`. `false` at `__END__`.
@@ -18,7 +18,7 @@ impl Parser<'_> {
                 self.cursor.advance(1);
                 return Ok(true);
             }
-            Some(b'{') => {
+            Some(b'{') if !self.is_anonymous_hash() => {
                 let block = self.block()?;
                 body.push(Statement { at, kind: StatementKind::Block { body: block, label: None } });
                 return Ok(true);
@@ -34,10 +34,10 @@ impl Parser<'_> {
                     let before = self.cursor.clone();
                     self.mark();
                     self.cursor.advance(word.len());
-                    match self.keyword_statement(&word, label.clone(), at, body)? {
-                        true => return Ok(true),
-                        false => self.cursor = before,
+                    if self.keyword_statement(&word, label.clone(), at, body)? {
+                        return Ok(true);
                     }
+                    self.cursor = before;
                 }
             }
         }
@@ -48,6 +48,23 @@ impl Parser<'_> {
         }
         self.simple_statement(at, body)?;
         Ok(true)
+    }
+
+    /// Perl's guess at a statement that starts with a brace: a word or string with `=>` or, for a string,
+    /// a comma behind it makes a hash.
+    fn is_anonymous_hash(&self) -> bool {
+        let mut probe = self.cursor.clone();
+        probe.advance(1);
+        probe.skip_space();
+        match probe.byte() {
+            Some(b'"' | b'\'') => {
+                let is_string = probe.delimited().is_some();
+                probe.skip_space();
+                is_string && (probe.byte() == Some(b',') || probe.starts_with(b"=>"))
+            }
+            Some(b'%') => matches!(probe.byte_at(1), Some(b'{' | b'$')),
+            _ => probe.word().is_some() && probe.fat_comma_follows(),
+        }
     }
 
     fn word_is_hash_key(&self) -> bool {
@@ -158,6 +175,7 @@ impl Parser<'_> {
             if negated {
                 condition = Expr::Not(Box::new(condition));
             }
+            parser.introduce();
             let mut arms = vec![(condition, parser.block()?)];
             let mut otherwise = None;
             loop {
@@ -167,6 +185,7 @@ impl Parser<'_> {
                         parser.mark();
                         parser.cursor.advance(5);
                         let condition = parser.condition()?;
+                        parser.introduce();
                         arms.push((condition, parser.block()?));
                     }
                     Some("else") => {
@@ -192,6 +211,7 @@ impl Parser<'_> {
             Some(implied_defined(condition))
         };
         let condition = if negated { condition.map(|it| Expr::Not(Box::new(it))) } else { condition };
+        self.introduce();
         let body = self.block()?;
         self.space();
         let mut step = None;
@@ -244,6 +264,7 @@ impl Parser<'_> {
                 return Ok(StatementKind::For { init, condition, step, body, label });
             }
             self.expect(b")")?;
+            self.introduce();
             let body = self.block()?;
             let list = init.unwrap_or(Expr::List(Vec::new()));
             return Ok(StatementKind::Foreach { variable, list, body, label });
@@ -251,6 +272,7 @@ impl Parser<'_> {
         self.expect(b"(")?;
         let list = self.list_or_nothing()?;
         self.expect(b")")?;
+        self.introduce();
         let body = self.block()?;
         Ok(StatementKind::Foreach { variable, list, body, label })
     }
@@ -330,11 +352,14 @@ impl Parser<'_> {
         let is_version = self.cursor.byte().is_some_and(|byte| byte.is_ascii_digit())
             || (self.cursor.byte() == Some(b'v') && self.cursor.byte_at(1).is_some_and(|byte| byte.is_ascii_digit()));
         if is_version {
-            let len = self.cursor.rest().iter().take_while(|byte| byte.is_ascii_alphanumeric() || **byte == b'.').count();
+            let len =
+                self.cursor.rest().iter().take_while(|byte| byte.is_ascii_alphanumeric() || **byte == b'.').count();
             let text = String::from_utf8_lossy(self.cursor.rest().get(..len).unwrap_or_default()).into_owned();
             self.cursor.advance(len);
             let minor = text.trim_start_matches('v').split('.').nth(1).unwrap_or("0").to_owned();
-            let minor: u32 = if text.starts_with('v') { minor.parse() } else { minor.get(..3).unwrap_or(&minor).parse() }.unwrap_or(0);
+            let minor: u32 =
+                if text.starts_with('v') { minor.parse() } else { minor.get(..3).unwrap_or(&minor).parse() }
+                    .unwrap_or(0);
             if minor >= 12 {
                 self.strict = super::Strictness { subs: true, vars: true };
             }
@@ -346,7 +371,12 @@ impl Parser<'_> {
         self.space();
         // A version behind the module's name.
         if self.cursor.byte().is_some_and(|byte| byte.is_ascii_digit()) {
-            let len = self.cursor.rest().iter().take_while(|byte| byte.is_ascii_digit() || matches!(byte, b'.' | b'_')).count();
+            let len = self
+                .cursor
+                .rest()
+                .iter()
+                .take_while(|byte| byte.is_ascii_digit() || matches!(byte, b'.' | b'_'))
+                .count();
             let mut probe = self.cursor.clone();
             probe.advance(len);
             probe.skip_space();
