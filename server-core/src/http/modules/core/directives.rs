@@ -118,10 +118,6 @@ pub(crate) const RULES: &[Rule] = &[
     rule("open_file_cache_events", ALL, Arity::Flag, accepted),
     rule("disable_symlinks", ALL, Arity::Words(1, 2), accepted),
     rule("early_hints", ALL, Arity::Words(1, MANY), accepted),
-    rule("proxy_temp_path", ALL, Arity::Words(1, 4), accepted),
-    rule("fastcgi_temp_path", ALL, Arity::Words(1, 4), accepted),
-    rule("uwsgi_temp_path", ALL, Arity::Words(1, 4), accepted),
-    rule("scgi_temp_path", ALL, Arity::Words(1, 4), accepted),
     rule("client_body_early_read", SERVERS, Arity::Words(1, MANY), accepted),
 ];
 
