@@ -48,8 +48,8 @@ pub(crate) static HANDLERS: &[(Phase, &dyn Handler)] = &[
 /// Header filters. The last one encodes the head.
 pub(crate) static HEADER_FILTERS: &[HeaderFilter] = &[
     not_modified::header_filter,
-    lua::filters::header_filter,
     headers_more::header_filter,
+    lua::filters::header_filter,
     echo::header_filter,
     headers::header_filter,
     gunzip::header_filter,

@@ -23,7 +23,7 @@ pub(crate) fn init(cycle: &'static Cycle) -> Result<(), Diagnostic> {
 
 /// Serves on the worker's listeners until it is told to leave and the last request is done.
 pub(crate) async fn worker(cycle: &'static Cycle, mut worker: Worker) {
-    startup::init_worker(cycle, worker.id);
+    startup::init_worker(cycle);
     let server = match super::server::serve(cycle, std::mem::take(&mut worker.listeners)) {
         Ok(server) => server,
         Err(error) => {
@@ -40,5 +40,6 @@ pub(crate) async fn worker(cycle: &'static Cycle, mut worker: Worker) {
         () = async { server.drained().await; timers::drained().await } => {}
         () = shutdown.reached(Stage::Immediate) => server.terminate(),
     }
+    super::modules::access_log::flush_all();
     startup::exit_worker(cycle);
 }

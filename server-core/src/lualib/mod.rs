@@ -136,7 +136,7 @@ unsafe fn run(state: *mut lua_State, modules: &'static [Module], index: usize) -
     // SAFETY: the source is static; errors leave through `lua_error`, past nothing that has a destructor.
     unsafe {
         if luaL_loadbuffer(state, source.as_ptr().cast(), source.len(), chunk.as_ptr()) != 0 {
-            return lua_error(state);
+            lua_error(state);
         }
         lua_pushvalue(state, 1);
         lua_call(state, 1, 1);

@@ -1,99 +1,45 @@
 //! The process that Lua runs in: worker id, process type, environment, and its log.
-//!
-//! `process/` tells this module who the process is ([`set_process`]) when it becomes a master or a worker, and Lua's
-//! set-up which log the cycle writes ([`set_log`]).
 
-use std::cell::{Cell, RefCell};
-use std::ffi::{c_char, c_int, c_uint};
+use std::cell::RefCell;
+use std::ffi::{CStr, c_char, c_int, c_uint};
 use std::fmt::Arguments;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::{DECLINED, ERROR, ErrorOut, OK, both, store};
+use crate::cycle::{Cycle, EnvironmentVariable};
 use crate::log::{ErrorLog, Level};
+use crate::process::{self, ProcessKind};
 
-/// The part a process plays.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(i32)]
-pub enum Role {
-    /// The only process.
-    Single = 0,
-    /// It starts and watches the workers.
-    Master = 1,
-    /// It sends a signal and ends.
-    Signaller = 2,
-    /// It serves.
-    Worker = 3,
-    /// A helper without Lua, such as the cache manager.
-    Helper = 4,
-    /// A worker with the master's rights and without listeners.
-    PrivilegedAgent = 99,
-}
-
-/// Who this process is.
-#[derive(Clone, Debug)]
-pub struct Process {
-    /// Its part.
-    pub role: Role,
-    /// The worker's number from 0 on; -1 in other processes.
-    pub worker_id: i32,
-    /// `worker_processes`.
-    pub workers: i32,
-    /// The master's process id; -1 when there is none.
-    pub master_pid: i32,
-    /// Process ids of the workers, as far as this process knows.
-    pub worker_pids: Vec<i32>,
-    /// Values of the `env` directives, as `NAME=VALUE`, each with a NUL at its end.
-    pub environment: Vec<Vec<u8>>,
-}
-
-impl Default for Process {
-    fn default() -> Self {
-        let environment = Vec::new();
-        Self { role: Role::Single, worker_id: -1, workers: 1, master_pid: -1, worker_pids: Vec::new(), environment }
-    }
+/// What Lua code that runs outside of requests goes by.
+struct Surroundings {
+    log: ErrorLog,
+    workers: usize,
+    /// `NAME=VALUE` of the `env` directives that give a value, each with a NUL at its end.
+    environment: Vec<Vec<u8>>,
 }
 
 thread_local! {
-    static PROCESS: RefCell<Process> = RefCell::new(Process::default());
-    static LOG: RefCell<Option<ErrorLog>> = const { RefCell::new(None) };
-    static PRIVILEGED_AGENT: Cell<Option<u32>> = const { Cell::new(None) };
+    static SURROUNDINGS: RefCell<Option<Surroundings>> = const { RefCell::new(None) };
 }
 
-/// Set when the process was asked to finish its work and leave.
-static EXITING: AtomicBool = AtomicBool::new(false);
-/// Set when Lua asked for that.
-static EXIT_REQUESTED: AtomicBool = AtomicBool::new(false);
-
-/// Tells who this process is.
-pub fn set_process(process: Process) {
-    PROCESS.set(process);
+/// Sets the cycle of this process.
+pub fn set_cycle(cycle: &Cycle) {
+    let environment = cycle.conf.env.iter().filter_map(environment_entry).collect();
+    let workers = cycle.conf.worker_count();
+    SURROUNDINGS.set(Some(Surroundings { log: cycle.log.clone(), workers, environment }));
 }
 
-/// Sets the log of this process.
-pub fn set_log(log: ErrorLog) {
-    LOG.set(Some(log));
-}
-
-/// Tells Lua that the process is about to leave.
-pub fn set_exiting(exiting: bool) {
-    EXITING.store(exiting, Ordering::Relaxed);
-}
-
-/// Whether Lua asked for a graceful exit since the last call.
-pub fn take_exit_request() -> bool {
-    EXIT_REQUESTED.swap(false, Ordering::Relaxed)
-}
-
-/// The number of connections of the privileged agent, when Lua asked for one.
-pub fn privileged_agent() -> Option<u32> {
-    PRIVILEGED_AGENT.get()
+fn environment_entry(variable: &EnvironmentVariable) -> Option<Vec<u8>> {
+    let value = variable.value.as_deref()?;
+    Some([&*variable.name, b"=", value, b"\0"].concat())
 }
 
 /// Writes a line to the log of this process.
 pub(crate) fn log(level: Level, message: Arguments<'_>) {
-    LOG.with_borrow(|log| {
-        if let Some(log) = log {
-            log.write(level, message);
+    SURROUNDINGS.with_borrow(|surroundings| {
+        if let Some(surroundings) = surroundings
+            && surroundings.log.enabled(level)
+        {
+            surroundings.log.write(level, message);
         }
     });
 }
@@ -105,13 +51,17 @@ pub(crate) fn debug(message: Arguments<'_>) {
 
 /// The level of the log of this process.
 pub(crate) fn log_level() -> Option<Level> {
-    LOG.with_borrow(|log| log.as_ref().map(ErrorLog::level))
+    SURROUNDINGS.with_borrow(|surroundings| surroundings.as_ref().map(|surroundings| surroundings.log.level()))
 }
 
 both! {
     /// The worker's number, -1 elsewhere.
     ngx_http_lua_ffi_worker_id, ngx_stream_lua_ffi_worker_id() -> c_int {
-        PROCESS.with_borrow(|process| process.worker_id)
+        match process::kind() {
+            ProcessKind::Worker => process::worker_id().map_or(-1, |id| id as c_int),
+            ProcessKind::Single => 0,
+            _ => -1,
+        }
     }
 
     /// The process id.
@@ -121,61 +71,58 @@ both! {
 
     /// How many workers the configuration asks for.
     ngx_http_lua_ffi_worker_count, ngx_stream_lua_ffi_worker_count() -> c_int {
-        PROCESS.with_borrow(|process| process.workers)
+        SURROUNDINGS.with_borrow(|surroundings| surroundings.as_ref().map_or(1, |here| here.workers as c_int))
     }
 
     /// Whether the process is about to leave.
     ngx_http_lua_ffi_worker_exiting, ngx_stream_lua_ffi_worker_exiting() -> c_int {
-        c_int::from(EXITING.load(Ordering::Relaxed))
+        c_int::from(process::is_exiting())
     }
 
-    /// Writes the process ids of the workers, this one among them.
+    /// Writes the process ids of the workers.
     ngx_http_lua_ffi_worker_pids, ngx_stream_lua_ffi_worker_pids(pids: *mut c_int, len: *mut usize) -> c_int {
-        PROCESS.with_borrow(|process| {
-            let own = std::process::id() as c_int;
-            let known = process.worker_pids.iter().copied();
-            let mut written = 0;
-            // SAFETY: the caller has room for `*len` numbers.
-            unsafe {
-                let others = known.filter(|&pid| pid != own);
-                for pid in others.chain([own]).take(*len) {
-                    pids.add(written).write(pid);
-                    written += 1;
-                }
-                store(len, written);
+        let known = process::worker_pids();
+        // SAFETY: the caller has room for `*len` numbers.
+        unsafe {
+            let count = known.len().min(*len);
+            for (index, &pid) in known.iter().take(count).enumerate() {
+                pids.add(index).write(pid);
             }
-        });
+            store(len, count);
+        }
         OK
     }
 
     /// The part this process plays.
     ngx_http_lua_ffi_get_process_type, ngx_stream_lua_ffi_get_process_type() -> c_int {
-        PROCESS.with_borrow(|process| process.role as c_int)
+        match process::kind() {
+            ProcessKind::Single => 0,
+            ProcessKind::Master => 1,
+            ProcessKind::Signaller => 2,
+            ProcessKind::Worker => 3,
+            ProcessKind::PrivilegedAgent => 99,
+        }
     }
 
-    /// The master's process id, -1 without one.
+    /// The master's process id.
     ngx_http_lua_ffi_master_pid, ngx_stream_lua_ffi_master_pid() -> c_int {
-        PROCESS.with_borrow(|process| process.master_pid)
+        process::master_pid()
     }
 
     /// Asks this process to finish its work and leave.
     ngx_http_lua_ffi_process_signal_graceful_exit, ngx_stream_lua_ffi_process_signal_graceful_exit() {
-        EXIT_REQUESTED.store(true, Ordering::Relaxed);
-        EXITING.store(true, Ordering::Relaxed);
-        // The process handles the signal like one from its master.
-        // SAFETY: sending a signal to oneself touches no memory.
-        unsafe { libc::raise(libc::SIGQUIT) };
+        process::request_exit();
     }
 
     /// Asks for a privileged agent; only while the configuration is read.
     ngx_http_lua_ffi_enable_privileged_agent, ngx_stream_lua_ffi_enable_privileged_agent
-    (err: *mut *mut c_char, connections: c_uint) -> c_int {
-        if PROCESS.with_borrow(|process| process.role == Role::Worker) {
+    (err: *mut *mut c_char, _connections: c_uint) -> c_int {
+        if process::kind() == ProcessKind::Worker {
             // SAFETY: the contract of the parent module.
             unsafe { err.report(c"API disabled in the current context") };
             return ERROR;
         }
-        PRIVILEGED_AGENT.set(Some(connections));
+        process::enable_privileged_agent();
         OK
     }
 
@@ -186,11 +133,12 @@ both! {
             return DECLINED;
         }
         // SAFETY: LuaJIT passes strings with a NUL at their end.
-        let name = unsafe { std::ffi::CStr::from_ptr(name) }.to_bytes();
-        PROCESS.with_borrow(|process| {
+        let name = unsafe { CStr::from_ptr(name) }.to_bytes();
+        SURROUNDINGS.with_borrow(|surroundings| {
+            let entries = surroundings.as_ref().map(|here| &here.environment[..]).unwrap_or_default();
             let is_named = |entry: &&Vec<u8>| entry.strip_prefix(name).is_some_and(|rest| rest.first() == Some(&b'='));
-            let Some(entry) = process.environment.iter().find(is_named) else { return DECLINED };
-            // SAFETY: the contract of the parent module. The entry lives until the next `set_process`.
+            let Some(entry) = entries.iter().find(is_named) else { return DECLINED };
+            // SAFETY: the contract of the parent module. The entry lives until the next `set_cycle`.
             unsafe {
                 store(env, entry.as_ptr());
                 store(name_len, name.len());

@@ -2,7 +2,6 @@
 
 local ffi = require "ffi"
 local base = require "resty.core.base"
-local strings = require "resty.core.strings"
 
 local C = ffi.C
 local ffi_cast, ffi_string = ffi.cast, ffi.string

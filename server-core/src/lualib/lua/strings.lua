@@ -1,14 +1,12 @@
 -- Escapes, encodings, digests, query strings.
 
 local ffi = require "ffi"
-local bit = require "bit"
 local base = require "resty.core.base"
 
 local C = ffi.C
 local ffi_string = ffi.string
-local type, tostring, error, pairs, ipairs = type, tostring, error, pairs, ipairs
+local type, tostring, error, select = type, tostring, error, select
 local floor = math.floor
-local concat = table.concat
 local ngx = ngx
 local get_string_buf = base.get_string_buf
 local get_size_ptr = base.get_size_ptr
@@ -194,116 +192,4 @@ function ngx.quote_sql_str(...)
     return result
 end
 
--- Query strings.
-
-local function value_of(value)
-    local kind = type(value)
-    if kind == "string" then
-        return escape(value, COMPONENT)
-    elseif kind == "number" then
-        return escape(tostring(value), COMPONENT)
-    elseif kind == "boolean" then
-        return value
-    end
-end
-
-local function encode_args(args, level)
-    local parts, n = {}, 0
-    local function add(key, value)
-        local escaped = value_of(value)
-        if escaped == nil then
-            error("attempt to use " .. type(value) .. " as query arg value", level + 2)
-        elseif escaped == true then
-            n = n + 1
-            parts[n] = key
-        elseif escaped then
-            n = n + 1
-            parts[n] = key .. "=" .. escaped
-        end
-    end
-    for key, value in pairs(args) do
-        if type(key) ~= "string" then
-            error("attempt to use a non-string key in the \"args\" option table", level + 1)
-        end
-        key = escape(key, COMPONENT)
-        if type(value) == "table" then
-            for _, member in ipairs(value) do
-                add(key, member)
-            end
-        else
-            add(key, value)
-        end
-    end
-    return concat(parts, "&")
-end
-
-function ngx.encode_args(...)
-    local given = select("#", ...)
-    if given ~= 1 then
-        error("expecting 1 argument but seen " .. given, 2)
-    end
-    local args = ...
-    if type(args) ~= "table" then
-        local kind = args == nil and "nil" or type(args)
-        error("bad argument #1 to 'encode_args' (table expected, got " .. kind .. ")", 2)
-    end
-    local encoded = encode_args(args, 2)
-    return encoded
-end
-
-local MAX_ARGS = 100
-
--- Adds a name with a value, of which there may be several.
-local function add_arg(args, key, value)
-    local existing = args[key]
-    if existing == nil then
-        args[key] = value
-    elseif type(existing) == "table" then
-        existing[#existing + 1] = value
-    else
-        args[key] = { existing, value }
-    end
-end
-
-function ngx.decode_args(...)
-    local given = select("#", ...)
-    if given ~= 1 and given ~= 2 then
-        error("expecting 1 or 2 arguments but seen " .. given, 2)
-    end
-    local text, max = ...
-    text = check_string(text, 1, "decode_args", 2)
-    if given == 1 then
-        max = MAX_ARGS
-    elseif type(max) ~= "number" then
-        local number = tonumber(max)
-        if not number then
-            local kind = max == nil and "nil" or type(max)
-            error("bad argument #2 to 'decode_args' (number expected, got " .. kind .. ")", 2)
-        end
-        max = number
-    end
-    max = bit.tobit(max)
-    local args = {}
-    local from, count, len = 1, 0, #text
-    while from <= len do
-        local to = text:find("&", from, true) or len + 1
-        local equals = text:find("=", from, true)
-        local key, value
-        if equals and equals < to then
-            key, value = unescape(text:sub(from, equals - 1)), unescape(text:sub(equals + 1, to - 1))
-        else
-            key, value = unescape(text:sub(from, to - 1)), true
-        end
-        if key ~= "" then
-            add_arg(args, key, value)
-            count = count + 1
-            if max > 0 and count == max and to < len then
-                return args, "truncated"
-            end
-        end
-        from = to + 1
-    end
-    return args
-end
-
-return { version = base.version, add_arg = add_arg, encode_args = encode_args }
+return { version = base.version }
