@@ -16,7 +16,14 @@ use super::{special_response, write_filter};
 
 /// The header filter.
 pub(crate) fn filter(r: &Rc<Request>, _next: HeaderNext) -> Code {
-    if r.header_sent.replace(true) || !r.is_main() {
+    if r.header_sent.replace(true) {
+        return Code::OK;
+    }
+    if !r.is_main() {
+        // Whoever captures an answer to HEAD gets no body either.
+        if r.subrequest_in_memory.get() && r.method.get() == Method::HEAD {
+            r.header_only.set(true);
+        }
         return Code::OK;
     }
     if r.http_version.get() < Version::HTTP_10 {
@@ -41,13 +48,13 @@ pub(crate) fn filter(r: &Rc<Request>, _next: HeaderNext) -> Code {
             _ => {}
         }
     }
-    make_location_absolute(r);
-    let size = r.conn().append_with(|head| encode(r, head));
+    let completed = complete_location(r);
+    let size = r.conn().append_with(|head| encode(r, head, completed));
     r.header_size.set(size as u64);
     write_filter::send_when_worth(r, false, r.header_only.get())
 }
 
-fn encode(r: &Rc<Request>, head: &mut Vec<u8>) {
+fn encode(r: &Rc<Request>, head: &mut Vec<u8>, location_first: bool) {
     let out = &r.headers_out;
     let core = &r.loc().core;
     let begin = head.len();
@@ -99,7 +106,7 @@ fn encode(r: &Rc<Request>, head: &mut Vec<u8>) {
         head.extend_from_slice(&date::http_time(out.last_modified.get()));
         head.extend_from_slice(b"\r\n");
     }
-    let location = if out.location_is_final.get() { list.first(HeaderId::Location) } else { None };
+    let location = if location_first { list.first(HeaderId::Location) } else { None };
     if let Some(location) = location {
         head.extend_from_slice(b"Location: ");
         head.extend_from_slice(&location.value);
@@ -133,15 +140,15 @@ fn encode(r: &Rc<Request>, head: &mut Vec<u8>) {
     head.extend_from_slice(b"\r\n");
 }
 
-/// Completes a `Location` that is only a path.
-fn make_location_absolute(r: &Request) {
+/// Completes a `Location` of ours that is only a path. Whether it did.
+fn complete_location(r: &Request) -> bool {
     let out = &r.headers_out;
     let core = &r.loc().core;
-    if !*core.absolute_redirect {
-        return;
+    if !*core.absolute_redirect || !out.redirects_locally.get() {
+        return false;
     }
     let Some(location) = out.value(HeaderId::Location).filter(|location| location.first() == Some(&b'/')) else {
-        return;
+        return false;
     };
     let mut absolute = b"http://".to_vec();
     if *core.server_name_in_redirect {
@@ -161,7 +168,7 @@ fn make_location_absolute(r: &Request) {
         field.value = absolute.into();
         field.name = Bytes::from_static(b"Location");
     }
-    out.location_is_final.set(true);
+    true
 }
 
 /// Status and reason; `None` for statuses that are sent as bare numbers.

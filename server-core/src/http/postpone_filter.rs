@@ -19,7 +19,9 @@ pub enum Postponed {
 /// The body filter.
 pub(crate) fn filter(r: &Rc<Request>, chain: Chain, next: BodyNext) -> Code {
     if r.subrequest_in_memory.get() {
-        capture(r, &chain);
+        if !r.header_only.get() {
+            capture(r, &chain);
+        }
         return Code::OK;
     }
     if r.background.get() {

@@ -285,8 +285,7 @@ fn find_location(r: &Rc<Request>) -> Option<Code> {
             target.push(b'?');
             target.extend_from_slice(&r.args.borrow());
         }
-        r.headers_out.clear_location();
-        r.headers_out.add("Location", target);
+        r.headers_out.redirect_to(target);
         return Some(Code::MOVED_PERMANENTLY);
     }
     None
@@ -395,7 +394,7 @@ pub(crate) fn terminate(r: &Rc<Request>, code: Code) {
 pub(crate) fn run_log(r: &Rc<Request>) {
     for handler in &r.loc().core.handlers[Phase::Log as usize] {
         // Log handlers have nothing to wait for.
-        let _ = handler.handle(r);
+        drop(handler.handle(r));
     }
     r.logged.set(true);
 }
