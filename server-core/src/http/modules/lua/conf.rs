@@ -10,8 +10,8 @@ use super::script::{FileScript, Script};
 use crate::conf::value::KeyValues;
 use crate::http::conf::Merge;
 use crate::lua::Vm;
-use crate::shared_dict::Zones;
 use crate::lua::code::Inline;
+use crate::shared_dict::Zones;
 
 /// Settings of `http { }`.
 #[derive(Default)]

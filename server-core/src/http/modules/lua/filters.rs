@@ -11,9 +11,9 @@ use super::session::ctx_of;
 use crate::http::output::{BodyNext, Buf, Data, HeaderNext};
 use crate::http::{Chain, Code, Request, special_response};
 use crate::log::Level;
+use crate::lua::ffi::param;
 use crate::lua::sys::raw::*;
 use crate::lua::sys::{self, StackGuard};
-use crate::lua::ffi::param;
 use crate::lua::{Ctx, Phase, current};
 
 thread_local! {
@@ -143,11 +143,7 @@ fn shown(chain: &[Buf]) -> param::Body {
         Data::Bytes(bytes) => Some(bytes.clone()),
         Data::None | Data::File { .. } => None,
     });
-    param::Body {
-        data: pieces.collect(),
-        eof: chain.iter().any(|buf| buf.last || buf.last_in_chain),
-        replaced: false,
-    }
+    param::Body { data: pieces.collect(), eof: chain.iter().any(|buf| buf.last || buf.last_in_chain), replaced: false }
 }
 
 /// `ngx.arg[1] = data`

@@ -9,8 +9,8 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use super::session::{self, ctx_of};
-use crate::http::Request;
 use crate::cycle::Cycle;
+use crate::http::Request;
 use crate::http::conf::{LocConf, SrvConf};
 use crate::http::connection::Connection;
 use crate::log::Level;

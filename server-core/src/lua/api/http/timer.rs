@@ -73,7 +73,7 @@ fn create(state: State, every: bool) -> Answer {
     if timers::is_exiting() && !delay.is_zero() {
         return sys::fail(state, "process exiting");
     }
-        if timers::pending() >= r.main_conf().lua.max_pending_timers.unwrap_or(1024) {
+    if timers::pending() >= r.main_conf().lua.max_pending_timers.unwrap_or(1024) {
         return sys::fail(state, "too many pending timers");
     }
     let (co, reference) = ctx.vm.anchored_thread();

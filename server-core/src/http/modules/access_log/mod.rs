@@ -1,0 +1,9 @@
+//! `ngx_http_log_module`: access logs and their formats.
+
+mod directives;
+mod escape;
+mod format;
+mod target;
+
+pub use directives::{LocConf, MainConf, SrvConf};
+pub(crate) use directives::{LogHandler, RULES};
