@@ -99,6 +99,7 @@ http_modules!(
     set_misc,
     split_clients,
     sub,
+    temp_paths,
     try_files,
 );
 

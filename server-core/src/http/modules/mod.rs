@@ -36,4 +36,5 @@ pub mod set_misc;
 pub mod split_clients;
 pub(crate) mod static_file;
 pub mod sub;
+pub mod temp_paths;
 pub mod try_files;

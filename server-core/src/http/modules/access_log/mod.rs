@@ -7,3 +7,4 @@ mod target;
 
 pub use directives::{LocConf, MainConf, SrvConf};
 pub(crate) use directives::{LogHandler, RULES};
+pub(crate) use target::flush_all;
