@@ -48,13 +48,13 @@ pub(crate) fn filter(r: &Rc<Request>, _next: HeaderNext) -> Code {
             _ => {}
         }
     }
-    let completed = complete_location(r);
-    let size = r.conn().append_with(|head| encode(r, head, completed));
+    let location = complete_location(r);
+    let size = r.conn().append_with(|head| encode(r, location, head));
     r.header_size.set(size as u64);
     write_filter::send_when_worth(r, false, r.header_only.get())
 }
 
-fn encode(r: &Rc<Request>, head: &mut Vec<u8>, location_first: bool) {
+fn encode(r: &Rc<Request>, location: Place, head: &mut Vec<u8>) {
     let out = &r.headers_out;
     let core = &r.loc().core;
     let begin = head.len();
@@ -106,7 +106,7 @@ fn encode(r: &Rc<Request>, head: &mut Vec<u8>, location_first: bool) {
         head.extend_from_slice(&date::http_time(out.last_modified.get()));
         head.extend_from_slice(b"\r\n");
     }
-    let location = if location_first { list.first(HeaderId::Location) } else { None };
+    let location = if location == Place::Early { list.first(HeaderId::Location) } else { None };
     if let Some(location) = location {
         head.extend_from_slice(b"Location: ");
         head.extend_from_slice(&location.value);
@@ -140,15 +140,24 @@ fn encode(r: &Rc<Request>, head: &mut Vec<u8>, location_first: bool) {
     head.extend_from_slice(b"\r\n");
 }
 
-/// Completes a `Location` of ours that is only a path. Whether it did.
-fn complete_location(r: &Request) -> bool {
+/// Where a `Location` stands in the head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// Before `Connection`: it was completed here.
+    Early,
+    /// Where it stands in the list.
+    InList,
+}
+
+/// Completes a `Location` of ours that is only a path.
+fn complete_location(r: &Request) -> Place {
     let out = &r.headers_out;
     let core = &r.loc().core;
     if !*core.absolute_redirect || !out.redirects_locally.get() {
-        return false;
+        return Place::InList;
     }
     let Some(location) = out.value(HeaderId::Location).filter(|location| location.first() == Some(&b'/')) else {
-        return false;
+        return Place::InList;
     };
     let mut absolute = b"http://".to_vec();
     if *core.server_name_in_redirect {
@@ -168,7 +177,7 @@ fn complete_location(r: &Request) -> bool {
         field.value = absolute.into();
         field.name = Bytes::from_static(b"Location");
     }
-    true
+    Place::Early
 }
 
 /// Status and reason; `None` for statuses that are sent as bare numbers.
