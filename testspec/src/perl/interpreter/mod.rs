@@ -193,7 +193,12 @@ impl Interpreter {
     }
 
     /// Runs text as `eval` does in `package`, strict, seeing no lexical variables. The error is `$@`.
-    pub(crate) fn eval_apart(&mut self, text: &[u8], package: &str, want: Want) -> Outcome<Result<Vec<Value>, Vec<u8>>> {
+    pub(crate) fn eval_apart(
+        &mut self,
+        text: &[u8],
+        package: &str,
+        want: Want,
+    ) -> Outcome<Result<Vec<Value>, Vec<u8>>> {
         let outer = std::mem::take(&mut self.scope);
         let arguments = std::mem::take(&mut self.arguments);
         let result = self.eval_text(text, package.into(), true, want);
@@ -202,7 +207,13 @@ impl Interpreter {
         result
     }
 
-    fn eval_text(&mut self, text: &[u8], package: Name, strict: bool, want: Want) -> Outcome<Result<Vec<Value>, Vec<u8>>> {
+    fn eval_text(
+        &mut self,
+        text: &[u8],
+        package: Name,
+        strict: bool,
+        want: Want,
+    ) -> Outcome<Result<Vec<Value>, Vec<u8>>> {
         self.evals += 1;
         let unit = Rc::new(Unit { name: format!("(eval {})", self.evals), text: Rc::from(text), source: None });
         let scope = Scope::inside(&self.scope);
@@ -231,7 +242,14 @@ impl Interpreter {
         }
     }
 
-    fn run_unit(&mut self, unit: Rc<Unit>, package: Name, strict: bool, scope: Rc<Scope>, want: Want) -> Outcome<Vec<Value>> {
+    fn run_unit(
+        &mut self,
+        unit: Rc<Unit>,
+        package: Name,
+        strict: bool,
+        scope: Rc<Scope>,
+        want: Want,
+    ) -> Outcome<Vec<Value>> {
         let body = self.compile(&unit, &package, strict, &scope)?;
         self.in_frame(unit, package, scope, |it| it.statements(&body, want))
     }
@@ -267,7 +285,13 @@ impl Interpreter {
     }
 
     /// Evaluates with another unit, package and scope, and puts the old ones back.
-    fn in_frame<T>(&mut self, unit: Rc<Unit>, package: Name, scope: Rc<Scope>, run: impl FnOnce(&mut Self) -> Outcome<T>) -> Outcome<T> {
+    fn in_frame<T>(
+        &mut self,
+        unit: Rc<Unit>,
+        package: Name,
+        scope: Rc<Scope>,
+        run: impl FnOnce(&mut Self) -> Outcome<T>,
+    ) -> Outcome<T> {
         let outer = (
             std::mem::replace(&mut self.unit, unit),
             std::mem::replace(&mut self.package, package),
@@ -313,7 +337,8 @@ impl Interpreter {
         let diagnostic = Diagnostic::error("perl_unsupported", text);
         Stop::Unsupported(Box::new(match &unit.source {
             Some(source) => {
-                let end = unit.text.iter().skip(at).position(|byte| *byte == b'\n').map_or(unit.text.len(), |len| at + len);
+                let end =
+                    unit.text.iter().skip(at).position(|byte| *byte == b'\n').map_or(unit.text.len(), |len| at + len);
                 diagnostic.at(source, Span::new(at, end))
             }
             None => diagnostic.help(format!("at {} line {}", unit.name, unit.line(at))),
@@ -433,7 +458,13 @@ impl Interpreter {
     }
 
     /// Evaluates the list behind `use NAME`.
-    pub(crate) fn constant_list(&mut self, list: &Expr, unit: &Rc<Unit>, package: &Name, scope: &Rc<Scope>) -> Outcome<Vec<Value>> {
+    pub(crate) fn constant_list(
+        &mut self,
+        list: &Expr,
+        unit: &Rc<Unit>,
+        package: &Name,
+        scope: &Rc<Scope>,
+    ) -> Outcome<Vec<Value>> {
         self.in_frame(Rc::clone(unit), Rc::clone(package), Rc::clone(scope), |it| it.list(list))
     }
 

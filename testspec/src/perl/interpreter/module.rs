@@ -32,10 +32,15 @@ const TEST_BASE: &str = "Test::Base";
 
 impl Interpreter {
     /// `use MODULE LIST` in `package`; `None` without a list.
-    pub(crate) fn use_module(&mut self, module: &str, arguments: Option<Vec<Value>>, package: &Name) -> Outcome<UseEffect> {
+    pub(crate) fn use_module(
+        &mut self,
+        module: &str,
+        arguments: Option<Vec<Value>>,
+        package: &Name,
+    ) -> Outcome<UseEffect> {
         match module {
-            "warnings" | "utf8" | "feature" | "integer" | "bytes" | "diagnostics" | "experimental" | "open" | "locale" | "bigint"
-            | "overload" | "Exporter" | "Carp::Heavy" | "autodie" => {
+            "warnings" | "utf8" | "feature" | "integer" | "bytes" | "diagnostics" | "experimental" | "open"
+            | "locale" | "bigint" | "overload" | "Exporter" | "Carp::Heavy" | "autodie" => {
                 if module == "Exporter" {
                     self.push_parent(package, "Exporter");
                 }
@@ -319,7 +324,11 @@ fn with_self(text: Vec<u8>) -> Vec<u8> {
     for line in text.split_inclusive(|byte| *byte == b'\n') {
         let words: Vec<&[u8]> = line.splitn(3, |byte| *byte == b' ').collect();
         match words.as_slice() {
-            [b"sub", name, rest] if at > base && rest.starts_with(b"{") && name.iter().all(|byte| crate::perl::cursor::is_word(*byte)) => {
+            [b"sub", name, rest]
+                if at > base
+                    && rest.starts_with(b"{")
+                    && name.iter().all(|byte| crate::perl::cursor::is_word(*byte)) =>
+            {
                 out.extend_from_slice(b"sub ");
                 out.extend_from_slice(name);
                 out.extend_from_slice(b" {my $self = shift;");

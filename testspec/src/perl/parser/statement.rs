@@ -5,7 +5,7 @@ use std::rc::Rc;
 use crate::model::Value;
 use crate::perl::ast::{Block, Expr, LogicalOp, LoopVariable, Name, Sigil, Statement, StatementKind, SubDefinition};
 
-use super::{Declared, Parsed, ParseError, Parser};
+use super::{Declared, ParseError, Parsed, Parser};
 
 impl Parser<'_> {
     /// Parses one statement into `body`. `false` at `__END__`.
@@ -330,11 +330,14 @@ impl Parser<'_> {
         let is_version = self.cursor.byte().is_some_and(|byte| byte.is_ascii_digit())
             || (self.cursor.byte() == Some(b'v') && self.cursor.byte_at(1).is_some_and(|byte| byte.is_ascii_digit()));
         if is_version {
-            let len = self.cursor.rest().iter().take_while(|byte| byte.is_ascii_alphanumeric() || **byte == b'.').count();
+            let len =
+                self.cursor.rest().iter().take_while(|byte| byte.is_ascii_alphanumeric() || **byte == b'.').count();
             let text = String::from_utf8_lossy(self.cursor.rest().get(..len).unwrap_or_default()).into_owned();
             self.cursor.advance(len);
             let minor = text.trim_start_matches('v').split('.').nth(1).unwrap_or("0").to_owned();
-            let minor: u32 = if text.starts_with('v') { minor.parse() } else { minor.get(..3).unwrap_or(&minor).parse() }.unwrap_or(0);
+            let minor: u32 =
+                if text.starts_with('v') { minor.parse() } else { minor.get(..3).unwrap_or(&minor).parse() }
+                    .unwrap_or(0);
             if minor >= 12 {
                 self.strict = super::Strictness { subs: true, vars: true };
             }
@@ -346,7 +349,12 @@ impl Parser<'_> {
         self.space();
         // A version behind the module's name.
         if self.cursor.byte().is_some_and(|byte| byte.is_ascii_digit()) {
-            let len = self.cursor.rest().iter().take_while(|byte| byte.is_ascii_digit() || matches!(byte, b'.' | b'_')).count();
+            let len = self
+                .cursor
+                .rest()
+                .iter()
+                .take_while(|byte| byte.is_ascii_digit() || matches!(byte, b'.' | b'_'))
+                .count();
             let mut probe = self.cursor.clone();
             probe.advance(len);
             probe.skip_space();

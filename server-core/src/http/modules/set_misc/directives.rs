@@ -211,7 +211,8 @@ fn digest(kind: MessageDigest, args: Args<'_>) -> Result<Vec<u8>, String> {
 fn hmac(kind: MessageDigest, args: Args<'_>) -> Result<Vec<u8>, String> {
     let [secret, text] = args else { return Ok(Vec::new()) };
     let sign = || {
-        let key = PKey::hmac(secret)?;
+        // Keys are padded with zeros, so one zero is the same key as none, which OpenSSL refuses.
+        let key = PKey::hmac(if secret.is_empty() { b"\0" } else { secret })?;
         Signer::new(kind, &key)?.sign_oneshot_to_vec(text)
     };
     sign().map_err(|error| error.to_string())
