@@ -162,7 +162,7 @@ impl Interpreter {
         }
         for (function, code, prototype) in native.functions {
             let name: Name = format!("{}::{function}", native.name).into();
-            let kind = SubKind::Native { name: Rc::clone(&name), function: *code, prototype: *prototype };
+            let kind = SubKind::Native { function: *code, prototype: *prototype };
             self.subs.insert(name, Rc::new(Sub { kind }));
         }
         let exports = self.array(&format!("{}::EXPORT", native.name).into());
@@ -301,11 +301,9 @@ impl Interpreter {
         Ok(())
     }
 
-    /// Defines a natively provided function outside a module.
-    pub(crate) fn define_native(&mut self, name: &str, function: Native, prototype: Option<&'static str>) {
-        let name: Name = name.into();
-        let kind = SubKind::Native { name: Rc::clone(&name), function, prototype };
-        self.subs.insert(name, Rc::new(Sub { kind }));
+    /// Gives a subroutine another name.
+    pub(crate) fn alias_sub(&mut self, name: &str, code: &Code) {
+        self.subs.insert(name.into(), Rc::clone(&code.0));
     }
 
     /// A code value of a defined subroutine.

@@ -158,6 +158,7 @@ impl Parser<'_> {
             if negated {
                 condition = Expr::Not(Box::new(condition));
             }
+            parser.introduce();
             let mut arms = vec![(condition, parser.block()?)];
             let mut otherwise = None;
             loop {
@@ -167,6 +168,7 @@ impl Parser<'_> {
                         parser.mark();
                         parser.cursor.advance(5);
                         let condition = parser.condition()?;
+                        parser.introduce();
                         arms.push((condition, parser.block()?));
                     }
                     Some("else") => {
@@ -192,6 +194,7 @@ impl Parser<'_> {
             Some(implied_defined(condition))
         };
         let condition = if negated { condition.map(|it| Expr::Not(Box::new(it))) } else { condition };
+        self.introduce();
         let body = self.block()?;
         self.space();
         let mut step = None;
@@ -244,6 +247,7 @@ impl Parser<'_> {
                 return Ok(StatementKind::For { init, condition, step, body, label });
             }
             self.expect(b")")?;
+            self.introduce();
             let body = self.block()?;
             let list = init.unwrap_or(Expr::List(Vec::new()));
             return Ok(StatementKind::Foreach { variable, list, body, label });
@@ -251,6 +255,7 @@ impl Parser<'_> {
         self.expect(b"(")?;
         let list = self.list_or_nothing()?;
         self.expect(b")")?;
+        self.introduce();
         let body = self.block()?;
         Ok(StatementKind::Foreach { variable, list, body, label })
     }
