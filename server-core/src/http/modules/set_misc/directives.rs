@@ -190,7 +190,7 @@ fn base32_alphabet(scope: &mut Scope<'_>, directive: &Directive) -> Result<(), D
     Ok(())
 }
 
-fn input<'a>(args: Args<'a>) -> &'a [u8] {
+fn input(args: Args<'_>) -> &[u8] {
     args.first().map_or(b"", |value| value)
 }
 
@@ -218,7 +218,7 @@ fn hmac(kind: MessageDigest, args: Args<'_>) -> Result<Vec<u8>, String> {
     sign().map_err(|error| error.to_string())
 }
 
-fn if_empty<'a>(args: Args<'a>) -> &'a [u8] {
+fn if_empty(args: Args<'_>) -> &[u8] {
     match args {
         [current, _] if !current.is_empty() => current,
         [_, default] => default,
