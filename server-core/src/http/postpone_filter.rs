@@ -44,12 +44,14 @@ pub(crate) fn filter(r: &Rc<Request>, chain: Chain, next: BodyNext) -> Code {
     release(r, next)
 }
 
-/// Sends what the active request postponed, up to the first subrequest, whose turn it is then.
+/// Sends what the active request postponed, up to the first subrequest, whose turn it is then, with what that
+/// one postponed.
 fn release(r: &Rc<Request>, next: BodyNext) -> Code {
     let main = r.main();
+    let mut active = Rc::clone(r);
     loop {
         let first = {
-            let mut postponed = r.postponed.borrow_mut();
+            let mut postponed = active.postponed.borrow_mut();
             if postponed.is_empty() { None } else { Some(postponed.remove(0)) }
         };
         match first {
@@ -63,7 +65,7 @@ fn release(r: &Rc<Request>, next: BodyNext) -> Code {
             Some(Postponed::Request(subrequest)) => {
                 r.conn().set_active(&subrequest);
                 r.conn().wake();
-                return Code::OK;
+                active = subrequest;
             }
         }
     }
