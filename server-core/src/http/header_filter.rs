@@ -90,7 +90,8 @@ fn encode(r: &Rc<Request>, location: Place, head: &mut Vec<u8>) {
     if !out.content_type.is_empty() {
         head.extend_from_slice(b"Content-Type: ");
         head.extend_from_slice(&out.content_type.borrow());
-        if !out.charset.is_empty() {
+        // A media type that came with parameters is complete.
+        if !out.charset.is_empty() && !out.content_type.borrow().contains(&b';') {
             head.extend_from_slice(b"; charset=");
             head.extend_from_slice(&out.charset.borrow());
         }

@@ -302,6 +302,15 @@ async fn finish(r: &Rc<Request>, code: Code) {
             r.uri.borrow().escape_ascii(),
             r.args.borrow().escape_ascii()
         );
+        if r.filter_finalize.get()
+            && let Some(restart) = r.restart.take()
+        {
+            // A filter replaced the response by an error page of the application; the handler's code is void.
+            r.filter_finalize.set(false);
+            r.keepalive.set(false);
+            code = phases(r, restart).await;
+            continue;
+        }
         if code == Code::DONE {
             match r.restart.take() {
                 Some(restart) => {
