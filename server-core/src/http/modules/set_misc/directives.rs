@@ -190,7 +190,7 @@ fn base32_alphabet(scope: &mut Scope<'_>, directive: &Directive) -> Result<(), D
     Ok(())
 }
 
-fn input<'a>(args: Args<'a>) -> &'a [u8] {
+fn input(args: Args<'_>) -> &[u8] {
     args.first().map_or(b"", |value| value)
 }
 
@@ -211,13 +211,14 @@ fn digest(kind: MessageDigest, args: Args<'_>) -> Result<Vec<u8>, String> {
 fn hmac(kind: MessageDigest, args: Args<'_>) -> Result<Vec<u8>, String> {
     let [secret, text] = args else { return Ok(Vec::new()) };
     let sign = || {
-        let key = PKey::hmac(secret)?;
+        // Keys are padded with zeros, so one zero is the same key as none, which OpenSSL refuses.
+        let key = PKey::hmac(if secret.is_empty() { b"\0" } else { secret })?;
         Signer::new(kind, &key)?.sign_oneshot_to_vec(text)
     };
     sign().map_err(|error| error.to_string())
 }
 
-fn if_empty<'a>(args: Args<'a>) -> &'a [u8] {
+fn if_empty(args: Args<'_>) -> &[u8] {
     match args {
         [current, _] if !current.is_empty() => current,
         [_, default] => default,
