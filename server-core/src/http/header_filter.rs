@@ -41,13 +41,13 @@ pub(crate) fn filter(r: &Rc<Request>, _next: HeaderNext) -> Code {
             _ => {}
         }
     }
-    make_location_absolute(r);
-    let size = r.conn().append_with(|head| encode(r, head));
+    let location = make_location_absolute(r);
+    let size = r.conn().append_with(|head| encode(r, location, head));
     r.header_size.set(size as u64);
     write_filter::send_when_worth(r, false, r.header_only.get())
 }
 
-fn encode(r: &Rc<Request>, head: &mut Vec<u8>) {
+fn encode(r: &Rc<Request>, location: Place, head: &mut Vec<u8>) {
     let out = &r.headers_out;
     let core = &r.loc().core;
     let begin = head.len();
@@ -99,7 +99,7 @@ fn encode(r: &Rc<Request>, head: &mut Vec<u8>) {
         head.extend_from_slice(&date::http_time(out.last_modified.get()));
         head.extend_from_slice(b"\r\n");
     }
-    let location = if out.location_is_final.get() { list.first(HeaderId::Location) } else { None };
+    let location = if location == Place::Early { list.first(HeaderId::Location) } else { None };
     if let Some(location) = location {
         head.extend_from_slice(b"Location: ");
         head.extend_from_slice(&location.value);
@@ -133,15 +133,24 @@ fn encode(r: &Rc<Request>, head: &mut Vec<u8>) {
     head.extend_from_slice(b"\r\n");
 }
 
+/// Where a `Location` stands in the head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// Before `Connection`: it was completed here.
+    Early,
+    /// Where it stands in the list.
+    InList,
+}
+
 /// Completes a `Location` that is only a path.
-fn make_location_absolute(r: &Request) {
+fn make_location_absolute(r: &Request) -> Place {
     let out = &r.headers_out;
     let core = &r.loc().core;
-    if !*core.absolute_redirect {
-        return;
+    if !*core.absolute_redirect || out.location_is_final.get() {
+        return Place::InList;
     }
     let Some(location) = out.value(HeaderId::Location).filter(|location| location.first() == Some(&b'/')) else {
-        return;
+        return Place::InList;
     };
     let mut absolute = b"http://".to_vec();
     if *core.server_name_in_redirect {
@@ -161,7 +170,7 @@ fn make_location_absolute(r: &Request) {
         field.value = absolute.into();
         field.name = Bytes::from_static(b"Location");
     }
-    out.location_is_final.set(true);
+    Place::Early
 }
 
 /// Status and reason; `None` for statuses that are sent as bare numbers.

@@ -11,6 +11,7 @@ use super::modules::headers_more::InputHandler;
 use super::modules::index::IndexHandler;
 use super::modules::mirror::MirrorHandler;
 use super::modules::realip::RealipHandler;
+use super::modules::lua::handlers::Turn;
 use super::modules::rewrite::RewriteHandler;
 use super::modules::static_file::StaticHandler;
 use super::modules::try_files::TryFilesHandler;
@@ -27,17 +28,20 @@ pub(crate) static HANDLERS: &[(Phase, &dyn Handler)] = &[
     (Phase::PostRead, &RealipHandler),
     (Phase::ServerRewrite, &RewriteHandler),
     (Phase::ServerRewrite, &lua::handlers::ServerRewrite),
+    (Phase::Rewrite, &lua::handlers::Rewrite(Turn::First)),
     (Phase::Rewrite, &RewriteHandler),
     (Phase::Rewrite, &InputHandler),
-    (Phase::Rewrite, &lua::handlers::Rewrite),
+    (Phase::Rewrite, &lua::handlers::Rewrite(Turn::Last)),
     (Phase::Preaccess, &RealipHandler),
+    (Phase::Access, &lua::handlers::Access(Turn::First)),
     (Phase::Access, &AccessHandler),
     (Phase::Access, &AuthBasicHandler),
     (Phase::Access, &AuthRequestHandler),
-    (Phase::Access, &lua::handlers::Access),
+    (Phase::Access, &lua::handlers::Access(Turn::Last)),
+    (Phase::Precontent, &lua::handlers::Precontent(Turn::First)),
     (Phase::Precontent, &TryFilesHandler),
     (Phase::Precontent, &MirrorHandler),
-    (Phase::Precontent, &lua::handlers::Precontent),
+    (Phase::Precontent, &lua::handlers::Precontent(Turn::Last)),
     (Phase::Content, &IndexHandler),
     (Phase::Content, &AutoindexHandler),
     (Phase::Content, &StaticHandler),
