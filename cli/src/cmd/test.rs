@@ -173,7 +173,11 @@ fn run_specs(args: &Args, scratch: &Path) -> Result<Exit, Failure> {
     let mut baseline = args.baseline.as_deref().map(read_baseline).transpose()?;
     let stop = Arc::new(AtomicBool::new(false));
     stop_on_signals(&stop);
-    let options = options(args, scratch, Arc::clone(&stop))?;
+    let mut options = options(args, scratch, Arc::clone(&stop))?;
+    if args.shuffle.is_none() && !args.failed_first {
+        let all = files.iter().flat_map(|file| &file.blocks);
+        options.durations = all.filter_map(|id| Some((id.clone(), records.duration(id)?))).collect();
+    }
     let format = if args.tap {
         Format::Tap
     } else if args.json {
@@ -311,6 +315,7 @@ fn options(args: &Args, scratch: &Path, stop: Arc<AtomicBool>) -> Result<Options
         scratch: scratch.to_owned(),
         block_limit: Duration::try_from_secs_f64(args.block_timeout).unwrap_or(Duration::from_mins(2)),
         retries: args.retries,
+        durations: BTreeMap::new(),
         max_failures: if args.fail_fast { Some(1) } else { args.max_fail },
         stop,
     })
