@@ -329,6 +329,11 @@ thread_local! {
     static FILE_NUMBER: Cell<u64> = const { Cell::new(0) };
 }
 
+/// Makes a temporary file for a request's body.
+pub fn create_temp_file(r: &Request) -> io::Result<BodyFile> {
+    create_file(&r.loc().core.client_body_temp_path)
+}
+
 /// Makes a new file in a folder for temporary files.
 fn create_file(folder: &Path) -> io::Result<BodyFile> {
     for _ in 0..1000 {

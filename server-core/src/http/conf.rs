@@ -71,7 +71,7 @@ macro_rules! http_modules {
     };
 }
 
-http_modules!(core);
+http_modules!(core, lua);
 
 /// The place in the configuration that is being built; what [`Rule::apply`] changes.
 ///

@@ -48,6 +48,16 @@ impl Address {
     }
 }
 
+impl std::fmt::Display for Address {
+    /// With port: `127.0.0.1:80`, `[::1]:80`, `unix:/path`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Ip(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.escape_ascii()),
+        }
+    }
+}
+
 /// The socket of a connection.
 pub enum Stream {
     /// None: the connection of a timer or of a worker's start.
@@ -110,6 +120,10 @@ pub struct Connection {
     waker: RefCell<Option<Waker>>,
     wake: Cell<bool>,
     active: Cell<*const Request>,
+    /// What log lines say in place of a client when there is none: `, context: ngx.timer, client: …`.
+    pub fake_context: RefCell<Vec<u8>>,
+    /// The part of that which timers pass on to the timers they create.
+    pub fake_place: RefCell<Vec<u8>>,
 }
 
 impl Connection {
@@ -151,6 +165,8 @@ impl Connection {
             waker: RefCell::default(),
             wake: Cell::new(false),
             active: Cell::new(std::ptr::null()),
+            fake_context: RefCell::default(),
+            fake_place: RefCell::default(),
         }
     }
 

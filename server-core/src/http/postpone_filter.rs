@@ -82,6 +82,9 @@ fn add(r: &Request, chain: Chain) {
 fn capture(r: &Request, chain: &Chain) {
     let mut captured = r.captured.borrow_mut();
     for buf in chain {
+        if buf.last || buf.last_in_chain {
+            r.captured_last.set(true);
+        }
         match &buf.data {
             Data::None => {}
             Data::Bytes(bytes) => captured.extend_from_slice(bytes),

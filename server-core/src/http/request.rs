@@ -86,7 +86,7 @@ pub struct Request {
     /// The body, once somebody asked for it.
     pub body: RefCell<Option<Rc<RequestBody>>>,
     /// What the Lua module keeps.
-    pub lua: RefCell<Option<Rc<dyn Any>>>,
+    pub lua: RefCell<Option<Rc<crate::lua::Ctx>>>,
     ctx: RefCell<SmallVec<[(TypeId, Rc<dyn Any>); 4]>>,
     slots: RefCell<Rc<Slots>>,
     cleanups: RefCell<Vec<Box<dyn FnOnce()>>>,
@@ -192,6 +192,8 @@ pub struct Request {
 
     /// Output that waits for its turn.
     pub postponed: RefCell<Vec<Postponed>>,
+    /// The end of a subrequest's output in memory has been seen.
+    pub captured_last: Cell<bool>,
     /// The output of a subrequest in memory.
     pub captured: RefCell<Vec<u8>>,
     /// Who waits for this subrequest.
@@ -309,6 +311,7 @@ impl Request {
             detached: Cell::new(false),
             root_tested: Cell::new(false),
             postponed: RefCell::default(),
+            captured_last: Cell::new(false),
             captured: RefCell::default(),
             completion: Completion::default(),
             log_upstream: Text::default(),
@@ -400,6 +403,7 @@ impl Request {
             &self.request_body_in_single_buf,
             &self.detached,
             &self.root_tested,
+            &self.captured_last,
         ] {
             flag.set(false);
         }
@@ -585,8 +589,7 @@ impl Request {
     pub fn clear_ctx(&self) {
         let old = self.ctx.take();
         drop(old);
-        let lua = self.lua.take();
-        drop(lua);
+        super::modules::lua::session::end(self);
     }
 
     /// The body, when somebody read it.
@@ -596,11 +599,12 @@ impl Request {
 
     /// Calls `cleanup` when the request ends, in reverse order of registration.
     pub fn at_end(&self, cleanup: impl FnOnce() + 'static) {
-        self.cleanups.borrow_mut().push(Box::new(cleanup));
+        self.main_ref().cleanups.borrow_mut().push(Box::new(cleanup));
     }
 
     /// Runs the cleanups.
     pub(crate) fn run_cleanups(&self) {
+        super::modules::lua::session::end(self);
         loop {
             let cleanup = self.cleanups.borrow_mut().pop();
             let Some(cleanup) = cleanup else { return };

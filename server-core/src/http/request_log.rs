@@ -67,6 +67,7 @@ impl LogContext for Request {
             out.extend_from_slice(action.as_bytes());
         }
         if conn.is_fake() {
+            out.extend_from_slice(&conn.fake_context.borrow());
             return;
         }
         let mut field = |name: &str, value: &[u8]| {

@@ -51,6 +51,16 @@ pub(crate) fn handle(r: &Rc<Request>, error: Code) -> Code {
     send_page(r, status)
 }
 
+/// A filter answers in place of the handler (`ngx_http_filter_finalize_request`).
+pub(crate) fn instead(r: &Rc<Request>, code: Code) -> Code {
+    r.headers_out.reset();
+    r.filter_finalize.set(true);
+    match handle(r, code) {
+        Code::OK | Code::DONE => Code::ERROR,
+        code => code,
+    }
+}
+
 fn send_error_page(r: &Rc<Request>, page: &ErrorPage) -> Code {
     if page.overwrite.is_some_and(|status| status != 0 && status != 200) {
         r.expect_tested.set(true);

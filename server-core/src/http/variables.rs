@@ -121,6 +121,13 @@ pub struct Variable {
     pub index: Option<VarIndex>,
 }
 
+impl Variable {
+    /// The argument of its getter and setter.
+    pub fn data(&self) -> usize {
+        if let Source::Getter(_, data) = self.source { data } else { 0 }
+    }
+}
+
 /// The slot of a variable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct VarIndex(pub u32);

@@ -2,18 +2,28 @@
 
 use rsty_diag::Diagnostic;
 
+use super::modules::lua::startup::{self, StartError};
+use super::modules::lua::timers;
 use crate::cycle::Cycle;
 use crate::log::Level;
-use crate::process::{Stage, Worker};
+use crate::process::{REPORTED, Stage, Worker};
 
 /// Runs in the process that reads the configuration, after all addresses are bound and before workers are forked:
 /// shared memory, `init_by_lua`.
-pub(crate) fn init(_cycle: &'static Cycle) -> Result<(), Diagnostic> {
-    Ok(())
+pub(crate) fn init(cycle: &'static Cycle) -> Result<(), Diagnostic> {
+    if cycle.conf.testing {
+        return Ok(());
+    }
+    startup::start(cycle).map_err(|error| match error {
+        // Logged already, with its traceback.
+        StartError::Init => Diagnostic::error(REPORTED, error.to_string()),
+        error => Diagnostic::error("lua_start", error.to_string()),
+    })
 }
 
 /// Serves on the worker's listeners until it is told to leave and the last request is done.
 pub(crate) async fn worker(cycle: &'static Cycle, mut worker: Worker) {
+    startup::init_worker(cycle);
     let server = match super::server::serve(cycle, std::mem::take(&mut worker.listeners)) {
         Ok(server) => server,
         Err(error) => {
@@ -24,9 +34,11 @@ pub(crate) async fn worker(cycle: &'static Cycle, mut worker: Worker) {
     };
     worker.shutdown.reached(Stage::Graceful).await;
     server.quit();
+    timers::begin_exit();
     let mut shutdown = worker.shutdown.clone();
     tokio::select! {
-        () = server.drained() => {}
+        () = async { server.drained().await; timers::drained().await } => {}
         () = shutdown.reached(Stage::Immediate) => server.terminate(),
     }
+    startup::exit_worker(cycle);
 }

@@ -10,6 +10,8 @@ use std::rc::{Rc, Weak};
 use futures_util::stream::FuturesUnordered;
 
 use super::phase::Phase;
+use super::sched;
+use super::session::Silent;
 use super::sys::raw::LUA_NOREF;
 use super::sys::{Error, State};
 use super::thread::{Operation, Resume, Thread, Waiting};
@@ -182,6 +184,13 @@ impl Ctx {
 
     pub(super) fn adopt(&self, thread: &Rc<Thread>) {
         self.coroutines.borrow_mut().insert(thread.co.addr(), thread.clone());
+    }
+}
+
+/// Whoever ends a request ends its threads; this is for contexts that nobody ended.
+impl Drop for Ctx {
+    fn drop(&mut self) {
+        sched::finalize(self, &Silent);
     }
 }
 

@@ -43,6 +43,31 @@ pub trait Session {
     fn uri(&self) -> String;
 }
 
+/// A session that says nothing.
+pub(super) struct Silent;
+
+impl Session for Silent {
+    fn pointer(&self) -> *mut c_void {
+        std::ptr::null_mut()
+    }
+
+    fn logs(&self, _level: u8) -> bool {
+        false
+    }
+
+    fn log(&self, _level: u8, _message: fmt::Arguments<'_>) {}
+
+    fn log_bytes(&self, _level: u8, _message: &[u8]) {}
+
+    fn notice(&self) -> Option<Notice> {
+        None
+    }
+
+    fn uri(&self) -> String {
+        String::new()
+    }
+}
+
 /// Writes to the session's error log when the level is on; formats nothing otherwise.
 macro_rules! session_log {
     ($session:expr, $level:expr, $($format:tt)+) => {{

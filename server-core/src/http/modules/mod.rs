@@ -3,3 +3,4 @@
 
 pub(crate) mod calendar;
 pub mod core;
+pub mod lua;

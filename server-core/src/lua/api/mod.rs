@@ -4,7 +4,7 @@
 
 pub(crate) mod consts;
 pub(crate) mod coroutine;
-//HTTP pub(crate) mod http;
+pub(crate) mod http;
 pub(crate) mod log;
 pub(crate) mod sleep;
 pub(crate) mod thread;

@@ -9,11 +9,11 @@ use super::handlers::cache_of;
 use super::script::Script;
 use super::session::ctx_of;
 use crate::http::output::{BodyNext, Buf, Data, HeaderNext};
-use crate::http::{Chain, Code, Request};
+use crate::http::{Chain, Code, Request, special_response};
 use crate::log::Level;
+use crate::lua::ffi::param;
 use crate::lua::sys::raw::*;
 use crate::lua::sys::{self, StackGuard};
-use crate::lua::ffi::param;
 use crate::lua::{Ctx, Phase, current};
 
 thread_local! {
@@ -95,7 +95,7 @@ pub(crate) fn header_filter(r: &Rc<Request>, next: HeaderNext) -> Code {
     if code == Code::ERROR {
         return Code::ERROR;
     }
-    match r.filter_finalize_with(code) {
+    match special_response::instead(r, code) {
         code @ (Code::ERROR | Code::AGAIN) => code,
         _ => Code::OK,
     }
@@ -143,11 +143,7 @@ fn shown(chain: &[Buf]) -> param::Body {
         Data::Bytes(bytes) => Some(bytes.clone()),
         Data::None | Data::File { .. } => None,
     });
-    param::Body {
-        data: pieces.collect(),
-        eof: chain.iter().any(|buf| buf.last || buf.last_in_chain),
-        replaced: false,
-    }
+    param::Body { data: pieces.collect(), eof: chain.iter().any(|buf| buf.last || buf.last_in_chain), replaced: false }
 }
 
 /// `ngx.arg[1] = data`

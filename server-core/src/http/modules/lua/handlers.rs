@@ -119,7 +119,7 @@ fn enter(r: &Rc<Request>, phase: Phase, script: &'static Rc<Script>) -> Outcome 
     r.request_body_in_clean_file.set(true);
     let r = Rc::clone(r);
     Outcome::wait(async move {
-        let code = crate::http::body::read(&r).await;
+        let code = crate::http::body::read(&r).code().await;
         if code == Code::ERROR || code.is_special_response() {
             return code;
         }

@@ -6,14 +6,15 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use tokio::sync::Notify;
 
 use super::session::{self, ctx_of};
+use crate::cycle::Cycle;
 use crate::http::Request;
-use crate::http::conf::{LocConf, MainConf, SrvConf};
+use crate::http::conf::{LocConf, SrvConf};
 use crate::http::connection::Connection;
 use crate::log::Level;
+use crate::log_at;
 use crate::lua::sched::{self, Ran};
 use crate::lua::session::session_debug;
 use crate::lua::sys::raw::*;
@@ -49,9 +50,11 @@ pub fn begin_exit() {
     EXIT.with(|exit| exit.notify_waiters());
 }
 
-/// Whether a timer still waits or runs: the worker exits when none does.
-pub fn is_idle() -> bool {
-    PENDING.get() == 0 && RUNNING.get() == 0
+/// Waits until no timer waits or runs any more.
+pub async fn drained() {
+    while PENDING.get() + RUNNING.get() > 0 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
 }
 
 /// What a timer runs, and with which settings.
@@ -66,14 +69,14 @@ pub(crate) struct Timer {
     pub(crate) delay: Duration,
     /// Whether it comes again.
     pub(crate) every: bool,
-    /// The settings of whoever created it.
-    pub(crate) main: &'static MainConf,
+    /// The cycle of whoever created it.
+    pub(crate) cycle: &'static Cycle,
     /// The server's settings.
     pub(crate) srv: &'static SrvConf,
     /// The location's settings.
     pub(crate) loc: &'static LocConf,
     /// `, client: …, server: …` for the log.
-    pub(crate) place: Bytes,
+    pub(crate) place: Vec<u8>,
 }
 
 /// Puts a timer to work.
@@ -118,13 +121,13 @@ fn next(timer: &Timer) -> Timer {
 }
 
 async fn fire(timer: Timer, premature: bool) {
-    let r = fake_request_with(timer.main, timer.srv, timer.loc, Phase::TIMER, timer.place.clone());
+    let r = fake_request_with(timer.cycle, timer.srv, timer.loc, Phase::TIMER, timer.place.clone());
     session_debug!(&*r, "lua ngx.timer expired");
-    let limit = timer.main.lua.max_running_timers.unwrap_or(256);
+    let limit = timer.cycle.http.lua.max_running_timers.unwrap_or(256);
     if RUNNING.get() >= limit {
         let place = definition(timer.co);
         let message = format!("{limit} lua_max_running_timers are not enough");
-        r.log_plain(Level::Alert, format_args!("lua failed to run timer with function defined at {place}: {message}"));
+        log_at!(timer.cycle.log, Level::Alert, "lua failed to run timer with function defined at {place}: {message}");
         timer.vm.release_thread(&*r, timer.co, timer.reference, false);
         return;
     }
@@ -169,20 +172,23 @@ fn definition(co: State) -> String {
 }
 
 /// A request for `init_worker_by_lua*` and its like, with the settings of the `http` level.
-pub(crate) fn fake_request(main: &'static MainConf, phase: Phase, place: Bytes) -> Option<Rc<Request>> {
-    let srv = main.core.fallback?;
+pub(crate) fn fake_request(cycle: &'static Cycle, phase: Phase, place: Vec<u8>) -> Option<Rc<Request>> {
+    let srv = cycle.http.core.fallback?;
     let loc = srv.core.loc.get().copied()?;
-    Some(fake_request_with(main, srv, loc, phase, place))
+    Some(fake_request_with(cycle, srv, loc, phase, place))
 }
 
 fn fake_request_with(
-    main: &'static MainConf,
+    cycle: &'static Cycle,
     srv: &'static SrvConf,
     loc: &'static LocConf,
     phase: Phase,
-    place: Bytes,
+    place: Vec<u8>,
 ) -> Rc<Request> {
     let mut context = format!(", context: {}", phase.name()).into_bytes();
     context.extend_from_slice(&place);
-    Request::new(Rc::new(Connection::fake(0)), main, srv, loc).with_log_context(context)
+    let conn = Connection::fake(cycle, 0);
+    conn.fake_context.replace(context);
+    conn.fake_place.replace(place);
+    Request::new(Rc::new(conn), srv, loc)
 }

@@ -9,7 +9,7 @@ use std::rc::Rc;
 
 use super::{expect_arguments, real_request, request};
 use crate::http::body::{self, BodyFile, RequestBody};
-use crate::http::{Code, Request};
+use crate::http::{Code, Outcome, Request};
 use crate::log::Level;
 use crate::lua::Phase;
 use crate::lua::session::session_debug;
@@ -54,11 +54,10 @@ c_function! {
         r.request_body_in_clean_file.set(true);
         ctx.phase.get().require(Phase::OUTPUT)?;
         session_debug!(&*r, "lua start to read buffered request body");
-        match body::read_now(&r) {
-            Some(code) if code.is_special_response() => {
+        match body::read(&r) {
+            Outcome::Done(code) if code.is_special_response() => {
                 sys::check_yieldable(state)?;
-                ctx.exit_code.set(code.0);
-                ctx.exited.set(true);
+                ctx.abort(code.0);
                 session_debug!(
                     &*r,
                     "http read client request body returned error code {}, exitting now",
@@ -66,16 +65,16 @@ c_function! {
                 );
                 Ok(Reply::Yield(0))
             }
-            Some(_) => {
+            Outcome::Done(_) => {
                 session_debug!(&*r, "lua has read buffered request body in a single run");
                 Ok(Reply::Return(0))
             }
-            None => {
+            Outcome::Wait(reading) => {
                 sys::check_yieldable(state)?;
                 session_debug!(&*r, "lua read buffered request body requires I/O interruptions");
                 let lua = ctx.handle();
                 ctx.suspend(async move {
-                    let code = body::read(&r).await;
+                    let code = reading.await;
                     session_debug!(&*r, "lua req body post read, c:1");
                     if (code == Code::ERROR || code.is_special_response())
                         && let Some(ctx) = lua.upgrade()

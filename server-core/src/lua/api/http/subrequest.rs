@@ -363,7 +363,15 @@ fn adjust(r: &Rc<Request>, child: &Rc<Request>, query: &Query) -> Result<(), i32
                 return Err(500);
             }
             Some(known) if known.index.is_some() || known.set.is_some() => {
-                child.assign_named(&name, Some(Bytes::from(value.clone())));
+                let value = Some(Bytes::from(value.clone()));
+                match known.index {
+                    Some(index) => child.assign_variable(index, value),
+                    None => {
+                        if let Some(set) = known.set {
+                            set(child, value, known.data());
+                        }
+                    }
+                }
             }
             _ => {
                 r.log(

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::request;
+use crate::http::Request;
 use crate::http::modules::lua::timers::{self, Timer};
 use crate::lua::Phase;
 use crate::lua::session::session_debug;
@@ -72,8 +73,7 @@ fn create(state: State, every: bool) -> Answer {
     if timers::is_exiting() && !delay.is_zero() {
         return sys::fail(state, "process exiting");
     }
-    let main = r.main_conf();
-    if timers::pending() >= main.lua.max_pending_timers.unwrap_or(1024) {
+    if timers::pending() >= r.main_conf().lua.max_pending_timers.unwrap_or(1024) {
         return sys::fail(state, "too many pending timers");
     }
     let (co, reference) = ctx.vm.anchored_thread();
@@ -85,11 +85,24 @@ fn create(state: State, every: bool) -> Answer {
         reference,
         delay,
         every,
-        main,
+        cycle: r.conn().cycle(),
         srv: r.srv(),
         loc: r.loc(),
-        place: r.place_for_log(),
+        place: place_of(&r),
     });
     session_debug!(&*r, "created timer (co: {co:p} delay: {milliseconds} ms): sz={}", sys::top(state));
     sys::succeed(state)
+}
+
+/// `, client: …, server: …` of whoever creates a timer.
+fn place_of(r: &Request) -> Vec<u8> {
+    let conn = r.conn();
+    if conn.is_fake() {
+        return conn.fake_place.borrow().clone();
+    }
+    let mut place = b", client: ".to_vec();
+    place.extend_from_slice(&conn.peer_text.borrow());
+    place.extend_from_slice(b", server: ");
+    place.extend_from_slice(conn.local().to_string().as_bytes());
+    place
 }
