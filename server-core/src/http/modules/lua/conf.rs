@@ -11,7 +11,6 @@ use crate::conf::value::KeyValues;
 use crate::http::conf::Merge;
 use crate::lua::Vm;
 use crate::lua::code::Inline;
-use crate::shared_dict::Zones;
 
 /// Settings of `http { }`.
 #[derive(Default)]
@@ -54,8 +53,6 @@ pub struct MainConf {
     pub exit_worker: Option<StartScript>,
     /// Some directive of this module was used: a VM is needed.
     pub used: bool,
-    /// The shared dictionaries, once mapped.
-    pub zones: OnceCell<Zones>,
     /// The VM, once started.
     pub vm: OnceCell<Rc<Vm>>,
 }

@@ -13,15 +13,13 @@ use super::timers;
 use crate::cycle::Cycle;
 use crate::http::Request;
 use crate::log::Level;
+use crate::{log_at, lualib};
 use crate::lua::code::pop_message;
-use crate::lua::ffi::shdict::push_shared;
-use crate::lua::ffi::{errlog, regex, worker};
 use crate::lua::sys::raw::*;
 use crate::lua::sys::{self, StackGuard};
 use crate::lua::vm::{Options, VmError};
-use crate::lua::{Phase, Vm, api, current};
+use crate::lua::{Phase, Vm, api, current, ffi};
 use crate::shared_dict::Zones;
-use crate::{log_at, lualib};
 
 /// Why Lua could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -30,9 +28,6 @@ pub enum StartError {
     /// `init_by_lua*` failed, which the error log says.
     #[error("init_by_lua* failed")]
     Init,
-    /// A shared dictionary.
-    #[error("failed to map a shared dictionary: {0}")]
-    Zone(#[from] std::io::Error),
     /// The interpreter or our layer.
     #[error("failed to initialize Lua VM: {0}")]
     Vm(#[from] VmError),
@@ -45,21 +40,14 @@ pub fn start(cycle: &'static Cycle) -> Result<(), StartError> {
         return Ok(());
     }
     api::log::set_fallback(&cycle.log);
-    worker::set_cycle(cycle);
-    regex::set_limits(regex::Limits {
-        match_limit: conf.regex_match_limit.unwrap_or(0) as u32,
-        cache_entries: conf.regex_cache_max_entries.unwrap_or(1024) as _,
+    ffi::worker::set_cycle(cycle);
+    ffi::regex::set_limits(ffi::regex::Limits {
+        match_limit: conf.regex_match_limit.and_then(|limit| u32::try_from(limit).ok()).unwrap_or(0),
+        cache_entries: conf.regex_cache_max_entries.and_then(|max| u32::try_from(max).ok()).unwrap_or(1024),
     });
     if let Some(room) = conf.capture_error_log {
-        errlog::enable_capture(room);
+        ffi::errlog::enable_capture(room);
     }
-    let mut zones = Zones::default();
-    for (name, size) in &conf.shared_dicts {
-        let before = cycle.conf.previous.and_then(|previous| previous.http.lua.zones.get());
-        zones.open(name, *size, before)?;
-    }
-    // A cycle is started once.
-    let _ = conf.zones.set(zones);
     let vm = new_vm(cycle)?;
     // A cycle is started once.
     let _ = conf.vm.set(Rc::clone(&vm));
@@ -82,20 +70,34 @@ fn new_vm(cycle: &'static Cycle) -> Result<Rc<Vm>, VmError> {
     };
     let vm = Vm::new(&options)?;
     api::inject(&vm, |state| api::http::inject(state, cycle))?;
-    // SAFETY: the VM is new: its main state is outside of any call. The zones belong to the cycle, which
-    // outlives every VM.
+    // SAFETY: the VM is new: its main state is outside of any call. A worker leaks its cycle, and the zones with it.
     unsafe {
-        lualib::install(vm.state());
         let _guard = StackGuard::new(vm.state());
-        if let Some(zones) = conf.zones.get() {
-            lua_getfield_(vm.state(), LUA_GLOBALSINDEX, c"ngx".as_ptr());
-            push_shared(vm.state(), zones);
-            lua_setfield(vm.state(), -2, c"shared".as_ptr());
-        }
+        lua_getfield_(vm.state(), LUA_GLOBALSINDEX, c"ngx".as_ptr());
+        ffi::shdict::push_shared(vm.state(), zones(cycle)?);
+        lua_setfield(vm.state(), -2, c"shared".as_ptr());
+        lualib::install(vm.state());
     }
     vm.run_layer("=resty_core", b"require 'resty.core'")?;
     vm.run_layer("=_G write guard", WRITE_GUARD.as_bytes())?;
     Ok(vm)
+}
+
+/// The shared dictionaries of a cycle; those of the cycle before that did not change are kept.
+fn zones(cycle: &'static Cycle) -> Result<&'static Zones, VmError> {
+    let conf = &cycle.http.lua;
+    if let Some(zones) = conf.zones.get() {
+        return Ok(zones);
+    }
+    let before = cycle.conf.previous.and_then(|cycle| cycle.http.lua.zones.get());
+    let mut zones = Zones::default();
+    for (name, size) in &conf.shared_dicts {
+        zones.open(name, *size, before).map_err(|error| VmError::Layer {
+            name: format!("lua_shared_dict {}", String::from_utf8_lossy(name)),
+            message: error.to_string(),
+        })?;
+    }
+    Ok(conf.zones.get_or_init(|| zones))
 }
 
 /// The VM of one request (`lua_code_cache off`), with `init_by_lua*` run in it.
@@ -119,9 +121,6 @@ pub(crate) fn request_vm(r: &Rc<Request>) -> Option<Rc<Vm>> {
 
 /// Runs `init_worker_by_lua*`. A failure is logged; the worker goes on.
 pub fn init_worker(cycle: &'static Cycle) {
-    if !cycle.http.lua.used {
-        return;
-    }
     worker_script(cycle, cycle.http.lua.init_worker.as_ref(), Phase::INIT_WORKER, "init_worker_by_lua");
 }
 
