@@ -13,4 +13,5 @@ pub mod lua;
 pub mod lualib;
 pub mod process;
 pub mod shared_dict;
+pub mod upstream;
 pub mod version;

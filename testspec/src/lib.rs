@@ -9,5 +9,6 @@
 pub mod load;
 pub mod model;
 pub mod perl;
+pub mod report;
 pub mod run;
 pub mod syntax;

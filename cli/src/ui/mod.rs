@@ -3,6 +3,8 @@
 //! stdout is the answer, stderr is the talk. A reader that has gone away (`rsty test | head`) ends the output,
 //! never the run.
 
+pub(crate) mod progress;
+
 use std::io::Write;
 use std::process::ExitCode;
 

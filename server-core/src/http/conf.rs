@@ -71,7 +71,37 @@ macro_rules! http_modules {
     };
 }
 
-http_modules!(core, lua);
+http_modules!(
+    core,
+    access,
+    access_log,
+    addition,
+    auth_basic,
+    auth_request,
+    autoindex,
+    charset,
+    echo,
+    empty_gif,
+    geo,
+    gunzip,
+    gzip,
+    headers,
+    headers_more,
+    index,
+    lua,
+    map,
+    mirror,
+    ndk,
+    realip,
+    referer,
+    rewrite,
+    secure_link,
+    set_misc,
+    split_clients,
+    sub,
+    temp_paths,
+    try_files,
+);
 
 /// The place in the configuration that is being built; what [`Rule::apply`] changes.
 ///

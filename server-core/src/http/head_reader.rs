@@ -333,7 +333,7 @@ impl<'a> Reader<'a> {
                 HeaderId::ContentLength => content_length = Some(&field.value),
                 HeaderId::TransferEncoding => transfer_encoding = Some(&field.value),
                 HeaderId::Connection => self.use_connection(&field.value),
-                HeaderId::UserAgent => self.use_user_agent(&field.value),
+                HeaderId::UserAgent => self.r.headers_in.set_user_agent(&field.value),
                 _ => {}
             }
             let bit = 1u64 << (field.id as u32 & 63);
@@ -406,36 +406,6 @@ impl<'a> Reader<'a> {
             kind.set(ConnectionType::Close);
         } else if memchr::memmem::find(&lower, b"keep-alive").is_some() {
             kind.set(ConnectionType::KeepAlive);
-        }
-    }
-
-    /// Recognises browsers that need special care.
-    fn use_user_agent(&self, value: &[u8]) {
-        let head = &self.r.headers_in;
-        let find = |text: &str| memchr::memmem::find(value, text.as_bytes());
-        if let Some(at) = find("MSIE ")
-            && let Some(&[major, b'.', ..]) =
-                value.get(at + 5..).map(|rest| rest as &[u8]).filter(|rest| rest.len() > 2)
-        {
-            head.msie.set(true);
-            let old = match major {
-                b'4' | b'5' => true,
-                b'6' => find("SV1").is_none_or(|sv1| sv1 < at),
-                _ => false,
-            };
-            head.msie6.set(old);
-        }
-        if find("Opera").is_some() {
-            head.opera.set(true);
-            head.msie.set(false);
-            head.msie6.set(false);
-        }
-        if !head.msie.get() && !head.opera.get() && find("Gecko/").is_none() {
-            if find("Chrome/").is_some() {
-                head.chrome.set(true);
-            } else if find("Safari/").is_some() && find("Mac OS X").is_some() {
-                head.safari.set(true);
-            }
         }
     }
 

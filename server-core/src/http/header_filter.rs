@@ -67,7 +67,7 @@ fn encode(r: &Rc<Request>, head: &mut Vec<u8>) {
         head.push(b' ');
     }
     head.extend_from_slice(b"\r\n");
-    if !list.contains(HeaderId::Server) {
+    if !list.contains(HeaderId::Server) && !out.hide_server.get() {
         head.extend_from_slice(b"Server: ");
         head.extend_from_slice(special_response::product(r).as_bytes());
         if *core.server_tokens == ServerTokens::Build {
@@ -75,7 +75,7 @@ fn encode(r: &Rc<Request>, head: &mut Vec<u8>) {
         }
         head.extend_from_slice(b"\r\n");
     }
-    if !list.contains(HeaderId::Date) {
+    if !list.contains(HeaderId::Date) && !out.hide_date.get() {
         head.extend_from_slice(b"Date: ");
         head.extend_from_slice(&date::now());
         head.extend_from_slice(b"\r\n");

@@ -80,6 +80,38 @@ impl HeadersIn {
         self.safari.set(other.safari.get());
     }
 
+    /// Recognises browsers that need special care.
+    pub fn set_user_agent(&self, value: &[u8]) {
+        for flag in [&self.msie, &self.msie6, &self.opera, &self.chrome, &self.safari] {
+            flag.set(false);
+        }
+        let find = |text: &str| memchr::memmem::find(value, text.as_bytes());
+        if let Some(at) = find("MSIE ")
+            && let Some(&[major, b'.', ..]) =
+                value.get(at + 5..).map(|rest| rest as &[u8]).filter(|rest| rest.len() > 2)
+        {
+            self.msie.set(true);
+            let old = match major {
+                b'4' | b'5' => true,
+                b'6' => find("SV1").is_none_or(|sv1| sv1 < at),
+                _ => false,
+            };
+            self.msie6.set(old);
+        }
+        if find("Opera").is_some() {
+            self.opera.set(true);
+            self.msie.set(false);
+            self.msie6.set(false);
+        }
+        if !self.msie.get() && !self.opera.get() && find("Gecko/").is_none() {
+            if find("Chrome/").is_some() {
+                self.chrome.set(true);
+            } else if find("Safari/").is_some() && find("Mac OS X").is_some() {
+                self.safari.set(true);
+            }
+        }
+    }
+
     /// The value of a known header.
     pub fn value(&self, id: HeaderId) -> Option<Bytes> {
         self.list.borrow().value(id)

@@ -33,6 +33,10 @@ pub struct HeadersOut {
     pub content_offset: Cell<i64>,
     /// `Location` was set from a path that must not be made absolute.
     pub location_is_final: Cell<bool>,
+    /// No `Server` header is sent unless `list` has one.
+    pub hide_server: Cell<bool>,
+    /// No `Date` header is sent unless `list` has one.
+    pub hide_date: Cell<bool>,
 }
 
 impl HeadersOut {
@@ -48,6 +52,8 @@ impl HeadersOut {
         self.last_modified.set(-1);
         self.content_offset.set(0);
         self.location_is_final.set(false);
+        self.hide_server.set(false);
+        self.hide_date.set(false);
     }
 
     /// The value of a known header of `list`.
@@ -85,6 +91,16 @@ impl HeadersOut {
     /// Forgets the entity tag (`ngx_http_clear_etag`).
     pub fn clear_etag(&self) {
         self.list.borrow_mut().remove_known(HeaderId::Etag);
+    }
+
+    /// Leaves out a header that the encoder writes by itself: `Server` or `Date`.
+    pub fn hide(&self, id: HeaderId) {
+        self.list.borrow_mut().remove_known(id);
+        match id {
+            HeaderId::Server => self.hide_server.set(true),
+            HeaderId::Date => self.hide_date.set(true),
+            _ => {}
+        }
     }
 
     /// Forgets a location (`ngx_http_clear_location`).

@@ -175,6 +175,43 @@ fn send_refresh(r: &Rc<Request>) -> Code {
     output::write(r, output::chain(Buf::bytes(page).ending(r)))
 }
 
+/// `ngx_http_send_response`: a short answer, or a redirect to the address that `text` is.
+pub(crate) fn send(r: &Rc<Request>, status: i32, content_type: Option<Bytes>, text: Bytes) -> Code {
+    body::discard(r);
+    let out = &r.headers_out;
+    out.status.set(u16::try_from(status).unwrap_or(500));
+    if matches!(status, 301 | 302 | 303 | 307 | 308) {
+        out.clear_location();
+        out.add("Location", text);
+        return Code(status);
+    }
+    out.content_length.set(text.len() as i64);
+    match content_type {
+        Some(content_type) => out.content_type.set(content_type),
+        None => r.set_content_type(),
+    }
+    let code = output::send_header(r);
+    if code == Code::ERROR || code.0 > 0 || r.header_only.get() {
+        return code;
+    }
+    let sync = text.is_empty() && !r.is_main();
+    let body = if text.is_empty() { Buf::default() } else { Buf::bytes(text) };
+    output::write(r, output::chain(Buf { sync, ..body.ending(r) }))
+}
+
+/// A header filter refuses: answers with an error page in place of the response
+/// (`ngx_http_filter_finalize_request`).
+pub(crate) fn filter_finalize(r: &Rc<Request>, error: Code) -> Code {
+    r.headers_out.reset();
+    r.clear_ctx();
+    r.filter_finalize.set(true);
+    match handle(r, error) {
+        // What was pending in the handlers behind us must not follow.
+        Code::OK | Code::DONE => Code::ERROR,
+        code => code,
+    }
+}
+
 /// The product that signs pages and fills the `Server` header.
 pub(crate) fn product(r: &Request) -> &'static str {
     let identity = r.conn().cycle().identity();

@@ -40,5 +40,6 @@ pub(crate) async fn worker(cycle: &'static Cycle, mut worker: Worker) {
         () = async { server.drained().await; timers::drained().await } => {}
         () = shutdown.reached(Stage::Immediate) => server.terminate(),
     }
+    super::modules::access_log::flush_all();
     startup::exit_worker(cycle);
 }

@@ -1,4 +1,4 @@
-//! The time stamp of log lines, formatted at most once a second and thread.
+//! The time stamp of log lines: the cached clock, formatted at most once a second and thread.
 
 use std::cell::Cell;
 
@@ -11,7 +11,7 @@ thread_local! {
 
 /// The current local time as error log lines show it.
 pub fn error_log_time() -> ErrorLogTime {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_secs() as i64);
+    let now = crate::clock::now().sec;
     let (second, text) = CACHED.get();
     if second == now {
         return text;

@@ -12,6 +12,7 @@ use futures_util::stream::FuturesUnordered;
 use super::phase::Phase;
 use super::sched;
 use super::session::Silent;
+use super::socket::tcp::TcpSocket;
 use super::sys::raw::LUA_NOREF;
 use super::sys::{Error, State};
 use super::thread::{Operation, Resume, Thread, Waiting};
@@ -88,6 +89,8 @@ pub struct Ctx {
     pub output: Output,
     /// Set by the handler of `ngx.on_abort`.
     pub(crate) on_abort: RefCell<Option<Rc<Thread>>>,
+    /// Sockets that its code connected: they end with it.
+    sockets: RefCell<Vec<Weak<TcpSocket>>>,
     pub(super) entry: RefCell<Option<Rc<Thread>>>,
     pub(super) current: RefCell<Option<Rc<Thread>>>,
     pub(super) posted: RefCell<VecDeque<Rc<Thread>>>,
@@ -115,6 +118,7 @@ impl Ctx {
             entered_content: Cell::new(false),
             output: Output::default(),
             on_abort: RefCell::new(None),
+            sockets: RefCell::default(),
             entry: RefCell::new(None),
             current: RefCell::new(None),
             posted: RefCell::new(VecDeque::new()),
@@ -162,6 +166,13 @@ impl Ctx {
         self.exited.set(true);
     }
 
+    /// Makes a socket end with this context.
+    pub(crate) fn adopt_socket(&self, socket: &Rc<TcpSocket>) {
+        let mut sockets = self.sockets.borrow_mut();
+        sockets.retain(|socket| socket.strong_count() > 0);
+        sockets.push(Rc::downgrade(socket));
+    }
+
     /// Fails when the running code may not leave the request because subrequests are under way.
     pub fn check_abortable(&self) -> Result<(), Error> {
         if self.pending_subrequests.get() > 0 {
@@ -191,6 +202,11 @@ impl Ctx {
 impl Drop for Ctx {
     fn drop(&mut self) {
         sched::finalize(self, &Silent);
+        for socket in self.sockets.take() {
+            if let Some(socket) = socket.upgrade() {
+                socket.close();
+            }
+        }
     }
 }
 

@@ -12,6 +12,7 @@ pub mod ffi;
 pub mod phase;
 pub mod sched;
 pub mod session;
+pub mod socket;
 pub mod sys;
 pub(crate) mod text;
 pub mod thread;

@@ -4,6 +4,8 @@
 use std::ffi::c_void;
 use std::fmt;
 
+use super::socket::SocketConf;
+
 /// `emerg` to `debug`, as nginx numbers them.
 pub mod level {
     /// The server cannot go on.
@@ -39,6 +41,8 @@ pub trait Session {
     fn log_bytes(&self, level: u8, message: &[u8]);
     /// A handle that logs after the session's borrow has ended, for operations; `None` when debug messages are off.
     fn notice(&self) -> Option<Notice>;
+    /// The settings of cosockets that apply at the moment.
+    fn socket_conf(&self) -> SocketConf;
     /// `URI?ARGS` of the request, for debug messages.
     fn uri(&self) -> String;
 }
@@ -61,6 +65,10 @@ impl Session for Silent {
 
     fn notice(&self) -> Option<Notice> {
         None
+    }
+
+    fn socket_conf(&self) -> SocketConf {
+        SocketConf::default()
     }
 
     fn uri(&self) -> String {

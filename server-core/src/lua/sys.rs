@@ -298,6 +298,11 @@ pub(crate) fn set_function(state: State, name: &CStr, function: lua_CFunction) {
     }
 }
 
+/// Sets the `__gc` of the metatable on the top.
+pub fn set_collector(state: State, function: lua_CFunction) {
+    set_function(state, c"__gc", function);
+}
+
 /// Sets `table[name] = number` for the table on the top.
 pub(crate) fn set_integer(state: State, name: &CStr, value: i64) {
     // SAFETY: as in `set_function`.

@@ -41,6 +41,10 @@ impl Session for Recorder {
         None
     }
 
+    fn socket_conf(&self) -> super::socket::SocketConf {
+        super::socket::SocketConf::default()
+    }
+
     fn uri(&self) -> String {
         String::new()
     }

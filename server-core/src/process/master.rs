@@ -9,7 +9,7 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use super::launch::{Launch, Prepared, prepare};
-use super::signals::{Received, Signals};
+use super::signals::{self, Received, Signals};
 use super::sockets::{self, Bound};
 use super::state::{self, PROCESSES_MAX, ProcessKind};
 use super::worker::{self, BoundListener, FATAL, reopen_files};
@@ -174,6 +174,8 @@ impl Master<'_> {
             log.write(Level::Alert, format_args!("no more than {PROCESSES_MAX} processes can be spawned"));
             return Turn::Go;
         };
+        // A signal to the child waits until it has its own pipe; else it would be written to ours.
+        let held = signals::hold();
         match sys::fork() {
             Err(errno) => {
                 let text = format_args!("fork() failed while spawning \"{}\"", role.name());
@@ -182,7 +184,7 @@ impl Master<'_> {
                 self.respawns.push(Respawn { role, at, early_deaths });
                 Turn::Go
             }
-            Ok(sys::Fork::Child) => Turn::WorkerEnded(self.be_child(role)),
+            Ok(sys::Fork::Child) => Turn::WorkerEnded(self.be_child(role, held)),
             Ok(sys::Fork::Parent(pid)) => {
                 log.write(Level::Notice, format_args!("start {} {pid}", role.name()));
                 if let Role::Worker(_) = role {
@@ -196,7 +198,7 @@ impl Master<'_> {
     }
 
     /// The new process's life.
-    fn be_child(&mut self, role: Role) -> i32 {
+    fn be_child(&mut self, role: Role, held: signals::Held) -> i32 {
         let id = match role {
             Role::Worker(id) => {
                 state::become_kind(ProcessKind::Worker, Some(id));
@@ -211,6 +213,7 @@ impl Master<'_> {
         let cycle = self.cycle;
         let set_up = || -> io::Result<_> {
             let signals = Signals::install()?;
+            drop(held);
             let listeners = id.map_or(Ok(Vec::new()), |id| take_listeners(&self.bound, id))?;
             let lifeline = self.lifeline.0.try_clone()?;
             Ok((signals, listeners, lifeline))
@@ -239,6 +242,7 @@ impl Master<'_> {
         };
         let timeout = due.chain(kill).min().map(|at| at.saturating_duration_since(Instant::now()));
         sys::wait_readable(self.signals.descriptor(), timeout);
+        crate::clock::update();
     }
 
     fn turn(&mut self) -> Turn {

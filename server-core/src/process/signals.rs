@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicI32, Ordering};
 
 use nix::fcntl::OFlag;
+use nix::sys::signal::{SigSet, SigmaskHow};
 
 use super::sys;
 
@@ -76,6 +77,25 @@ pub(super) fn raise_quit() {
     let pipe = PIPE.load(Ordering::Relaxed);
     if pipe >= 0 {
         sys::write_in_handler(pipe, &Received { number: libc::SIGQUIT, sender: 0 }.encode());
+    }
+}
+
+/// Signals wait while this lives.
+pub(super) struct Held {
+    before: Option<SigSet>,
+}
+
+/// Makes all signals wait.
+pub(super) fn hold() -> Held {
+    Held { before: SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK).ok() }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if let Some(before) = &self.before {
+            // Fails only for a mask that the system did not give us.
+            let _ = before.thread_set_mask();
+        }
     }
 }
 

@@ -68,6 +68,7 @@ pub(super) fn bind_all(
         if attempt + 1 < tries {
             log.write(Level::Notice, format_args!("try again to bind() after 500ms"));
             std::thread::sleep(PAUSE);
+            crate::clock::update();
         }
     }
     match last_failure {

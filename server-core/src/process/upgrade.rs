@@ -23,7 +23,10 @@ const VARIABLE: &str = "NGINX";
 /// Starts the binary that is at this one's path now, with the same arguments.
 pub(super) fn start(arguments: &[OsString], bound: &[Bound]) -> std::io::Result<Pid> {
     let sockets = || bound.iter().flat_map(|bound| &bound.sockets);
-    let list: String = sockets().map(|socket| format!("{};", socket.as_raw_fd())).collect();
+    let mut list = String::new();
+    for socket in sockets() {
+        list.push_str(&format!("{};", socket.as_raw_fd()));
+    }
     let set_flag =
         |flag: FdFlag| sockets().try_for_each(|socket| fcntl(socket.as_fd(), FcntlArg::F_SETFD(flag)).map(drop));
     let mut command = Command::new(program(arguments)?);
@@ -81,5 +84,5 @@ fn describe(socket: &Socket) -> Option<ListenSpec> {
     };
     let datagram = socket.r#type().ok()? == Type::DGRAM;
     let reuseport = matches!(address, ListenAddress::Inet(_)) && socket.reuse_port().unwrap_or(false);
-    Some(ListenSpec { datagram, reuseport, ..ListenSpec::new(address) })
+    Some(ListenSpec { reuseport, datagram, ..ListenSpec::new(address) })
 }

@@ -93,7 +93,13 @@ pub(super) fn run(
         ProcessKind::PrivilegedAgent => title::set("nginx: privileged agent process"),
         _ => {}
     }
-    let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
+    let runtime = Builder::new_current_thread()
+        .enable_all()
+        // What happens between two waits happens at one time, as in nginx.
+        .on_thread_unpark(|| {
+            crate::clock::update();
+        })
+        .build_local(LocalOptions::default());
     let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(error) => {

@@ -1,8 +1,33 @@
 //! The Perl of spec files: a lexer, a parser and an evaluator for the subset that specs use.
+//!
+//! The subset is what prologues and `eval` sections are written in: scalars, arrays, hashes,
+//! references, closures, strings and here-documents with interpolation, regular expressions,
+//! subroutines, modules that export names, files, and the built-in functions that go with them. What
+//! it lacks on purpose: formats, ties, threads, sockets, signatures, `local` of code, aliasing through
+//! `@_`. A construct outside the subset is a diagnostic with its place, never a wrong value.
+//!
+//! The way of a text: `Cursor` (what stands here?) → `Parser` (what does it mean?) → tree →
+//! `Interpreter` (what is it worth?). Parser and interpreter work hand in hand, because `use`,
+//! `BEGIN` and `sub` take effect while the rest is still to be read.
 
+mod ast;
+mod builtin;
+mod cursor;
+mod format;
+mod interpreter;
 mod limits;
+mod pack;
+mod parser;
+#[cfg(test)]
+mod tests;
+mod time;
 
+use std::path::{Path, PathBuf};
+
+pub use interpreter::{File, Sub};
+pub(crate) use interpreter::{Interpreter, NativeModule, Outcome, Output, Stop, Want};
 pub use limits::Limits;
+pub(crate) use time::{Calendar, now};
 
 /// Why Perl code stopped: the text that `$@` would hold, ending in a newline.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -12,10 +37,21 @@ pub struct PerlError {
     pub message: Vec<u8>,
 }
 
-/// A subroutine.
-#[derive(Debug)]
-pub struct Sub;
+/// What evaluated code can reach outside of itself.
+pub(crate) trait Host {
+    /// A module that is provided natively.
+    fn module(&self, name: &str) -> Option<&'static NativeModule>;
 
-/// An open file.
-#[derive(Clone, Debug)]
-pub struct File;
+    /// Where local modules are looked for, in order.
+    fn library_paths(&self) -> &[PathBuf];
+
+    /// `use lib`: looks here first from now on.
+    fn add_library_path(&mut self, path: PathBuf);
+
+    /// What relative paths start from.
+    fn working_directory(&self) -> &Path;
+
+    /// Runs a shell command with this environment; yields its standard output and wait status, or a
+    /// message why it must not run.
+    fn shell(&mut self, command: &[u8], environment: &[(Vec<u8>, Vec<u8>)]) -> Result<(Vec<u8>, i32), String>;
+}

@@ -2,7 +2,6 @@
 
 use std::ffi::OsString;
 use std::io;
-use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -38,7 +37,7 @@ pub enum BinaryError {
 #[derive(Clone, Debug)]
 pub struct ServerBinary {
     program: PathBuf,
-    name: Option<OsString>,
+    built_in: bool,
     version_text: Vec<u8>,
     facts: Facts,
 }
@@ -58,21 +57,17 @@ impl ServerBinary {
     /// An nginx binary: a path, or a name to be looked up in `search_path`.
     pub fn external(program: &Path, search_path: Option<&OsString>) -> Result<Self, BinaryError> {
         let found = find(program, search_path).ok_or_else(|| BinaryError::NotFound(program.display().to_string()))?;
-        Self::ask(found, None)
+        Self::ask(found, false)
     }
 
-    /// The running program itself, called by the name `nginx`.
-    pub fn built_in(program: PathBuf) -> Result<Self, BinaryError> {
-        Self::ask(program, Some("nginx".into()))
+    /// The running program itself, by a link whose name is `nginx`.
+    pub fn built_in(link: PathBuf) -> Result<Self, BinaryError> {
+        Self::ask(link, true)
     }
 
     /// A command that runs the server.
     pub fn command(&self) -> Command {
-        let mut command = Command::new(&self.program);
-        if let Some(name) = &self.name {
-            command.arg0(name);
-        }
-        command
+        Command::new(&self.program)
     }
 
     /// The program for messages.
@@ -82,7 +77,7 @@ impl ServerBinary {
 
     /// Whether it is the running program itself.
     pub fn is_built_in(&self) -> bool {
-        self.name.is_some()
+        self.built_in
     }
 
     /// The text of `-V`.
@@ -95,8 +90,8 @@ impl ServerBinary {
         &self.facts
     }
 
-    fn ask(program: PathBuf, name: Option<OsString>) -> Result<Self, BinaryError> {
-        let mut binary = Self { program, name, version_text: Vec::new(), facts: Facts::default() };
+    fn ask(program: PathBuf, built_in: bool) -> Result<Self, BinaryError> {
+        let mut binary = Self { program, built_in, version_text: Vec::new(), facts: Facts::default() };
         let shown = binary.program.display().to_string();
         let output = binary.command().arg("-V").stdin(Stdio::null()).output();
         let output = output.map_err(|source| BinaryError::NotRun { program: shown.clone(), source })?;

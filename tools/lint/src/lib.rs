@@ -1,1 +1,28 @@
-//! Placeholder replaced by the crate's author.
+//! The Lua linter behind `rsty lint`.
+//!
+//! [`lua`] reads Lua, [`embed`] finds it in configuration and spec files, [`rules`] judge it, [`driver`] does so for
+//! many files at once, and [`report`] writes what was found. Nothing here prints, and nothing of what is
+//! read is ever executed.
+
+#![forbid(unsafe_code)]
+
+pub mod baseline;
+mod check;
+pub mod chunk;
+mod codes;
+pub mod config;
+pub mod driver;
+pub mod embed;
+mod finding;
+pub mod fixes;
+mod inline;
+pub mod lua;
+pub mod report;
+pub mod rules;
+pub mod settings;
+pub mod standard;
+#[cfg(test)]
+mod testing;
+
+pub use check::{Input, InputKind, check};
+pub use finding::{Finding, GlobalKind};

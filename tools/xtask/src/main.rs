@@ -1,3 +1,67 @@
-//! Maintenance tasks.
+//! Maintenance tasks: `cargo xtask TASK`.
+//!
+//! A task prints what it does on standard error and its result on standard output, and exits with 0, or with 1
+//! where a check failed, or with 3 where it could not run.
 
-fn main() {}
+#![forbid(unsafe_code)]
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a maintenance tool talks to its user directly")]
+
+use std::process::ExitCode;
+
+mod arrows;
+mod bench;
+mod upstream;
+
+const USAGE: &str = "\
+usage: cargo xtask TASK
+
+  arrows              check the direction of dependencies and the size of files
+  upstream [DIR]      bring the test suites of upstream modules out of Debian's source packages (default: upstream)
+  bench [SECONDS]     compare rsty with nginx in alternating runs (default: 4 seconds a run)
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let outcome = match arguments.as_slice() {
+        ["arrows"] => arrows::check(),
+        ["upstream"] => upstream::bring("upstream".as_ref()),
+        ["upstream", folder] => upstream::bring(folder.as_ref()),
+        ["bench"] => bench::run(4),
+        ["bench", seconds] => match seconds.parse() {
+            Ok(seconds) => bench::run(seconds),
+            Err(_) => Err(Failure::Tool(format!("\"{seconds}\" is not a number of seconds"))),
+        },
+        _ => {
+            eprint!("{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Findings(text)) => {
+            println!("{text}");
+            ExitCode::from(1)
+        }
+        Err(Failure::Tool(text)) => {
+            eprintln!("xtask: {text}");
+            ExitCode::from(3)
+        }
+    }
+}
+
+/// Why a task did not end well.
+enum Failure {
+    /// A check found something; the text says what.
+    Findings(String),
+    /// The task could not do its work; the text says why.
+    Tool(String),
+}
+
+type Outcome = Result<(), Failure>;
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        Self::Tool(error.to_string())
+    }
+}

@@ -7,6 +7,7 @@ pub(crate) mod coroutine;
 pub(crate) mod http;
 pub(crate) mod log;
 pub(crate) mod sleep;
+pub(crate) mod socket;
 pub(crate) mod thread;
 
 use std::ffi::c_int;
@@ -62,6 +63,9 @@ pub(crate) fn inject(vm: &Vm, more: impl FnOnce(State)) -> Result<(), VmError> {
         log::inject(state);
         sleep::inject(state);
         thread::inject(state);
+        lua_createtable(state, 0, 8);
+        socket::inject(state);
+        lua_setfield(state, -2, c"socket".as_ptr());
         more(state);
         lua_getfield_(state, LUA_GLOBALSINDEX, c"package".as_ptr());
         lua_getfield_(state, -1, c"loaded".as_ptr());
@@ -72,7 +76,8 @@ pub(crate) fn inject(vm: &Vm, more: impl FnOnce(State)) -> Result<(), VmError> {
         coroutine::inject(state);
     }
     vm.run_layer("=thread_exdata", THREAD_EXDATA.as_bytes())?;
-    vm.run_layer("=coroutine_api", coroutine::LAYER.as_bytes())
+    vm.run_layer("=coroutine_api", coroutine::LAYER.as_bytes())?;
+    vm.run_layer("=socket_api", socket::LAYER.as_bytes())
 }
 
 /// What OpenResty's LuaJIT has built in: the pointer of the current request, without a call out of a trace.

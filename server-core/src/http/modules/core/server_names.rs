@@ -85,6 +85,18 @@ pub(super) fn apply(scope: &mut Scope<'_>, directive: &Directive) -> Result<(), 
     Ok(())
 }
 
+impl SrvConf {
+    /// Whether one of the server's names is this host (in lower case).
+    pub(crate) fn serves(&self, host: &[u8]) -> bool {
+        self.core.names.iter().any(|name| match name {
+            ServerName::Exact(name) => *name == *host,
+            ServerName::Head(head) => host.len() > head.len() && host.starts_with(head),
+            ServerName::Tail(tail) => host.len() > tail.len() && host.ends_with(tail),
+            ServerName::Regex(regex) => regex.is_match(host).unwrap_or(false),
+        })
+    }
+}
+
 impl PortServers {
     /// Adds a server. The first one is the default until another claims to be.
     pub(crate) fn add(&mut self, server: &'static SrvConf, options: ListenOptions) -> Result<(), &'static str> {

@@ -11,6 +11,7 @@ use crate::conf::value::KeyValues;
 use crate::http::conf::Merge;
 use crate::lua::Vm;
 use crate::lua::code::Inline;
+use crate::shared_dict::Zones;
 
 /// Settings of `http { }`.
 #[derive(Default)]

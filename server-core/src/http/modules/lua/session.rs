@@ -7,6 +7,7 @@ use std::rc::Rc;
 use crate::http::Request;
 use crate::log::Level;
 use crate::lua::session::Notice;
+use crate::lua::socket::SocketConf;
 use crate::lua::{Ctx, Session, Vm, sched};
 
 impl Session for Request {
@@ -36,6 +37,21 @@ impl Session for Request {
         }
         let r = self.rc();
         Some(Box::new(move |message| r.log(Level::Debug, message)))
+    }
+
+    fn socket_conf(&self) -> SocketConf {
+        let conf = &self.loc().lua.socket;
+        let default = SocketConf::default();
+        SocketConf {
+            connect_timeout: conf.connect_timeout.unwrap_or(default.connect_timeout),
+            send_timeout: conf.send_timeout.unwrap_or(default.send_timeout),
+            read_timeout: conf.read_timeout.unwrap_or(default.read_timeout),
+            keepalive_timeout: conf.keepalive_timeout.unwrap_or(default.keepalive_timeout),
+            pool_size: conf.pool_size.unwrap_or(default.pool_size),
+            buffer_size: conf.buffer_size.unwrap_or(default.buffer_size),
+            log_errors: conf.log_errors.unwrap_or(default.log_errors),
+            ..default
+        }
     }
 
     fn uri(&self) -> String {

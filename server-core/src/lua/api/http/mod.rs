@@ -42,23 +42,9 @@ pub(crate) fn inject(state: State, cycle: &'static Cycle) {
         lua_createtable(state, 0, 2);
         subrequest::inject(state);
         lua_setfield(state, -2, c"location".as_ptr());
-        for name in [c"header", c"var", c"shared", c"worker", c"socket"] {
+        for name in [c"header", c"var", c"shared", c"worker"] {
             lua_createtable(state, 0, 4);
             lua_setfield(state, -2, name.as_ptr());
-        }
-    }
-    inject_registry(state);
-}
-
-/// The registry entries which `resty.core.socket` and our subrequests look for.
-fn inject_registry(state: State) {
-    // SAFETY: raw accesses with string keys.
-    unsafe {
-        for name in [c"__tcp_cosocket_mt", c"__tcp_req_cosocket_mt", c"__tcp_raw_req_cosocket_mt"] {
-            lua_createtable(state, 0, 16);
-            lua_pushvalue(state, -1);
-            lua_setfield(state, -2, c"__index".as_ptr());
-            lua_setfield(state, LUA_REGISTRYINDEX, name.as_ptr());
         }
     }
 }

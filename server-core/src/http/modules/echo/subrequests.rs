@@ -1,0 +1,120 @@
+//! `echo_location` and `echo_subrequest`: what to ask for, and asking.
+
+use std::rc::Rc;
+
+use bytes::Bytes;
+
+use crate::http::body::{BodyFile, RequestBody};
+use crate::http::code::Code;
+use crate::http::h1::uri;
+use crate::http::header::HeaderId;
+use crate::http::method::Method;
+use crate::http::path::absolute_path;
+use crate::http::request::Request;
+use crate::http::subrequest::{self, Options};
+use crate::http::variables::Slots;
+use crate::log::Level;
+
+/// A subrequest to be made.
+pub(super) struct Target {
+    directive: &'static str,
+    method_name: Bytes,
+    uri: Bytes,
+    args: Option<Bytes>,
+    body: Option<RequestBody>,
+}
+
+impl Target {
+    /// `echo_location uri [args]`
+    pub(super) fn get(uri: Bytes, args: Option<Bytes>) -> Self {
+        Self { directive: "echo_location", method_name: Bytes::from_static(b"GET"), uri, args, body: None }
+    }
+
+    /// `echo_subrequest METHOD uri [-q args] [-b body] [-f file]`; says in the log why it can't be.
+    pub(super) fn parse(r: &Request, args: &[Bytes]) -> Option<Self> {
+        let [method, uri, options @ ..] = args else { return None };
+        let (mut query, mut body, mut file) = (None, None, None);
+        let mut options = options.iter();
+        while let Some(option) = options.next() {
+            let slot = match &**option {
+                b"-q" => &mut query,
+                b"-b" => &mut body,
+                b"-f" => &mut file,
+                _ => {
+                    r.log_bytes(Level::Error, &[b"unknown option for echo_subrequest*: ", option]);
+                    return None;
+                }
+            };
+            *slot = options.next().cloned();
+        }
+        let body = match (body.filter(|body| !body.is_empty()), file.filter(|path| !path.is_empty())) {
+            (Some(body), _) => Some(RequestBody::of(body)),
+            (None, Some(path)) => Some(file_body(r, &path)?),
+            (None, None) => None,
+        };
+        Some(Self { directive: "echo_subrequest", method_name: method.clone(), uri: uri.clone(), args: query, body })
+    }
+
+    /// Starts the subrequest.
+    pub(super) fn start(self, r: &Rc<Request>) -> Result<Rc<Request>, Code> {
+        if self.uri.is_empty() {
+            return Err(Code::ERROR);
+        }
+        let Some((uri, args)) = split_uri(r, self.directive, &self.uri, self.args) else { return Err(Code::ERROR) };
+        let sub =
+            subrequest::create(r, uri, Some(args.unwrap_or_default()), Options::default()).map_err(|_| Code::ERROR)?;
+        let method = Method::of(&self.method_name);
+        sub.method.set(method);
+        sub.method_name.set(self.method_name);
+        if method == Method::HEAD {
+            sub.header_only.set(true);
+        }
+        // Variables are not shared: a subrequest computes its own.
+        sub.set_slots(Rc::new(Slots::new(r.main_conf().core.variables.slots())));
+        if let Some(body) = self.body {
+            let length = body.received.get();
+            let mut list = sub.headers_in.list.borrow_mut();
+            list.remove_known(HeaderId::ContentLength);
+            list.insert(0, crate::http::Header::new("Content-Length", length.to_string()));
+            drop(list);
+            sub.headers_in.content_length.set(length as i64);
+            sub.body.replace(Some(Rc::new(body)));
+        }
+        subrequest::start(&sub, None);
+        Ok(sub)
+    }
+}
+
+fn file_body(r: &Request, path: &[u8]) -> Option<RequestBody> {
+    let path = absolute_path(r, path);
+    let opened = std::fs::File::open(&path).and_then(|file| Ok((file.metadata()?.len(), file)));
+    match opened {
+        Ok((len, file)) => {
+            let body = RequestBody::default();
+            body.received.set(len);
+            body.complete.set(true);
+            body.file.replace(Some(BodyFile { file: Rc::new(file), path, len }));
+            Some(body)
+        }
+        Err(error) => {
+            let message = format!("open() \"{}\" failed", path.display());
+            r.log_errno(Level::Error, error.raw_os_error().unwrap_or(0), format_args!("{message}"));
+            None
+        }
+    }
+}
+
+/// Splits a URI into its path and arguments; arguments given on their own win. `None` for an unsafe path.
+pub(super) fn split_uri(
+    r: &Request,
+    directive: &str,
+    target: &Bytes,
+    args: Option<Bytes>,
+) -> Option<(Bytes, Option<Bytes>)> {
+    let Some((path, query)) = uri::parse_unsafe(target) else {
+        r.log_bytes(Level::Debug, &[directive.as_bytes(), b" sees unsafe uri: \"", target, b"\""]);
+        return None;
+    };
+    let query = query.filter(|query| !query.is_empty()).map(Bytes::copy_from_slice);
+    Some((path.into(), args.or(query)))
+}

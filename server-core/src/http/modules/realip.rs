@@ -1,0 +1,225 @@
+//! `ngx_http_realip_module`: the client's address as a trusted proxy tells it.
+
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+
+use bytes::Bytes;
+use rsty_diag::Diagnostic;
+
+use super::cidr::Cidr;
+use crate::conf::value::{duplicate, set_flag};
+use crate::conf::{Arity, Contexts, Directive, Rule};
+use crate::http::code::Code;
+use crate::http::conf::{Merge, Scope};
+use crate::http::connection::Address;
+use crate::http::phases::{Handler, Outcome};
+use crate::http::request::Request;
+use crate::http::variables::VariableDef;
+
+/// Settings of `http { }`.
+pub type MainConf = ();
+/// Settings of a server.
+pub type SrvConf = ();
+
+/// Settings of a location.
+#[derive(Default)]
+pub struct LocConf {
+    trusted: Rc<Vec<Cidr>>,
+    trusts_unix: bool,
+    header: Option<Bytes>,
+    recursive: Option<bool>,
+}
+
+/// What a request keeps: the address it really came from.
+struct Original {
+    text: Bytes,
+    port: u16,
+}
+
+impl Merge for LocConf {
+    fn merge(&mut self, outer: &Self) -> Result<(), Diagnostic> {
+        if self.trusted.is_empty() && !self.trusts_unix {
+            self.trusted = Rc::clone(&outer.trusted);
+            self.trusts_unix = outer.trusts_unix;
+        }
+        if self.header.is_none() {
+            self.header.clone_from(&outer.header);
+        }
+        self.recursive = self.recursive.or(outer.recursive);
+        Ok(())
+    }
+}
+
+/// The directive table.
+pub(crate) const RULES: &[Rule] = &[
+    Rule {
+        name: "set_real_ip_from",
+        contexts: Contexts::HTTP_SERVER_LOCATION,
+        args: Arity::Words(1, 1),
+        apply: set_real_ip_from,
+    },
+    Rule {
+        name: "real_ip_header",
+        contexts: Contexts::HTTP_SERVER_LOCATION,
+        args: Arity::Words(1, 1),
+        apply: |scope, directive| {
+            let slot = &mut scope.loc.realip.header;
+            if slot.is_some() {
+                return Err(duplicate(directive));
+            }
+            *slot = directive.arg(0).map(|word| Bytes::copy_from_slice(&word.text));
+            Ok(())
+        },
+    },
+    Rule {
+        name: "real_ip_recursive",
+        contexts: Contexts::HTTP_SERVER_LOCATION,
+        args: Arity::Flag,
+        apply: |scope, directive| set_flag(&mut scope.loc.realip.recursive, directive),
+    },
+];
+
+fn set_real_ip_from(scope: &mut Scope<'_>, directive: &Directive) -> Result<(), Diagnostic> {
+    let Some(word) = directive.arg(0) else { return Ok(()) };
+    if word.is("unix:") {
+        scope.loc.realip.trusts_unix = true;
+        return Ok(());
+    }
+    let Some((block, _)) = Cidr::parse(&word.text) else {
+        let message = format!("invalid parameter \"{}\"", word.lossy());
+        return Err(directive.error_at(word, "invalid_parameter", message));
+    };
+    Rc::make_mut(&mut scope.loc.realip.trusted).push(block);
+    Ok(())
+}
+
+/// The variables.
+pub(crate) const VARIABLES: &[VariableDef] = &[
+    VariableDef::new("realip_remote_addr", |r, _| {
+        let original = r.main_ref().ctx::<Original>().map(|original| original.text.clone());
+        Some(original.unwrap_or_else(|| r.conn().peer_text.borrow().clone()))
+    }),
+    VariableDef::new("realip_remote_port", |r, _| {
+        let port = match (r.main_ref().ctx::<Original>(), &*r.conn().peer.borrow()) {
+            (Some(original), _) => original.port,
+            (None, Address::Ip(address)) => address.port(),
+            (None, Address::Unix(_)) => 0,
+        };
+        (port > 0).then(|| port.to_string().into())
+    }),
+];
+
+/// Replaces the address, in the post-read phase and again in the preaccess phase.
+pub(crate) struct RealipHandler;
+
+impl Handler for RealipHandler {
+    fn applies(&self, loc: &crate::http::conf::LocConf) -> bool {
+        !loc.realip.trusted.is_empty() || loc.realip.trusts_unix
+    }
+
+    fn handle(&self, r: &Rc<Request>) -> Outcome {
+        if r.is_main() && r.ctx::<Original>().is_none() {
+            replace(r);
+        }
+        Code::DECLINED.into()
+    }
+}
+
+fn replace(r: &Rc<Request>) -> Option<()> {
+    let conf = &r.loc().realip;
+    let peer = r.conn().peer.borrow().clone();
+    let (address, port) = match &peer {
+        Address::Ip(address) => (address.ip(), address.port()),
+        Address::Unix(_) if conf.trusts_unix => (IpAddr::from([127, 0, 0, 1]), 0),
+        Address::Unix(_) => return None,
+    };
+    let from_unix = matches!(peer, Address::Unix(_));
+    if !from_unix && !conf.trusted.iter().any(|block| block.contains(address)) {
+        return None;
+    }
+    let name = conf.header.clone().unwrap_or(Bytes::from_static(b"X-Real-IP"));
+    let values: Vec<Bytes> = r.headers_in.list.borrow().named(&name).map(|header| header.value.clone()).collect();
+    let value = values.join(&b", "[..]);
+    if value.is_empty() {
+        return None;
+    }
+    let several = name.eq_ignore_ascii_case(b"X-Forwarded-For");
+    let recursive = conf.recursive.unwrap_or(false);
+    let (found, found_port) = if several {
+        let mut trusted = conf.trusted.to_vec();
+        if from_unix {
+            trusted.extend(Cidr::parse(b"127.0.0.1").map(|parsed| parsed.0));
+        }
+        (forwarded_for(address, &value, &trusted, recursive), 0)
+    } else {
+        parse_address(value.trim_ascii())?
+    };
+    if several && found == address {
+        return None;
+    }
+    r.set_ctx(Rc::new(Original { text: r.conn().peer_text.borrow().clone(), port }));
+    let text = Bytes::from(found.to_string());
+    r.conn().peer.replace(Address::Ip(SocketAddr::new(found, found_port)));
+    let before = r.conn().peer_text.replace(text);
+    let conn = Rc::clone(r.conn());
+    r.at_end(move || {
+        // The next request of the connection starts from the true address.
+        conn.peer.replace(peer);
+        conn.peer_text.replace(before);
+    });
+    Some(())
+}
+
+/// Walks a list of addresses from its end as long as proxies are trusted (`ngx_http_get_forwarded_addr`).
+pub(super) fn forwarded_for(peer: IpAddr, list: &[u8], trusted: &[Cidr], recursive: bool) -> IpAddr {
+    let mut address = peer;
+    for part in list.rsplit(|&byte| byte == b',' || byte == b' ').filter(|part| !part.is_empty()) {
+        if !trusted.iter().any(|block| block.contains(address)) {
+            break;
+        }
+        let Some((next, _)) = parse_address(part) else { break };
+        address = next;
+        if !recursive {
+            break;
+        }
+    }
+    address
+}
+
+/// `1.2.3.4`, `1.2.3.4:80`, `::1`, `[::1]:80`.
+fn parse_address(text: &[u8]) -> Option<(IpAddr, u16)> {
+    let text = std::str::from_utf8(text).ok()?;
+    if let Ok(address) = text.parse::<SocketAddr>() {
+        return Some((address.ip(), address.port()));
+    }
+    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+    bare.parse().ok().map(|address| (address, 0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_list_is_walked_while_proxies_are_trusted() {
+        let trusted: Vec<Cidr> = ["10.0.0.0/8", "127.0.0.1"]
+            .iter()
+            .map(|text| Cidr::parse(text.as_bytes()).expect("a valid block").0)
+            .collect();
+        let walk = |peer: &str, list: &str, recursive| {
+            forwarded_for(peer.parse().expect("an address"), list.as_bytes(), &trusted, recursive).to_string()
+        };
+        assert_eq!(walk("127.0.0.1", "1.1.1.1, 2.2.2.2", false), "2.2.2.2");
+        assert_eq!(walk("127.0.0.1", "1.1.1.1, 2.2.2.2, 10.1.1.1", true), "2.2.2.2");
+        assert_eq!(walk("127.0.0.1", "1.1.1.1,10.1.1.1", true), "1.1.1.1");
+        assert_eq!(walk("9.9.9.9", "1.1.1.1", true), "9.9.9.9");
+        assert_eq!(walk("127.0.0.1", "junk", true), "127.0.0.1");
+    }
+
+    #[test]
+    fn addresses_may_have_ports() {
+        assert_eq!(parse_address(b"[::1]:80"), Some(("::1".parse().unwrap(), 80)));
+        assert_eq!(parse_address(b"1.2.3.4:8"), Some(("1.2.3.4".parse().unwrap(), 8)));
+        assert_eq!(parse_address(b"x"), None);
+    }
+}

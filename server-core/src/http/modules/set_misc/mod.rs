@@ -1,0 +1,8 @@
+//! `set_misc`: directives that compute variables: encodings, digests, quoting, random numbers, dates.
+
+pub mod base_n;
+mod directives;
+mod quoting;
+
+pub(crate) use directives::RULES;
+pub use directives::{LocConf, MainConf, SrvConf};

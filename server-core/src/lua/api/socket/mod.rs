@@ -1,0 +1,51 @@
+//! `ngx.socket`: the functions and methods of cosockets.
+
+mod connect;
+mod object;
+mod stream;
+
+pub(crate) use connect::LAYER;
+
+use super::super::sys::raw::*;
+use super::super::sys::{self, State};
+
+/// Fills `ngx.socket`, the table on the top, and the metatables of sockets in the registry.
+pub(crate) fn inject(state: State) {
+    sys::set_function(state, c"tcp", object::tcp);
+    sys::set_function(state, c"stream", object::tcp);
+    // SAFETY: fresh tables under string keys of the registry.
+    unsafe {
+        lua_createtable(state, 0, 24);
+        stream::inject_common(state);
+        sys::set_function(state, c"connect", connect::connect);
+        sys::set_function(state, c"bind", connect::bind);
+        sys::set_function(state, c"close", stream::close);
+        sys::set_function(state, c"setkeepalive", stream::setkeepalive);
+        sys::set_function(state, c"getreusedtimes", stream::getreusedtimes);
+        register(state, c"__tcp_cosocket_mt");
+
+        lua_createtable(state, 0, 12);
+        stream::inject_common(state);
+        sys::set_function(state, c"close", stream::close);
+        register(state, c"__tcp_raw_req_cosocket_mt");
+
+        lua_createtable(state, 0, 12);
+        stream::inject_common(state);
+        sys::set_function(state, c"close", stream::close);
+        register(state, c"__tcp_req_cosocket_mt");
+    }
+}
+
+/// Makes the table on the top its own `__index` and files it in the registry.
+///
+/// # Safety
+///
+/// The top of the stack must be a table.
+unsafe fn register(state: State, name: &std::ffi::CStr) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        lua_pushvalue(state, -1);
+        lua_setfield(state, -2, c"__index".as_ptr());
+        lua_setfield(state, LUA_REGISTRYINDEX, name.as_ptr());
+    }
+}

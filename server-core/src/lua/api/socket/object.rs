@@ -1,0 +1,173 @@
+//! The Lua side of a socket: a table whose slots hold the socket and its settings.
+//!
+//! The slots are fixed by `resty.core.socket`: 1 the socket itself (a userdatum), 2 connect timeout, 3 pool key, 4
+//! send timeout, 5 read timeout, 6 and 7 client certificate and key, 8 local address.
+
+use std::ffi::{c_int, c_void};
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use crate::lua::api::running;
+use crate::lua::phase::Phase;
+use crate::lua::session::{Session, level, session_log};
+use crate::lua::socket::tcp::TcpSocket;
+use crate::lua::sys::raw::*;
+use crate::lua::sys::{self, Error, Reply, State, c_function};
+
+pub(super) const SOCKET: c_int = 1;
+pub(super) const CONNECT_TIMEOUT: c_int = 2;
+pub(super) const KEY: c_int = 3;
+pub(super) const SEND_TIMEOUT: c_int = 4;
+pub(super) const READ_TIMEOUT: c_int = 5;
+pub(super) const BIND: c_int = 8;
+
+c_function! {
+    /// A socket without connection.
+    pub(super) fn tcp(state) {
+        let count = sys::top(state);
+        if count != 0 {
+            return Err(format!("expecting zero arguments, but got {count}").into());
+        }
+        let (ctx, _) = running()?;
+        ctx.phase.get().require(Phase::YIELDABLE)?;
+        push_object(state, c"__tcp_cosocket_mt");
+        Ok(Reply::Return(1))
+    }
+}
+
+/// Pushes a table with one of the socket metatables.
+pub(super) fn push_object(state: State, metatable: &std::ffi::CStr) {
+    // SAFETY: a fresh table; the metatable was filed when the VM was made.
+    unsafe {
+        lua_createtable(state, 5, 1);
+        lua_getfield_(state, LUA_REGISTRYINDEX, metatable.as_ptr());
+        lua_setmetatable(state, -2);
+    }
+}
+
+/// The socket in a table, if any.
+pub(super) fn socket_of(state: State, table: c_int) -> Option<Rc<TcpSocket>> {
+    // SAFETY: slot 1 of a socket's table is empty or holds our userdatum, whose content is an owned pointer.
+    unsafe {
+        lua_rawgeti_(state, table, SOCKET);
+        let content = lua_touserdata(state, -1).cast::<*const TcpSocket>();
+        let is_ours = lua_type(state, -1) == LUA_TUSERDATA && !content.is_null() && !(*content).is_null();
+        let socket = is_ours.then(|| {
+            Rc::increment_strong_count(*content);
+            Rc::from_raw(*content)
+        });
+        lua_settop(state, -2);
+        socket
+    }
+}
+
+/// Puts a socket into its table.
+pub(super) fn store(state: State, table: c_int, socket: &Rc<TcpSocket>) {
+    let table = sys::absolute(state, table);
+    // SAFETY: the userdatum has room for one pointer, which its `__gc` gives back.
+    unsafe {
+        let content = lua_newuserdata(state, size_of::<*const TcpSocket>()).cast::<*const TcpSocket>();
+        content.write(Rc::into_raw(Rc::clone(socket)));
+        sys::push_registry_table(state, sys::registry_key(&METATABLE));
+        lua_getfield_(state, -1, c"__gc".as_ptr());
+        if lua_type(state, -1) == LUA_TNIL {
+            sys::set_collector(state, collect);
+        } else {
+            lua_settop(state, -2);
+        }
+        lua_setmetatable(state, -2);
+        lua_rawseti_(state, table, SOCKET);
+    }
+}
+
+/// Its address is the key of the userdata's metatable.
+static METATABLE: u8 = 0;
+
+c_function! {
+    fn collect(state) {
+        // SAFETY: called with the userdatum; the pointer is given back once.
+        unsafe {
+            let content = lua_touserdata(state, 1).cast::<*const TcpSocket>();
+            let socket = std::mem::replace(&mut *content, std::ptr::null());
+            if !socket.is_null() {
+                drop(Rc::from_raw(socket));
+            }
+        }
+        Ok(Reply::Return(0))
+    }
+}
+
+/// An integer slot of the table; 0 when it is empty.
+pub(super) fn integer_slot(state: State, table: c_int, slot: c_int) -> i64 {
+    // SAFETY: raw access to the table.
+    unsafe {
+        lua_rawgeti_(state, table, slot);
+        let value = lua_tointeger(state, -1);
+        lua_settop(state, -2);
+        value as i64
+    }
+}
+
+/// The local address chosen with `bind`.
+pub(super) fn local_address(state: State, table: c_int) -> Option<SocketAddr> {
+    // SAFETY: raw access to the table.
+    unsafe {
+        lua_rawgeti_(state, table, BIND);
+        let address = sys::bytes(state, -1).and_then(|text| std::str::from_utf8(text).ok()?.parse().ok());
+        lua_settop(state, -2);
+        address.map(|ip| SocketAddr::new(ip, 0))
+    }
+}
+
+/// Argument 1 as a socket's table.
+pub(super) fn check_table(state: State) -> Result<(), Error> {
+    if sys::kind(state, 1) == LUA_TTABLE { Ok(()) } else { Err(sys::type_error(state, 1, "table")) }
+}
+
+/// Fails when the socket belongs to other code or does the same already. The answer is the reason scripts get.
+pub(super) fn busy(socket: &TcpSocket, session: &dyn Session, uses: Uses) -> Result<Option<&'static str>, Error> {
+    if socket.owner.get() != session.pointer() {
+        return Err("bad request".into());
+    }
+    Ok(if socket.connecting.get() {
+        Some("socket busy connecting")
+    } else if uses.read && socket.reading.get() {
+        Some("socket busy reading")
+    } else if uses.write && socket.writing.get() {
+        Some("socket busy writing")
+    } else {
+        None
+    })
+}
+
+/// The directions that a method uses.
+#[derive(Clone, Copy)]
+pub(super) struct Uses {
+    pub(super) read: bool,
+    pub(super) write: bool,
+}
+
+impl Uses {
+    pub(super) const BOTH: Self = Self { read: true, write: true };
+    pub(super) const READ: Self = Self { read: true, write: false };
+    pub(super) const WRITE: Self = Self { read: false, write: true };
+}
+
+/// Says in the error log that a closed socket was used.
+pub(super) fn log_closed(session: &dyn Session, socket: Option<&Rc<TcpSocket>>, verb: &str) {
+    if !session.socket_conf().log_errors {
+        return;
+    }
+    let pointer = socket.map_or(std::ptr::null(), Rc::as_ptr).cast::<c_void>();
+    let connection = socket.and_then(|socket| socket.transport.borrow().as_ref().map(Rc::as_ptr));
+    let connection = connection.map_or(std::ptr::null(), <*const _>::cast::<c_void>);
+    let eof = socket.is_some_and(|socket| socket.eof.get());
+    session_log!(
+        session,
+        level::ERR,
+        "attempt to {verb} data on a closed socket: u:{:016X}, c:{:016X}, ft:0 eof:{}",
+        pointer.addr(),
+        connection.addr(),
+        u8::from(eof)
+    );
+}

@@ -1,0 +1,56 @@
+//! Cosockets: sockets that look blocking to Lua and never block the worker.
+//!
+//! [`read`] and [`pattern`] decide, on bytes, when a read is complete; [`transport`] is the connection below;
+//! [`tcp`] is one socket with its timeouts and what is under way on it; [`pool`] keeps idle connections for the
+//! next request. The functions that scripts see are in `lua/api/socket_tcp.rs`.
+
+pub(crate) mod pattern;
+pub(crate) mod pool;
+pub(crate) mod read;
+pub(crate) mod tcp;
+pub(crate) mod transport;
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::upstream::resolver::Resolver;
+
+/// The settings of `lua_socket_*` and of the resolver that apply to a session.
+#[derive(Clone)]
+pub struct SocketConf {
+    /// `lua_socket_connect_timeout`
+    pub connect_timeout: Duration,
+    /// `lua_socket_send_timeout`
+    pub send_timeout: Duration,
+    /// `lua_socket_read_timeout`
+    pub read_timeout: Duration,
+    /// `lua_socket_keepalive_timeout`; zero keeps connections without limit.
+    pub keepalive_timeout: Duration,
+    /// `lua_socket_pool_size`
+    pub pool_size: usize,
+    /// `lua_socket_buffer_size`
+    pub buffer_size: usize,
+    /// `lua_socket_log_errors`
+    pub log_errors: bool,
+    /// `resolver`
+    pub resolver: Option<Rc<Resolver>>,
+    /// `resolver_timeout`
+    pub resolver_timeout: Duration,
+}
+
+impl Default for SocketConf {
+    fn default() -> Self {
+        let minute = Duration::from_mins(1);
+        Self {
+            connect_timeout: minute,
+            send_timeout: minute,
+            read_timeout: minute,
+            keepalive_timeout: minute,
+            pool_size: 30,
+            buffer_size: 4096,
+            log_errors: true,
+            resolver: None,
+            resolver_timeout: Duration::from_secs(30),
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! The connection below a cosocket.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, RawFd};
+use std::path::Path;
+use std::task::{Context, Poll, ready};
+
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use tokio::net::{TcpStream, UnixStream};
+
+/// A non-blocking byte stream that is used by reference: one reader and one writer at a time.
+pub(crate) trait Transport {
+    /// Appends at most `most` bytes that have arrived; 0 is the end.
+    fn poll_read(&self, cx: &mut Context<'_>, into: &mut Vec<u8>, most: usize) -> Poll<io::Result<usize>>;
+    /// Writes what fits.
+    fn poll_write(&self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>>;
+    /// Reads without waiting; `WouldBlock` when nothing has arrived.
+    fn try_read(&self, into: &mut Vec<u8>, most: usize) -> io::Result<usize>;
+    /// Writes without waiting.
+    fn try_write(&self, bytes: &[u8]) -> io::Result<usize>;
+    /// The descriptor.
+    fn fd(&self) -> RawFd;
+}
+
+macro_rules! impl_transport {
+    ($stream:ty) => {
+        impl Transport for $stream {
+            fn poll_read(&self, cx: &mut Context<'_>, into: &mut Vec<u8>, most: usize) -> Poll<io::Result<usize>> {
+                loop {
+                    ready!(self.poll_read_ready(cx))?;
+                    match Transport::try_read(self, into, most) {
+                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                        result => return Poll::Ready(result),
+                    }
+                }
+            }
+
+            fn poll_write(&self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+                loop {
+                    ready!(self.poll_write_ready(cx))?;
+                    match <$stream>::try_write(self, bytes) {
+                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                        result => return Poll::Ready(result),
+                    }
+                }
+            }
+
+            fn try_read(&self, into: &mut Vec<u8>, most: usize) -> io::Result<usize> {
+                let before = into.len();
+                into.resize(before + most, 0);
+                let result = <$stream>::try_read(self, &mut into[before..]);
+                into.truncate(before + result.as_ref().copied().unwrap_or(0));
+                result
+            }
+
+            fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+                <$stream>::try_write(self, bytes)
+            }
+
+            fn fd(&self) -> RawFd {
+                self.as_raw_fd()
+            }
+        }
+    };
+}
+
+impl_transport!(TcpStream);
+impl_transport!(UnixStream);
+
+/// The address of a peer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Address {
+    /// An address with a port.
+    Ip(SocketAddr),
+    /// The path of a unix socket.
+    Unix(Vec<u8>),
+}
+
+/// Begins to connect. The connection is complete when it can be written ([`connected`]).
+pub(crate) enum Connecting {
+    /// TCP.
+    Tcp(TcpStream),
+    /// A unix socket, which is connected at once.
+    Unix(UnixStream),
+}
+
+impl Connecting {
+    /// Starts a connection from `local`, if given.
+    pub(crate) fn start(address: &Address, local: Option<SocketAddr>) -> io::Result<Self> {
+        match address {
+            Address::Ip(address) => {
+                let socket =
+                    Socket::new(Domain::for_address(*address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
+                if let Some(local) = local {
+                    socket.bind(&local.into())?;
+                }
+                start(&socket, &(*address).into())?;
+                Ok(Self::Tcp(TcpStream::from_std(socket.into())?))
+            }
+            Address::Unix(path) => {
+                let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
+                let path: &std::ffi::OsStr = std::os::unix::ffi::OsStrExt::from_bytes(path);
+                start(&socket, &SockAddr::unix(Path::new(path))?)?;
+                Ok(Self::Unix(UnixStream::from_std(socket.into())?))
+            }
+        }
+    }
+
+    /// Waits until the connection stands, or did not come about.
+    pub(crate) async fn finish(self) -> io::Result<Box<dyn Transport>> {
+        match self {
+            Self::Tcp(stream) => {
+                stream.writable().await?;
+                stream.take_error()?.map_or(Ok(()), Err)?;
+                Ok(Box::new(stream))
+            }
+            Self::Unix(stream) => Ok(Box::new(stream)),
+        }
+    }
+}
+
+/// A connection in progress is as good as one that stands.
+fn start(socket: &Socket, address: &SockAddr) -> io::Result<()> {
+    match socket.connect(address) {
+        Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => Err(error),
+        _ => Ok(()),
+    }
+}

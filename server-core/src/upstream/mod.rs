@@ -1,0 +1,3 @@
+//! Other servers: their names and addresses.
+
+pub mod resolver;

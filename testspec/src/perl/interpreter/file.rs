@@ -1,0 +1,320 @@
+//! Files and the shell: `open`, `<$fh>`, `print`, `-e`, backticks.
+
+use std::cell::RefCell;
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use crate::model::Value;
+use crate::perl::ast::Expr;
+use crate::perl::builtin::Builtin;
+use crate::perl::format;
+
+use super::{Interpreter, Outcome, Output};
+
+/// An open file. Reading takes the whole file at once; writing goes through.
+#[derive(Clone, Debug)]
+pub struct File {
+    state: Rc<RefCell<State>>,
+}
+
+#[derive(Debug)]
+enum State {
+    Closed,
+    /// A string opened for writing.
+    Memory(Rc<RefCell<Value>>),
+    Reading { data: Vec<u8>, at: usize },
+    StdErr,
+    StdOut,
+    Writing(fs::File),
+}
+
+impl File {
+    fn new(state: State) -> Self {
+        Self { state: Rc::new(RefCell::new(state)) }
+    }
+}
+
+impl Interpreter {
+    /// Defines the standard handles.
+    pub(crate) fn define_standard_files(&mut self) {
+        for (name, state) in [
+            ("*main::STDOUT", State::StdOut),
+            ("*main::STDERR", State::StdErr),
+            ("*main::STDIN", State::Reading { data: Vec::new(), at: 0 }),
+        ] {
+            self.set_global(name, Value::File(File::new(state)));
+        }
+    }
+
+    /// A path as the evaluated code means it.
+    pub(crate) fn path(&self, path: &[u8]) -> PathBuf {
+        use std::os::unix::ffi::OsStrExt as _;
+        self.host.working_directory().join(Path::new(std::ffi::OsStr::from_bytes(path)))
+    }
+
+    fn set_os_error(&mut self, error: &std::io::Error) {
+        let text = match error.kind() {
+            std::io::ErrorKind::NotFound => "No such file or directory".to_owned(),
+            std::io::ErrorKind::PermissionDenied => "Permission denied".to_owned(),
+            std::io::ErrorKind::AlreadyExists => "File exists".to_owned(),
+            _ => {
+                let text = error.to_string();
+                text.split(" (os error").next().unwrap_or_default().to_owned()
+            }
+        };
+        self.set_global("main::!", text.as_str());
+    }
+
+    /// Perl's result for an operation of the system: 1, or 0 with `$!`.
+    fn outcome<T>(&mut self, result: std::io::Result<T>) -> Value {
+        match result {
+            Ok(_) => Value::Int(1),
+            Err(error) => {
+                self.set_os_error(&error);
+                Value::Int(0)
+            }
+        }
+    }
+
+    pub(super) fn file_function(&mut self, builtin: Builtin, arguments: &[Expr]) -> Outcome<Value> {
+        if builtin == Builtin::Open {
+            return self.open(arguments);
+        }
+        let values = self.list_of(arguments)?;
+        let first = values.first().cloned().unwrap_or_default();
+        let path = self.path(&first.to_bytes());
+        Ok(match builtin {
+            Builtin::Close => match &first {
+                Value::File(file) => {
+                    *file.state.borrow_mut() = State::Closed;
+                    Value::Int(1)
+                }
+                _ => Value::bool(false),
+            },
+            Builtin::Eof => Value::bool(match &first {
+                Value::File(file) => match &*file.state.borrow() {
+                    State::Reading { data, at } => *at >= data.len(),
+                    _ => true,
+                },
+                _ => true,
+            }),
+            Builtin::Readline => return self.read_line(&first),
+            Builtin::Binmode | Builtin::Select => Value::Int(1),
+            Builtin::Fileno => Value::Int(3),
+            Builtin::Umask => Value::Int(0o022),
+            Builtin::Unlink => {
+                let removed = values.iter().filter(|value| fs::remove_file(self.path(&value.to_bytes())).is_ok()).count();
+                Value::Int(removed as i64)
+            }
+            Builtin::Mkdir => {
+                let made = fs::create_dir(path);
+                self.outcome(made)
+            }
+            Builtin::Rmdir => {
+                let removed = fs::remove_dir(path);
+                self.outcome(removed)
+            }
+            Builtin::Rename => {
+                let to = self.path(&values.get(1).map(Value::to_bytes).unwrap_or_default());
+                let renamed = fs::rename(path, to);
+                self.outcome(renamed)
+            }
+            Builtin::Chmod => {
+                use std::os::unix::fs::PermissionsExt as _;
+                let mode = fs::Permissions::from_mode(first.to_int() as u32);
+                let changed = values.iter().skip(1).filter(|value| fs::set_permissions(self.path(&value.to_bytes()), mode.clone()).is_ok());
+                Value::Int(changed.count() as i64)
+            }
+            other => return Err(self.unsupported(&format!("`{}`", other.name()))),
+        })
+    }
+
+    fn open(&mut self, arguments: &[Expr]) -> Outcome<Value> {
+        let Some((handle, rest)) = arguments.split_first() else {
+            return Err(self.die("Not enough arguments for open"));
+        };
+        let place = self.place_of(handle)?;
+        let values = self.list_of(rest)?;
+        let first = values.first().map(Value::to_bytes).unwrap_or_default();
+        let (mode, target) = match values.get(1) {
+            Some(target) => {
+                let mode = first.split(|byte| *byte == b':' || byte.is_ascii_whitespace()).find(|part| !part.is_empty());
+                (mode.unwrap_or_default().to_vec(), target.clone())
+            }
+            None => {
+                let text = first.trim_ascii();
+                let len = text.iter().take_while(|byte| b"<>+|".contains(byte)).count();
+                let (mode, name) = text.split_at(len);
+                let mode = if mode.is_empty() { b"<".as_slice() } else { mode };
+                if name.ends_with(b"|") || mode.contains(&b'|') {
+                    (b"-|".to_vec(), Value::str(name.strip_suffix(b"|").unwrap_or(name)))
+                } else {
+                    (mode.to_vec(), Value::str(name.trim_ascii_start()))
+                }
+            }
+        };
+        let opened = match (mode.as_slice(), &target) {
+            (b"<", Value::Ref(cell)) => Ok(State::Reading { data: cell.borrow().to_bytes().to_vec(), at: 0 }),
+            (b">", Value::Ref(cell)) => {
+                *cell.borrow_mut() = Value::str("");
+                Ok(State::Memory(Rc::clone(cell)))
+            }
+            (b">>", Value::Ref(cell)) => Ok(State::Memory(Rc::clone(cell))),
+            (b"-|", command) => {
+                let command: Vec<u8> = if values.len() > 2 {
+                    values.get(1..).unwrap_or_default().iter().map(|word| word.to_bytes().to_vec()).collect::<Vec<_>>().join(&b' ')
+                } else {
+                    command.to_bytes().to_vec()
+                };
+                let data = self.shell(&command)?;
+                Ok(State::Reading { data, at: 0 })
+            }
+            (mode, name) => {
+                let path = self.path(&name.to_bytes());
+                match mode {
+                    b"<" | b"+<" => fs::read(path).map(|data| State::Reading { data, at: 0 }),
+                    b">" | b"+>" => fs::File::create(path).map(State::Writing),
+                    b">>" => fs::OpenOptions::new().append(true).create(true).open(path).map(State::Writing),
+                    _ => return Err(self.unsupported("this way of opening a file")),
+                }
+            }
+        };
+        match opened {
+            Ok(state) => {
+                place.write(Value::File(File::new(state)));
+                Ok(Value::Int(1))
+            }
+            Err(error) => {
+                self.set_os_error(&error);
+                Ok(Value::Int(0))
+            }
+        }
+    }
+
+    /// The next record of a file; undefined at its end.
+    pub(super) fn read_line(&mut self, file: &Value) -> Outcome<Value> {
+        let Value::File(file) = file else {
+            return Ok(Value::Undef);
+        };
+        let separator = self.global("main::/");
+        let mut state = file.state.borrow_mut();
+        let State::Reading { data, at } = &mut *state else {
+            return Ok(Value::Undef);
+        };
+        let rest = data.get(*at..).unwrap_or_default();
+        if rest.is_empty() {
+            return Ok(Value::Undef);
+        }
+        let len = match &separator {
+            Value::Undef => rest.len(),
+            separator => {
+                let separator = separator.to_bytes();
+                let needle: &[u8] = if separator.is_empty() { b"\n\n" } else { &separator };
+                memchr::memmem::find(rest, needle).map_or(rest.len(), |found| found + needle.len())
+            }
+        };
+        let line = rest.get(..len).unwrap_or_default().to_vec();
+        *at += len;
+        Ok(Value::str(line))
+    }
+
+    pub(super) fn print(&mut self, builtin: Builtin, file: Option<&Expr>, arguments: &[Expr]) -> Outcome<Value> {
+        let file = match file {
+            Some(expr) => self.scalar(expr)?,
+            None => self.global("*main::STDOUT"),
+        };
+        let mut values = self.list_of(arguments)?;
+        if values.is_empty() && builtin != Builtin::Printf {
+            values.push(self.global("main::_"));
+        }
+        let mut text = match builtin {
+            Builtin::Printf => {
+                let template = values.first().map(Value::to_bytes).unwrap_or_default();
+                format::sprintf(&template, values.get(1..).unwrap_or_default())
+            }
+            _ => {
+                let separator = self.global("main::,").to_bytes();
+                let mut text = Vec::new();
+                for (at, value) in values.iter().enumerate() {
+                    if at > 0 {
+                        text.extend_from_slice(&separator);
+                    }
+                    text.extend_from_slice(&value.to_bytes());
+                }
+                text.extend_from_slice(&self.global("main::\\").to_bytes());
+                text
+            }
+        };
+        if builtin == Builtin::Say {
+            text.push(b'\n');
+        }
+        let Value::File(file) = file else {
+            return Ok(Value::Int(0));
+        };
+        let written = match &mut *file.state.borrow_mut() {
+            State::StdOut => {
+                self.output.push(Output::Out(text));
+                Ok(())
+            }
+            State::StdErr => {
+                self.output.push(Output::Err(text));
+                Ok(())
+            }
+            State::Memory(cell) => {
+                let mut whole = cell.borrow().to_bytes().to_vec();
+                whole.extend_from_slice(&text);
+                *cell.borrow_mut() = Value::str(whole);
+                Ok(())
+            }
+            State::Writing(file) => file.write_all(&text),
+            State::Closed | State::Reading { .. } => return Ok(Value::Int(0)),
+        };
+        Ok(self.outcome(written))
+    }
+
+    pub(super) fn file_test(&mut self, letter: u8, operand: &Value) -> Value {
+        let path = self.path(&operand.to_bytes());
+        let metadata = if letter == b'l' { fs::symlink_metadata(&path) } else { fs::metadata(&path) };
+        let metadata = match metadata {
+            Ok(metadata) => metadata,
+            Err(error) => {
+                self.set_os_error(&error);
+                return Value::Undef;
+            }
+        };
+        use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
+        match letter {
+            b'f' => Value::bool(metadata.is_file()),
+            b'd' => Value::bool(metadata.is_dir()),
+            b'l' => Value::bool(metadata.is_symlink()),
+            b'S' => Value::bool(metadata.file_type().is_socket()),
+            b's' if metadata.len() > 0 => Value::Int(metadata.len() as i64),
+            b's' => Value::bool(false),
+            b'z' => Value::bool(metadata.len() == 0),
+            b'x' => Value::bool(metadata.permissions().mode() & 0o111 != 0),
+            _ => Value::bool(true),
+        }
+    }
+
+    /// Runs a command and returns what it wrote; sets `$?`.
+    pub(super) fn shell(&mut self, command: &[u8]) -> Outcome<Vec<u8>> {
+        let environment: Vec<(Vec<u8>, Vec<u8>)> = {
+            let hash = self.hash(&"main::ENV".into());
+            let hash = hash.borrow();
+            hash.iter().filter(|(_, value)| value.is_defined()).map(|(key, value)| (key.to_vec(), value.to_bytes().to_vec())).collect()
+        };
+        match self.host.shell(command, &environment) {
+            Ok((output, status)) => {
+                self.set_global("main::?", i64::from(status));
+                Ok(output)
+            }
+            Err(message) => Err(self.die(message)),
+        }
+    }
+
+    pub(super) fn shell_output(&mut self, command: &[u8]) -> Outcome<Vec<u8>> {
+        self.shell(command)
+    }
+}

@@ -1,0 +1,234 @@
+//! `pack` and `unpack`.
+
+use crate::model::Value;
+
+/// One letter of a template with its count.
+struct Field {
+    letter: u8,
+    count: Count,
+    little: bool,
+}
+
+enum Count {
+    All,
+    Number(usize),
+    One,
+}
+
+/// Packs values into bytes. The error is a message without a place.
+pub(crate) fn pack(template: &[u8], values: &[Value]) -> Result<Vec<u8>, String> {
+    let mut out = Vec::new();
+    let mut values = values.iter();
+    for field in fields(template)? {
+        match field.letter {
+            b'a' | b'A' | b'Z' => {
+                let text = values.next().map(Value::to_bytes).unwrap_or_default();
+                let len = match field.count {
+                    Count::All => text.len() + usize::from(field.letter == b'Z'),
+                    Count::Number(len) => len,
+                    Count::One => 1,
+                };
+                let fill = if field.letter == b'A' { b' ' } else { 0 };
+                out.extend((0..len).map(|at| text.get(at).copied().unwrap_or(fill)));
+            }
+            b'H' | b'h' => {
+                let text = values.next().map(Value::to_bytes).unwrap_or_default();
+                let digits = match field.count {
+                    Count::All => text.len(),
+                    Count::Number(len) => len,
+                    Count::One => 1,
+                };
+                let digit = |at: usize| text.get(at).and_then(|byte| char::from(*byte).to_digit(16)).unwrap_or(0) as u8;
+                for pair in 0..digits.div_ceil(2) {
+                    let (first, second) = (digit(pair * 2), digit(pair * 2 + 1));
+                    out.push(if field.letter == b'H' { first << 4 | second } else { second << 4 | first });
+                }
+            }
+            b'x' => out.extend(std::iter::repeat_n(0, field.count.or(1, 0))),
+            _ => {
+                let count = field.count.or(1, values.len());
+                for _ in 0..count {
+                    let value = values.next().cloned().unwrap_or_default();
+                    pack_number(&field, &value, &mut out)?;
+                }
+            }
+        }
+        if out.len() > 1 << 28 {
+            return Err("Out of memory in pack".to_owned());
+        }
+    }
+    Ok(out)
+}
+
+fn pack_number(field: &Field, value: &Value, out: &mut Vec<u8>) -> Result<(), String> {
+    let number = value.to_int();
+    let mut integer = |size: usize, big: bool| {
+        let bytes = number.to_be_bytes();
+        let part = bytes.get(8 - size..).unwrap_or_default();
+        if big { out.extend_from_slice(part) } else { out.extend(part.iter().rev()) }
+    };
+    match field.letter {
+        b'C' | b'c' => integer(1, true),
+        b'n' => integer(2, true),
+        b'N' => integer(4, true),
+        b'v' => integer(2, false),
+        b'V' => integer(4, false),
+        b's' | b'S' => integer(2, !field.little),
+        b'l' | b'L' | b'i' | b'I' => integer(4, !field.little),
+        b'q' | b'Q' | b'j' | b'J' => integer(8, !field.little),
+        b'f' => out.extend((value.to_number() as f32).to_le_bytes()),
+        b'd' | b'F' => out.extend(value.to_number().to_le_bytes()),
+        b'U' | b'W' => {
+            let c = u32::try_from(number).ok().and_then(char::from_u32).unwrap_or(char::REPLACEMENT_CHARACTER);
+            match u8::try_from(c) {
+                Ok(byte) => out.push(byte),
+                Err(_) => out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
+            }
+        }
+        b'w' => {
+            let mut groups = vec![(number & 127) as u8];
+            let mut rest = number >> 7;
+            while rest > 0 {
+                groups.push((rest & 127) as u8 | 128);
+                rest >>= 7;
+            }
+            out.extend(groups.iter().rev());
+        }
+        other => return Err(format!("Invalid type '{}' in pack", char::from(other))),
+    }
+    Ok(())
+}
+
+/// Unpacks bytes into values.
+pub(crate) fn unpack(template: &[u8], data: &[u8]) -> Result<Vec<Value>, String> {
+    let mut out = Vec::new();
+    let mut at = 0;
+    for field in fields(template)? {
+        let rest = data.get(at..).unwrap_or_default();
+        match field.letter {
+            b'a' | b'A' | b'Z' => {
+                let len = field.count.or(1, rest.len()).min(rest.len());
+                let text = rest.get(..len).unwrap_or_default();
+                at += len;
+                out.push(Value::str(match field.letter {
+                    b'A' => {
+                        let end = text.iter().rposition(|byte| *byte != 0 && !byte.is_ascii_whitespace()).map_or(0, |end| end + 1);
+                        text.get(..end).unwrap_or_default()
+                    }
+                    b'Z' => text.split(|byte| *byte == 0).next().unwrap_or_default(),
+                    _ => text,
+                }));
+            }
+            b'H' | b'h' => {
+                let digits = field.count.or(1, rest.len() * 2).min(rest.len() * 2);
+                let text = (0..digits).map(|digit| {
+                    let byte = rest.get(digit / 2).copied().unwrap_or(0);
+                    let high = (digit % 2 == 0) == (field.letter == b'H');
+                    char::from_digit(u32::from(if high { byte >> 4 } else { byte & 15 }), 16).unwrap_or('0')
+                });
+                out.push(Value::str(text.collect::<String>()));
+                at += digits.div_ceil(2);
+            }
+            b'x' => at = (at + field.count.or(1, 0)).min(data.len()),
+            _ => {
+                let size = match field.letter {
+                    b'C' | b'c' | b'U' | b'W' => 1,
+                    b'n' | b'v' | b's' | b'S' => 2,
+                    b'N' | b'V' | b'l' | b'L' | b'i' | b'I' | b'f' => 4,
+                    b'q' | b'Q' | b'j' | b'J' | b'd' | b'F' => 8,
+                    other => return Err(format!("Invalid type '{}' in unpack", char::from(other))),
+                };
+                let count = field.count.or(1, rest.len() / size);
+                for chunk in rest.chunks_exact(size).take(count) {
+                    out.push(unpack_number(&field, chunk));
+                    at += size;
+                }
+            }
+        }
+    }
+    Ok(out)
+}
+
+fn unpack_number(field: &Field, chunk: &[u8]) -> Value {
+    let big = matches!(field.letter, b'n' | b'N' | b'C' | b'c' | b'U' | b'W');
+    let ordered: Vec<u8> = if big { chunk.to_vec() } else { chunk.iter().rev().copied().collect() };
+    let unsigned = ordered.iter().fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
+    match field.letter {
+        b'c' => Value::Int(i64::from(unsigned as u8 as i8)),
+        b's' => Value::Int(i64::from(unsigned as u16 as i16)),
+        b'l' | b'i' => Value::Int(i64::from(unsigned as u32 as i32)),
+        b'f' => Value::Num(f64::from(f32::from_bits(unsigned as u32))),
+        b'd' | b'F' => Value::Num(f64::from_bits(unsigned)),
+        _ => Value::Int(unsigned as i64),
+    }
+}
+
+impl Count {
+    fn or(&self, one: usize, all: usize) -> usize {
+        match self {
+            Self::All => all,
+            Self::Number(count) => *count,
+            Self::One => one,
+        }
+    }
+}
+
+fn fields(template: &[u8]) -> Result<Vec<Field>, String> {
+    let mut fields = Vec::new();
+    let mut at = 0;
+    while let Some(&letter) = template.get(at) {
+        at += 1;
+        if letter.is_ascii_whitespace() {
+            continue;
+        }
+        let mut little = true;
+        while let Some(modifier @ (b'<' | b'>' | b'!')) = template.get(at) {
+            little &= *modifier != b'>';
+            at += 1;
+        }
+        let count = match template.get(at) {
+            Some(b'*') => {
+                at += 1;
+                Count::All
+            }
+            Some(byte) if byte.is_ascii_digit() => {
+                let digits: String = template.iter().skip(at).take_while(|byte| byte.is_ascii_digit()).map(|byte| char::from(*byte)).collect();
+                at += digits.len();
+                Count::Number(digits.parse().map_err(|_| "pack/unpack repeat count overflow".to_owned())?)
+            }
+            _ => Count::One,
+        };
+        if matches!(letter, b'(' | b'@' | b'/' | b'[') {
+            return Err(format!("Invalid type '{}' in pack", char::from(letter)));
+        }
+        fields.push(Field { letter, count, little });
+    }
+    Ok(fields)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_pack_in_their_byte_orders() {
+        let values = [Value::Int(1), Value::Int(2), Value::Int(3), Value::Int(4), Value::Int(255)];
+        assert_eq!(pack(b"nNvVC", &values).unwrap(), b"\0\x01\0\0\0\x02\x03\0\x04\0\0\0\xff");
+        let back: Vec<i64> = unpack(b"nNvVC", b"\0\x01\0\0\0\x02\x03\0\x04\0\0\0\xff").unwrap().iter().map(Value::to_int).collect();
+        assert_eq!(back, [1, 2, 3, 4, 255]);
+    }
+
+    #[test]
+    fn strings_and_hexadecimals_take_counts() {
+        assert_eq!(pack(b"a3A3a*", &["ab".into(), "c".into(), "xyz".into()]).unwrap(), b"ab\0c  xyz");
+        assert_eq!(pack(b"H*", &["0aff".into()]).unwrap(), b"\x0a\xff");
+        assert_eq!(unpack(b"H*", b"\x0a\xff").unwrap()[0].to_text(), "0aff");
+        assert_eq!(pack(b"C*", &[Value::Int(1), Value::Int(2)]).unwrap(), [1, 2]);
+    }
+
+    #[test]
+    fn an_absurd_count_is_an_error() {
+        assert!(pack(b"x99999999999999999999999", &[]).is_err());
+        assert!(pack(b"(a)2", &[]).is_err());
+    }
+}

@@ -1,0 +1,247 @@
+//! A failed block for the person who has to repair it: what was sent, what was expected, what came, what the server
+//! logged, and how to run the block again.
+
+use similar::{ChangeTag, TextDiff};
+
+use crate::report::summary::duration;
+use crate::report::visible;
+use crate::run::check::{Assertion, Detail};
+use crate::run::outcome::{Attempt, BlockReport, BlockVerdict};
+
+const BOLD: &str = "\x1b[1m";
+const RED: &str = "\x1b[31m";
+const GREEN: &str = "\x1b[32m";
+const YELLOW: &str = "\x1b[33m";
+const DIM: &str = "\x1b[2m";
+const RESET: &str = "\x1b[0m";
+
+/// The most lines of one part of a failure.
+const LINES_MAX: usize = 40;
+
+/// One line about a block.
+pub fn line(report: &BlockReport) -> String {
+    let (colour, word) = match report.verdict() {
+        BlockVerdict::Failed => (RED, "FAIL"),
+        BlockVerdict::Flaky => (YELLOW, "FLAKY"),
+        BlockVerdict::Passed => (GREEN, "PASS"),
+        BlockVerdict::Skipped => (DIM, "SKIP"),
+    };
+    let id = &report.id;
+    let time = duration(report.duration());
+    format!("{colour}{BOLD}{word}{RESET} {}:{}  {}  {DIM}{time}{RESET}\n", id.file.display(), id.line, shown(&id.name))
+}
+
+/// All about a failed block.
+pub fn failure(report: &BlockReport) -> String {
+    let mut out = line(report);
+    let Some(attempt) = report.last() else { return out };
+    let tries = report.attempts.len();
+    if tries > 1 {
+        out.push_str(&format!("  {DIM}failed {tries} times{RESET}\n"));
+    }
+    if let Some(reason) = &attempt.bail_out {
+        push_text(&mut out, RED, reason.as_bytes());
+    }
+    let prefix = format!("{} {} - ", report.id.file.display(), report.id.name);
+    let failures: Vec<&Assertion> = attempt.failures().collect();
+    for assertion in failures.iter().take(10) {
+        push_assertion(&mut out, assertion, &prefix);
+    }
+    if failures.len() > 10 {
+        out.push_str(&format!("  {DIM}and {} more failed assertions{RESET}\n", failures.len() - 10));
+    }
+    push_exchange(&mut out, attempt);
+    push_log(&mut out, &attempt.error_log);
+    out.push_str(&format!("  {DIM}rerun:{RESET} rsty test {}:{}\n", report.id.file.display(), report.id.line));
+    out
+}
+
+fn push_assertion(out: &mut String, assertion: &Assertion, prefix: &str) {
+    let name = assertion.name.strip_prefix(prefix).unwrap_or(&assertion.name);
+    let name: String = shown(name.lines().next().unwrap_or_default()).chars().take(200).collect();
+    let section = assertion.section.map(|section| format!("{DIM}--- {section}{RESET}  ")).unwrap_or_default();
+    out.push_str(&format!("  {RED}✗{RESET} {section}{name}\n"));
+    match &assertion.detail {
+        None => {}
+        Some(Detail::Differs { expected, got: Some(got) }) => push_difference(out, expected, got),
+        Some(Detail::Differs { expected, got: None }) => {
+            push_pair(out, "expected", expected);
+            out.push_str("    got       nothing: there was no response\n");
+        }
+        Some(Detail::NoMatch { pattern, got }) => {
+            push_pair(out, "pattern", pattern);
+            push_got(out, "got", got);
+        }
+        Some(Detail::Unwanted { pattern, got }) => {
+            push_pair(out, "pattern", pattern);
+            push_got(out, "matches", got);
+        }
+        Some(Detail::Note(text)) if text.is_empty() || assertion.name.contains(text.as_str()) => {}
+        Some(Detail::Note(text)) => push_text(out, "", text.as_bytes()),
+    }
+}
+
+fn push_difference(out: &mut String, expected: &[u8], got: &[u8]) {
+    let single = |text: &[u8]| text.len() <= 100 && !text.contains(&b'\n');
+    if single(expected) && single(got) {
+        push_pair(out, "expected", expected);
+        push_pair(out, "got", got);
+        return;
+    }
+    out.push_str(&format!("    {RED}- expected{RESET}  {GREEN}+ got{RESET}\n"));
+    let limit = 256 * 1024;
+    let cut = |text: &[u8]| text.get(..limit.min(text.len())).unwrap_or_default().to_vec();
+    let (expected, got) = (cut(expected), cut(got));
+    let diff = TextDiff::from_lines(expected.as_slice(), got.as_slice());
+    let mut count = 0;
+    for group in diff.grouped_ops(3) {
+        for change in group.iter().flat_map(|operation| diff.iter_changes(operation)) {
+            count += 1;
+            if count > LINES_MAX {
+                out.push_str(&format!("    {DIM}…{RESET}\n"));
+                return;
+            }
+            let (colour, sign) = match change.tag() {
+                ChangeTag::Delete => (RED, '-'),
+                ChangeTag::Insert => (GREEN, '+'),
+                ChangeTag::Equal => (DIM, ' '),
+            };
+            let line = change.value();
+            let (text, end) = match line.strip_suffix(b"\n") {
+                Some(text) => (text, ""),
+                None => (line, " (no line end)"),
+            };
+            out.push_str(&format!("    {colour}{sign} {}{RESET}{DIM}{end}{RESET}\n", short(text)));
+        }
+    }
+}
+
+fn push_pair(out: &mut String, label: &str, text: &[u8]) {
+    out.push_str(&format!("    {label:<9} {}\n", if text.is_empty() { "(empty)".to_owned() } else { short(text) }));
+}
+
+/// What came, in few lines.
+fn push_got(out: &mut String, label: &str, text: &[u8]) {
+    let lines: Vec<&[u8]> = text.split_inclusive(|byte| *byte == b'\n').collect();
+    match lines.as_slice() {
+        [] => push_pair(out, label, b""),
+        [line] => push_pair(out, label, line.strip_suffix(b"\n").unwrap_or(line)),
+        many => {
+            out.push_str(&format!("    {label}\n"));
+            let skipped = many.len().saturating_sub(8);
+            if skipped > 0 {
+                out.push_str(&format!("      {DIM}… {skipped} lines{RESET}\n"));
+            }
+            for line in many.iter().skip(skipped) {
+                out.push_str(&format!("      {}\n", short(line.strip_suffix(b"\n").unwrap_or(line))));
+            }
+        }
+    }
+}
+
+fn push_text(out: &mut String, colour: &str, text: &[u8]) {
+    for line in text.split(|byte| *byte == b'\n').take(LINES_MAX) {
+        out.push_str(&format!("  {colour}{}{RESET}\n", short(line)));
+    }
+}
+
+fn push_exchange(out: &mut String, attempt: &Attempt) {
+    if attempt.sent.is_empty() {
+        return;
+    }
+    out.push_str(&format!("  {DIM}request{RESET}\n"));
+    let lines: Vec<&[u8]> = attempt.sent.split(|byte| *byte == b'\n').collect();
+    let lines = lines.strip_suffix(&[b"".as_slice()]).unwrap_or(&lines);
+    for line in lines.iter().take(15) {
+        out.push_str(&format!("    {}\n", short(line.strip_suffix(b"\r").unwrap_or(line))));
+    }
+    if lines.len() > 15 {
+        out.push_str(&format!("    {DIM}… {} more lines{RESET}\n", lines.len() - 15));
+    }
+}
+
+/// The lines of the error log that tell of trouble.
+fn push_log(out: &mut String, log: &[u8]) {
+    let levels: [&[u8]; 5] = [b"[warn]", b"[error]", b"[crit]", b"[alert]", b"[emerg]"];
+    let is_trouble = |line: &&[u8]| levels.iter().any(|level| memchr::memmem::find(line, level).is_some());
+    let lines: Vec<&[u8]> = log.split(|byte| *byte == b'\n').filter(is_trouble).collect();
+    if lines.is_empty() {
+        return;
+    }
+    out.push_str(&format!("  {DIM}error.log{RESET}\n"));
+    for line in lines.iter().skip(lines.len().saturating_sub(8)) {
+        out.push_str(&format!("    {}\n", short(line)));
+    }
+}
+
+fn shown(text: &str) -> String {
+    visible(text.as_bytes())
+}
+
+/// A line, visible, and not longer than a person reads.
+fn short(line: &[u8]) -> String {
+    const WIDTH: usize = 500;
+    let head = line.get(..WIDTH).unwrap_or(line);
+    let rest = line.len() - head.len();
+    if rest == 0 { visible(head) } else { format!("{}… ({rest} more bytes)", visible(head)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::run::check::{Recorder, Verdict};
+    use crate::run::outcome::BlockId;
+
+    fn report(build: impl FnOnce(&mut Recorder)) -> BlockReport {
+        let id = BlockId { file: Arc::new("t/a.t".into()), number: 1, line: 12, name: "TEST 1: a".to_owned() };
+        let mut recorder = Recorder::new("t/a.t TEST 1: a");
+        build(&mut recorder);
+        let (assertions, ..) = recorder.finish();
+        let sent = b"GET /t HTTP/1.1\r\nHost: localhost\r\n\r\n".to_vec();
+        let error_log = b"2026 [debug] x\n2026 [error] boom\n".to_vec();
+        BlockReport { id, attempts: vec![Attempt { assertions, sent, error_log, ..Attempt::default() }] }
+    }
+
+    #[test]
+    fn a_failure_shows_request_difference_log_and_rerun() {
+        let report = report(|recorder| {
+            recorder.section("response_body");
+            recorder.is(Some(b"a\nc\r\n"), Some(b"a\nb\n"), "response_body - response is expected");
+        });
+        let text = anstyle_stripped(&failure(&report));
+        insta::assert_snapshot!(text, @r"
+        FAIL t/a.t:12  TEST 1: a  0 ms
+          ✗ --- response_body  response_body - response is expected
+            - expected  + got
+              a
+            - b
+            + c\r
+          request
+            GET /t HTTP/1.1
+            Host: localhost
+            
+          error.log
+            2026 [error] boom
+          rerun: rsty test t/a.t:12
+        ");
+    }
+
+    #[test]
+    fn hostile_bytes_never_reach_the_terminal() {
+        let report = report(|recorder| recorder.is(Some(b"\x1b]0;x\x07"), Some(b"y"), "status code ok"));
+        let text = anstyle_stripped(&failure(&report));
+        assert!(!text.contains('\x07'));
+        assert!(text.contains("\\u{1b}]0;x\\u{7}"), "{text}");
+        assert_eq!(report.attempts[0].assertions[0].verdict, Verdict::Failed);
+    }
+
+    fn anstyle_stripped(text: &str) -> String {
+        let mut out = text.to_owned();
+        for code in [BOLD, RED, GREEN, YELLOW, DIM, RESET] {
+            out = out.replace(code, "");
+        }
+        out
+    }
+}

@@ -1,0 +1,347 @@
+//! Lanes: threads that each have a server root, a port and, where possible, a network of their own.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
+use std::net::{Ipv4Addr, TcpListener};
+use std::panic::AssertUnwindSafe;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Duration;
+
+use nix::fcntl::{Flock, FlockArg};
+use rsty_diag::{Diagnostic, Source};
+
+use crate::load::{Environment, Shell, VersionText};
+use crate::model::{Block, Plan};
+use crate::perl::Limits;
+use crate::run::binary::ServerBinary;
+use crate::run::block::{Bench, run_block};
+use crate::run::netns;
+use crate::run::outcome::{Attempt, BlockId, BlockReport};
+use crate::run::perl_side::Spec;
+use crate::run::process;
+use crate::run::root::ServerRoot;
+use crate::run::schedule::{Reach, Schedule, Unit, units};
+use crate::run::select::PlannedFile;
+
+/// Loads a spec file in a lane's environment.
+pub type Loader = Arc<dyn Fn(&Source, Environment) -> Result<Box<dyn Spec>, Vec<Diagnostic>> + Send + Sync>;
+
+/// How a run is done.
+#[derive(Clone)]
+pub struct Options {
+    /// The server program.
+    pub binary: Arc<ServerBinary>,
+    /// Loads spec files.
+    pub loader: Loader,
+    /// How many blocks run at the same time.
+    pub jobs: usize,
+    /// The environment of prologues and servers.
+    pub variables: BTreeMap<String, Vec<u8>>,
+    /// The working directory.
+    pub working_directory: PathBuf,
+    /// Folders in which local Perl modules are looked for.
+    pub library_paths: Vec<PathBuf>,
+    /// Whether prologues may run shell commands.
+    pub shell: Shell,
+    /// A folder for server roots; it is the caller's to remove.
+    pub scratch: PathBuf,
+    /// The longest time for one block.
+    pub block_limit: Duration,
+    /// How often a failed block is tried again.
+    pub retries: u32,
+    /// End the run after this many failed blocks.
+    pub max_failures: Option<usize>,
+    /// Set from outside to end the run.
+    pub stop: Arc<AtomicBool>,
+}
+
+/// What happens during a run.
+#[derive(Debug)]
+pub enum Event {
+    /// A block is done.
+    Finished(Box<BlockReport>),
+    /// A file was loaded by a lane; sent once for each lane that loads it.
+    Loaded {
+        /// The file.
+        file: Arc<PathBuf>,
+        /// What it promises.
+        plan: Plan,
+    },
+    /// A block begins.
+    Started {
+        /// The lane, from 0.
+        lane: usize,
+        /// The block.
+        block: BlockId,
+    },
+    /// A file can't be loaded.
+    Unusable {
+        /// The file.
+        file: Arc<PathBuf>,
+        /// Why.
+        diagnostics: Vec<Diagnostic>,
+    },
+}
+
+/// Runs the chosen blocks. `observe` is called for each event, in this thread.
+pub fn run(files: Vec<PlannedFile>, options: &Options, mut observe: impl FnMut(Event)) -> io::Result<()> {
+    process::adopt_orphans()?;
+    let files: Vec<Arc<PlannedFile>> = files.into_iter().map(Arc::new).collect();
+    let work = units(&files, options.jobs);
+    let own_networks = options.jobs > 1 && netns::is_possible();
+    let needs_shared = !own_networks || work.iter().any(|unit| unit.outside);
+    let needs_own = own_networks && work.iter().any(|unit| !unit.outside);
+    let schedule = Arc::new(Schedule::new(work, own_networks));
+    let mut lanes = Vec::new();
+    if needs_own {
+        lanes.extend((0..options.jobs).map(|index| (index, Reach::Own)));
+    }
+    if needs_shared {
+        // Blocks that share the machine's services mostly wait for each other.
+        let count = if own_networks { 1 } else { options.jobs };
+        lanes.extend((lanes.len()..lanes.len() + count).map(|index| (index, Reach::Shared)));
+    }
+    let (sender, receiver) = channel();
+    let mut threads = Vec::new();
+    for (index, reach) in lanes {
+        let lane =
+            Lane { index, reach, options: options.clone(), schedule: Arc::clone(&schedule), events: sender.clone() };
+        let thread = std::thread::Builder::new().name(format!("lane {index}")).stack_size(64 << 20);
+        threads.push(thread.spawn(move || lane.run())?);
+    }
+    drop(sender);
+    watch(&receiver, options, &schedule, &mut observe);
+    let mut result = Ok(());
+    for thread in threads {
+        match thread.join() {
+            Ok(Err(error)) => result = Err(error),
+            Ok(Ok(())) => {}
+            Err(_) => result = Err(io::Error::other("a lane panicked")),
+        }
+    }
+    process::end_descendants();
+    result
+}
+
+fn watch(receiver: &Receiver<Event>, options: &Options, schedule: &Schedule, observe: &mut impl FnMut(Event)) {
+    let mut failures = 0;
+    loop {
+        match receiver.recv_timeout(Duration::from_millis(50)) {
+            Ok(event) => {
+                if let Event::Finished(report) = &event {
+                    failures += usize::from(report.last().is_none_or(Attempt::has_failed));
+                }
+                observe(event);
+            }
+            Err(std::sync::mpsc::RecvTimeoutError::Timeout) => {}
+            Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => return,
+        }
+        if options.stop.load(Ordering::Relaxed) || options.max_failures.is_some_and(|max| failures >= max) {
+            schedule.stop();
+        }
+    }
+}
+
+struct Lane {
+    index: usize,
+    reach: Reach,
+    options: Options,
+    schedule: Arc<Schedule>,
+    events: Sender<Event>,
+}
+
+/// The file that a lane has loaded last.
+struct Loaded {
+    file: Arc<PlannedFile>,
+    spec: Result<Box<dyn Spec>, String>,
+}
+
+impl Lane {
+    fn run(self) -> io::Result<()> {
+        if self.reach == Reach::Own {
+            netns::enter().map_err(io::Error::other)?;
+        }
+        let ports = match self.reach {
+            Reach::Own => None,
+            Reach::Shared => self.reserve_ports()?,
+        };
+        let place = self.options.scratch.join(self.index.to_string());
+        let root = match self.options.variables.get("TEST_NGINX_SERVROOT") {
+            Some(path) if self.options.jobs == 1 => {
+                use std::os::unix::ffi::OsStrExt as _;
+                self.options.working_directory.join(std::ffi::OsStr::from_bytes(path))
+            }
+            // Specs look for `t/servroot` in paths.
+            _ => place.join("t/servroot"),
+        };
+        std::fs::create_dir_all(place.join("t"))?;
+        let bench = Bench {
+            binary: Arc::clone(&self.options.binary),
+            root: ServerRoot::new(root),
+            stderr: place.join("stderr"),
+            working_directory: self.options.working_directory.clone(),
+            block_limit: self.options.block_limit,
+            stop: Arc::clone(&self.options.stop),
+        };
+        let port = ports.as_ref().map(|ports| ports.first);
+        let mut loaded: Option<Loaded> = None;
+        while let Some(unit) = self.schedule.next(self.reach) {
+            if loaded.as_ref().is_none_or(|loaded| !Arc::ptr_eq(&loaded.file, &unit.file)) {
+                self.leave(loaded.take());
+                loaded = Some(self.load(&unit, &bench, port));
+            }
+            if let Some(loaded) = &loaded {
+                self.unit(&unit, loaded, &bench);
+            }
+            self.schedule.done(&unit);
+        }
+        self.leave(loaded);
+        Ok(())
+    }
+
+    fn unit(&self, unit: &Unit, loaded: &Loaded, bench: &Bench) {
+        for id in &unit.blocks {
+            if self.options.stop.load(Ordering::Relaxed) {
+                return;
+            }
+            self.tell(Event::Started { lane: self.index, block: id.clone() });
+            let mut attempts = Vec::new();
+            for _ in 0..=self.options.retries {
+                // A bug in the runner costs one block, not the run.
+                let attempt = std::panic::catch_unwind(AssertUnwindSafe(|| attempt(id, loaded, bench)));
+                let attempt = attempt.unwrap_or_else(|_| Attempt::impossible("the runner itself failed in this block"));
+                let done = !attempt.has_failed();
+                attempts.push(attempt);
+                if done || self.options.stop.load(Ordering::Relaxed) {
+                    break;
+                }
+            }
+            self.tell(Event::Finished(Box::new(BlockReport { id: id.clone(), attempts })));
+        }
+    }
+
+    fn load(&self, unit: &Unit, bench: &Bench, port: Option<u16>) -> Loaded {
+        let file = Arc::clone(&unit.file);
+        let environment = self.environment(bench, port);
+        let spec = match (self.options.loader)(&file.source, environment) {
+            Ok(spec) => {
+                self.tell(Event::Loaded { file: Arc::clone(&file.path), plan: spec.plan() });
+                Ok(spec)
+            }
+            Err(diagnostics) => {
+                let text: Vec<String> = diagnostics.iter().map(rsty_diag::render::concise).collect();
+                self.tell(Event::Unusable { file: Arc::clone(&file.path), diagnostics });
+                Err(text.join("\n"))
+            }
+        };
+        Loaded { file, spec }
+    }
+
+    fn leave(&self, loaded: Option<Loaded>) {
+        if let Some(Loaded { spec: Ok(spec), .. }) = loaded {
+            // The original runs these handlers at its end, where nobody looks at their result.
+            let _ = spec.cleanup();
+        }
+    }
+
+    fn environment(&self, bench: &Bench, port: Option<u16>) -> Environment {
+        let mut environment = Environment::new(&self.options.working_directory);
+        environment.variables.clone_from(&self.options.variables);
+        let variables = &mut environment.variables;
+        if port.is_some() {
+            for name in ["SERVER_PORT", "PORT", "CLIENT_PORT", "STREAM_PORT", "DGRAM_PORT"] {
+                variables.remove(&format!("TEST_NGINX_{name}"));
+            }
+        }
+        let configured = |names: &[&str]| {
+            let value = names.iter().find_map(|name| variables.get(&format!("TEST_NGINX_{name}")));
+            value.and_then(|text| std::str::from_utf8(text).ok()?.trim().parse().ok()).filter(|port: &u16| *port > 0)
+        };
+        environment.server_port = port.or_else(|| configured(&["SERVER_PORT", "PORT"])).unwrap_or(1984);
+        environment.server_port_for_client =
+            port.or_else(|| configured(&["CLIENT_PORT"])).unwrap_or(environment.server_port);
+        environment.server_root = bench.root.path().to_owned();
+        environment.library_paths.clone_from(&self.options.library_paths);
+        environment.shell = self.options.shell;
+        environment.limits = Limits::default();
+        let binary = Arc::clone(&self.options.binary);
+        environment.nginx_version = VersionText::new(move || binary.version_text().to_vec());
+        environment
+    }
+
+    /// Ports for a lane that shares the machine's network. With one job the original's ports are used.
+    fn reserve_ports(&self) -> io::Result<Option<Ports>> {
+        if self.options.jobs == 1 {
+            return Ok(None);
+        }
+        Ports::reserve().map(Some)
+    }
+
+    fn tell(&self, event: Event) {
+        // The receiver lives as long as the lanes.
+        let _ = self.events.send(event);
+    }
+}
+
+fn attempt(id: &BlockId, loaded: &Loaded, bench: &Bench) -> Attempt {
+    let spec = match &loaded.spec {
+        Ok(spec) => &**spec,
+        Err(text) => return Attempt::impossible(format!("the file can't be loaded\n{text}")),
+    };
+    let script = id.file.display().to_string();
+    if let Plan::SkipAll(reason) = spec.plan() {
+        return Attempt::skipped(String::from_utf8_lossy(&reason).into_owned());
+    }
+    match prepared(spec, id) {
+        Ok(block) => run_block(spec, &block, &script, bench),
+        Err(reason) => Attempt::impossible(reason),
+    }
+}
+
+/// The block, after the preprocessors have seen it and all blocks before it: they may keep a state.
+fn prepared(spec: &dyn Spec, id: &BlockId) -> Result<Block, String> {
+    for block in spec.blocks() {
+        if block.number() > id.number {
+            break;
+        }
+        if !block.is_preprocessed() {
+            spec.preprocess(block)?;
+        }
+        if block.number() == id.number {
+            return Ok(block.clone());
+        }
+    }
+    Err("the block is gone after the file was loaded".to_owned())
+}
+
+/// Ports that no other lane of any run uses, as long as this lives.
+#[derive(Debug)]
+struct Ports {
+    first: u16,
+    _lock: Flock<File>,
+}
+
+impl Ports {
+    /// Below the range from which the kernel takes ports for clients.
+    const RANGE: std::ops::Range<u16> = 21_000..31_000;
+    /// A server needs its port and three behind it for stream servers.
+    const STEP: u16 = 8;
+
+    fn reserve() -> io::Result<Self> {
+        let folder = std::env::temp_dir().join(format!("rsty-ports-{}", nix::unistd::geteuid()));
+        std::fs::create_dir_all(&folder)?;
+        for first in Self::RANGE.step_by(usize::from(Self::STEP)) {
+            let file = File::create(folder.join(first.to_string()))?;
+            let Ok(lock) = Flock::lock(file, FlockArg::LockExclusiveNonblock) else { continue };
+            let free = (first..first + Self::STEP).all(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok());
+            if free {
+                return Ok(Self { first, _lock: lock });
+            }
+        }
+        Err(io::Error::other("no free ports are left for another lane"))
+    }
+}

@@ -1,0 +1,133 @@
+//! Judging one file.
+
+use std::path::Path;
+
+use rsty_diag::{Severity, Source};
+
+use crate::chunk::Chunk;
+use crate::embed::{self, Map, Phase, Snippet, Subsystem};
+use crate::finding::Finding;
+use crate::inline;
+use crate::lua::{self, SyntaxError};
+use crate::rules::{SYNTAX_ERROR, Sink};
+use crate::settings::{Inline, Settings, WrittenFiles};
+
+/// What a file holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InputKind {
+    /// nginx configuration.
+    Configuration,
+    /// Lua.
+    Lua,
+    /// A spec file.
+    Spec,
+}
+
+impl InputKind {
+    /// What a file of this name holds, if the name tells.
+    pub fn of(path: &Path) -> Option<Self> {
+        match path.extension()?.to_str()? {
+            "lua" => Some(Self::Lua),
+            "t" | "t_" => Some(Self::Spec),
+            "conf" | "nginx" => Some(Self::Configuration),
+            _ => None,
+        }
+    }
+}
+
+/// A file to judge.
+#[derive(Clone, Debug)]
+pub struct Input {
+    /// Its content.
+    pub source: Source,
+    /// What it holds.
+    pub kind: InputKind,
+}
+
+/// The findings in a file, in the order of their places.
+pub fn check(input: &Input, settings: &Settings) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let bytes = input.source.bytes();
+    match input.kind {
+        InputKind::Lua => {
+            // Compiled code is no text; there is nothing to say about it.
+            if !bytes.starts_with(b"\x1bLJ") {
+                check_chunk(bytes, &Place::file(), &input.source, settings, &mut findings);
+            }
+        }
+        InputKind::Configuration => {
+            let found = embed::conf_snippets(bytes, 0, Subsystem::Http);
+            found.iter().for_each(|snippet| check_snippet(snippet, &input.source, settings, &mut findings));
+        }
+        InputKind::Spec => {
+            let mut found = embed::spec_snippets(&input.source);
+            found.retain(|snippet| !snippet.written_file || settings.written_files == WrittenFiles::Checked);
+            found.iter().for_each(|snippet| check_snippet(snippet, &input.source, settings, &mut findings));
+        }
+    }
+    if !settings.filters.is_empty() {
+        findings.retain(|finding| !settings.is_filtered(finding, &input.source));
+    }
+    findings.sort_by(|a, b| (a.span, a.rule).cmp(&(b.span, b.rule)));
+    findings
+}
+
+/// What is known about a chunk from outside.
+struct Place {
+    map: Map,
+    phase: Option<Phase>,
+    subsystem: Subsystem,
+    rewritten: bool,
+}
+
+impl Place {
+    fn file() -> Self {
+        Self { map: Map::shifted(0), phase: None, subsystem: Subsystem::Http, rewritten: false }
+    }
+}
+
+fn check_snippet(snippet: &Snippet, source: &Source, settings: &Settings, findings: &mut Vec<Finding>) {
+    let place = Place {
+        map: snippet.map.clone(),
+        phase: snippet.phase,
+        subsystem: snippet.subsystem,
+        rewritten: snippet.rewritten,
+    };
+    check_chunk(&snippet.text, &place, source, settings, findings);
+}
+
+fn check_chunk(text: &[u8], place: &Place, source: &Source, settings: &Settings, findings: &mut Vec<Finding>) {
+    let tree = match lua::parse(text) {
+        Ok(tree) => tree,
+        Err(_) if place.rewritten => return,
+        Err(error) => {
+            findings.push(syntax_error(&error, &place.map));
+            return;
+        }
+    };
+    let chunk = Chunk::new(&tree, place.map.clone(), place.phase, place.subsystem);
+    let from = findings.len();
+    for rule in settings.rules() {
+        (rule.check)(&chunk, &mut Sink { settings, rule, findings });
+    }
+    if settings.inline == Inline::Obeyed {
+        inline::apply(&chunk, source, findings, from);
+    }
+}
+
+fn syntax_error(error: &SyntaxError, map: &Map) -> Finding {
+    let span = |range: lua::tree::Range| {
+        let start = map.outer(range.start);
+        rsty_diag::Span::new(start, map.outer(range.end.max(range.start)).max(start))
+    };
+    Finding {
+        rule: SYNTAX_ERROR,
+        severity: Severity::Error,
+        message: error.message.clone(),
+        span: span(error.range),
+        help: None,
+        notes: error.opened.iter().map(|range| (span(*range), "opened here".to_owned())).collect(),
+        global: None,
+        fix: None,
+    }
+}

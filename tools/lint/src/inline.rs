@@ -1,0 +1,250 @@
+//! Comments in the code that change what is reported.
+//!
+//! | comment | meaning |
+//! |---|---|
+//! | `-- rsty: allow(rule, …)` | behind code: for that line; on a line of its own: for the next one |
+//! | `-- rsty: allow-file(rule, …)` | for the whole chunk |
+//! | `-- luacheck: ignore …`, `globals …`, `push`, `pop` … | as luacheck reads them |
+//! | `-- selene: allow(lint)` | for the next line; `-- # selene:` for the chunk |
+//!
+//! An `allow` of ours that suppresses nothing is itself reported.
+
+use rsty_diag::{Severity, Source};
+
+use crate::chunk::Chunk;
+use crate::codes::{Filter, selene_rules};
+use crate::finding::Finding;
+use crate::lua::tree::Range;
+
+/// The id of findings about comments that suppress nothing.
+pub(crate) const UNUSED_ALLOW: &str = "unused_allow";
+
+/// A part of the chunk in which some findings are not wanted.
+struct Suppression {
+    /// Where it holds, in the chunk.
+    range: Range,
+    what: What,
+    /// The comment.
+    remark: Range,
+    used: bool,
+}
+
+enum What {
+    All,
+    Filter(Filter),
+    Rules(Vec<String>),
+}
+
+/// Drops the findings (from index `from` on) that comments of the chunk suppress.
+pub(crate) fn apply(chunk: &Chunk<'_>, source: &Source, findings: &mut Vec<Finding>, from: usize) {
+    if chunk.tree.remarks.is_empty() {
+        return;
+    }
+    let mut suppressions = read(chunk);
+    let mut index = 0;
+    findings.retain(|finding| {
+        index += 1;
+        index <= from || !is_suppressed(chunk, source, finding, &mut suppressions)
+    });
+    for suppression in suppressions.iter().filter(|suppression| !suppression.used) {
+        if let What::Rules(rules) = &suppression.what
+            && chunk.tree.slice(suppression.remark).trim_ascii_start().starts_with(b"rsty:")
+        {
+            findings.push(Finding {
+                rule: UNUSED_ALLOW,
+                severity: Severity::Warning,
+                message: format!("this comment suppresses nothing: allow({})", rules.join(", ")),
+                span: chunk.span(suppression.remark),
+                help: Some("remove it".into()),
+                notes: Vec::new(),
+                global: None,
+                fix: None,
+            });
+        }
+    }
+}
+
+fn is_suppressed(chunk: &Chunk<'_>, source: &Source, finding: &Finding, suppressions: &mut [Suppression]) -> bool {
+    let name = || match &finding.global {
+        Some((_, name)) => name.clone(),
+        None => String::from_utf8_lossy(source.slice(finding.span)).into_owned(),
+    };
+    let mut suppressed = false;
+    for suppression in suppressions {
+        let span = chunk.span(suppression.range);
+        if !(span.start..=span.end).contains(&finding.span.start) {
+            continue;
+        }
+        let hit = match &suppression.what {
+            What::All => true,
+            What::Filter(filter) => filter.matches(finding.rule, &name()),
+            What::Rules(rules) => rules.iter().any(|rule| rule == finding.rule || rule == "all"),
+        };
+        suppression.used |= hit;
+        suppressed |= hit;
+    }
+    suppressed
+}
+
+fn read(chunk: &Chunk<'_>) -> Vec<Suppression> {
+    let tree = chunk.tree;
+    let mut found = Vec::new();
+    let mut pushed: Vec<(u32, usize)> = Vec::new();
+    for (start, end) in &tree.remarks {
+        let remark = Range { start: *start, end: *end };
+        let text = String::from_utf8_lossy(tree.slice(remark)).into_owned();
+        let text = text.trim_matches(|c: char| c.is_whitespace() || matches!(c, '-' | '[' | ']' | '='));
+        if let Some(body) = text.strip_prefix("luacheck:") {
+            luacheck(chunk, remark, body, &mut found, &mut pushed);
+        } else if let Some(body) = text.strip_prefix("rsty:") {
+            let (range, list) = match body.trim().strip_prefix("allow-file") {
+                Some(list) => (whole(chunk), list),
+                None => (own_or_next_line(chunk, remark), body.trim().strip_prefix("allow").unwrap_or_default()),
+            };
+            let rules = names_in_parentheses(list);
+            if !rules.is_empty() {
+                found.push(Suppression { range, what: What::Rules(rules), remark, used: false });
+            }
+        } else {
+            let file = text.starts_with('#');
+            let body = text.trim_start_matches(['#', ' ']).strip_prefix("selene:").unwrap_or_default();
+            let lints = names_in_parentheses(body.trim().strip_prefix("allow").unwrap_or_default());
+            let rules: Vec<_> =
+                lints.iter().flat_map(|lint| selene_rules(lint)).map(|rule| (*rule).to_owned()).collect();
+            let range = if file { whole(chunk) } else { own_or_next_line(chunk, remark) };
+            found.push(Suppression { range, what: What::Rules(rules), remark, used: false });
+        }
+    }
+    found
+}
+
+/// `(a, b)` as a list.
+fn names_in_parentheses(text: &str) -> Vec<String> {
+    let body = text.trim().strip_prefix('(').and_then(|rest| rest.split(')').next()).unwrap_or_default();
+    body.split(',').map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()).collect()
+}
+
+fn luacheck(
+    chunk: &Chunk<'_>,
+    remark: Range,
+    body: &str,
+    found: &mut Vec<Suppression>,
+    pushed: &mut Vec<(u32, usize)>,
+) {
+    let range = luacheck_range(chunk, remark);
+    // Text in parentheses is for people.
+    let said: String = body
+        .split('(')
+        .enumerate()
+        .map(|(n, part)| if n == 0 { part } else { part.split(')').nth(1).unwrap_or("") })
+        .collect();
+    for option in said.split(',') {
+        let words: Vec<&str> = option.split_whitespace().collect();
+        let filters: Vec<String> = match words.as_slice() {
+            ["push"] => {
+                pushed.push((remark.end, found.len()));
+                continue;
+            }
+            ["pop"] => {
+                let (_, from) = pushed.pop().unwrap_or((0, found.len()));
+                for suppression in found.iter_mut().skip(from) {
+                    suppression.range.end = suppression.range.end.min(remark.start);
+                }
+                continue;
+            }
+            ["ignore"] => {
+                found.push(Suppression { range, what: What::All, remark, used: false });
+                continue;
+            }
+            ["ignore", names @ ..] => names.iter().map(|name| (*name).to_owned()).collect(),
+            ["globals" | "new_globals", names @ ..] | ["new", "globals", names @ ..] => {
+                names.iter().map(|name| format!("1/{}", root(name))).collect()
+            }
+            ["read_globals", names @ ..] | ["read" | "new", "globals" | "read_globals", names @ ..] => {
+                names.iter().flat_map(|name| [format!("113/{}", root(name)), format!("112/{}", root(name))]).collect()
+            }
+            ["no", "global"] => vec!["1".to_owned()],
+            ["no", "unused"] => vec!["2".to_owned(), "3".to_owned()],
+            ["no", "unused", "args"] | ["no", "unused_args"] => vec!["212".to_owned()],
+            ["no", "redefined"] => vec!["4".to_owned()],
+            _ => continue,
+        };
+        let suppressions = filters.iter().map(|filter| What::Filter(Filter::new(filter)));
+        found.extend(suppressions.map(|what| Suppression { range, what, remark, used: false }));
+    }
+}
+
+fn root(name: &str) -> &str {
+    name.split('.').next().unwrap_or(name)
+}
+
+/// Behind code: that line. Alone: up to the end of the function around it.
+fn luacheck_range(chunk: &Chunk<'_>, remark: Range) -> Range {
+    let line = line_of(chunk, remark.start);
+    if has_code(chunk, line, remark) {
+        return line;
+    }
+    let around = chunk.tree.functions.iter().filter(|function| function.range.contains(remark.start));
+    let end = around.map(|function| function.range.end).min().unwrap_or(chunk.tree.text.len() as u32);
+    Range { start: remark.start, end }
+}
+
+fn own_or_next_line(chunk: &Chunk<'_>, remark: Range) -> Range {
+    let line = line_of(chunk, remark.start);
+    if has_code(chunk, line, remark) { line } else { line_of(chunk, line.end.max(remark.end).saturating_add(1)) }
+}
+
+fn has_code(chunk: &Chunk<'_>, line: Range, remark: Range) -> bool {
+    let before = chunk.tree.slice(Range { start: line.start, end: remark.start });
+    !before.iter().all(|byte| byte.is_ascii_whitespace() || matches!(byte, b'-' | b'[' | b'='))
+}
+
+fn whole(chunk: &Chunk<'_>) -> Range {
+    Range { start: 0, end: chunk.tree.text.len() as u32 }
+}
+
+fn line_of(chunk: &Chunk<'_>, at: u32) -> Range {
+    let text = chunk.tree.text;
+    let at = (at as usize).min(text.len());
+    let start = text.get(..at).and_then(|head| memchr::memrchr(b'\n', head)).map_or(0, |newline| newline + 1);
+    let end = text.get(at..).and_then(|tail| memchr::memchr(b'\n', tail)).map_or(text.len(), |length| at + length);
+    Range { start: start as u32, end: end as u32 }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::findings_with;
+
+    fn lines(text: &str) -> Vec<String> {
+        let (source, findings) = findings_with("globals", text, |_| {});
+        findings.iter().map(|f| format!("{}:{}", source.location(f.span.start).line, f.rule)).collect()
+    }
+
+    #[test]
+    fn ours_hold_for_a_line() {
+        assert!(lines("x = 1 -- rsty: allow(undeclared_global)").is_empty());
+        assert!(lines("-- rsty: allow(undeclared_global)\nx = 1").is_empty());
+        assert_eq!(lines("-- rsty: allow(undeclared_global)\nx = 1\nx = 2"), ["3:undeclared_global"]);
+        assert!(lines("-- rsty: allow-file(undeclared_global)\nx = 1\nx = 2").is_empty());
+        assert_eq!(lines("local x -- rsty: allow(undeclared_global)"), ["1:unused_allow"]);
+    }
+
+    #[test]
+    fn luachecks_hold_for_a_line_or_a_function() {
+        assert!(lines("x = 1 -- luacheck: ignore").is_empty());
+        assert!(lines("x = 1 -- luacheck: ignore 111/x").is_empty());
+        assert_eq!(lines("x = 1 -- luacheck: ignore 113"), ["1:undeclared_global"]);
+        assert_eq!(lines("local function f()\n-- luacheck: globals x\nx = x\nend\nx = 1"), ["5:undeclared_global"]);
+        assert_eq!(
+            lines("-- luacheck: push\n-- luacheck: ignore\nx = 1\n-- luacheck: pop\nx = 2"),
+            ["5:undeclared_global"]
+        );
+        assert!(lines("-- luacheck: read globals y (said so)\nprint(y)").is_empty());
+    }
+
+    #[test]
+    fn selenes_hold_for_the_next_line() {
+        assert!(lines("-- selene: allow(undefined_variable)\nprint(y)").is_empty());
+        assert!(lines("--# selene: allow(unscoped_variables)\nlocal a\nx = 1").is_empty());
+    }
+}

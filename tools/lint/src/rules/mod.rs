@@ -1,0 +1,182 @@
+//! The rules, one file each: documentation, check, fix and tests.
+
+mod blocking_call;
+mod duplicate_key;
+mod empty_block;
+mod global_table_write;
+mod header_after_output;
+mod missing_return;
+mod module_level_socket;
+mod negated_comparison;
+mod regex_without_o;
+mod reversed_loop;
+mod shadowed_local;
+mod unbalanced_assignment;
+mod uncompiled_in_loop;
+mod undeclared_global;
+mod undefined_global;
+mod unreachable_code;
+mod unused_argument;
+mod unused_label;
+mod unused_local;
+mod wrong_phase;
+
+use rsty_diag::{Fix, Severity};
+
+use crate::chunk::Chunk;
+use crate::finding::{Finding, GlobalKind};
+use crate::lua::tree::Range;
+use crate::settings::Settings;
+
+/// A rule.
+#[derive(Debug)]
+pub struct Rule {
+    /// Its id, which reads well after «allow».
+    pub id: &'static str,
+    /// What it belongs to.
+    pub group: Group,
+    /// How bad its findings are.
+    pub severity: Severity,
+    /// One line.
+    pub summary: &'static str,
+    /// The page that `rsty lint --explain` shows.
+    pub page: &'static str,
+    /// The check. Rules about a whole file have none here.
+    pub check: fn(&Chunk<'_>, &mut Sink<'_>),
+}
+
+/// What rules are about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Group {
+    /// Code that fails or does something else than it says.
+    Correctness,
+    /// Globals.
+    Globals,
+    /// Code that is slower than it looks.
+    Performance,
+    /// Habits.
+    Style,
+    /// Variables and code that nobody uses.
+    Unused,
+}
+
+impl Group {
+    /// All groups.
+    pub const ALL: [Self; 5] = [Self::Correctness, Self::Globals, Self::Performance, Self::Style, Self::Unused];
+
+    /// The group's name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Correctness => "correctness",
+            Self::Globals => "globals",
+            Self::Performance => "performance",
+            Self::Style => "style",
+            Self::Unused => "unused",
+        }
+    }
+
+    /// Whether its rules are on unless the user says otherwise.
+    pub const fn on_by_default(self) -> bool {
+        matches!(self, Self::Correctness | Self::Globals)
+    }
+}
+
+/// All rules, by id.
+pub static ALL: &[&Rule] = &[
+    &blocking_call::RULE,
+    &duplicate_key::RULE,
+    &empty_block::RULE,
+    &global_table_write::RULE,
+    &header_after_output::RULE,
+    &missing_return::RULE,
+    &module_level_socket::RULE,
+    &negated_comparison::RULE,
+    &regex_without_o::RULE,
+    &reversed_loop::RULE,
+    &shadowed_local::RULE,
+    &unbalanced_assignment::RULE,
+    &uncompiled_in_loop::RULE,
+    &undeclared_global::RULE,
+    &undefined_global::RULE,
+    &unreachable_code::RULE,
+    &unused_argument::RULE,
+    &unused_label::RULE,
+    &unused_local::RULE,
+    &wrong_phase::RULE,
+];
+
+/// The rule of an id.
+pub fn find(id: &str) -> Option<&'static Rule> {
+    ALL.iter().copied().find(|rule| rule.id == id)
+}
+
+/// The id of findings about text that is no Lua. It can't be turned off.
+pub const SYNTAX_ERROR: &str = "syntax_error";
+
+/// Where a rule's findings go.
+#[derive(Debug)]
+pub struct Sink<'a> {
+    /// The settings of the file.
+    pub settings: &'a Settings,
+    pub(crate) rule: &'static Rule,
+    pub(crate) findings: &'a mut Vec<Finding>,
+}
+
+impl Sink<'_> {
+    /// Adds a finding of the rule that is running.
+    pub fn report(&mut self, chunk: &Chunk<'_>, range: Range, message: impl Into<String>) -> &mut Finding {
+        let index = self.findings.len();
+        self.findings.push(Finding {
+            rule: self.rule.id,
+            severity: self.rule.severity,
+            message: message.into(),
+            span: chunk.span(range),
+            help: None,
+            notes: Vec::new(),
+            global: None,
+            fix: None,
+        });
+        &mut self.findings[index]
+    }
+}
+
+impl Finding {
+    /// Says what to do.
+    pub fn help(&mut self, text: impl Into<String>) -> &mut Self {
+        self.help = Some(text.into());
+        self
+    }
+
+    /// Adds a place that explains the first.
+    pub fn note(&mut self, chunk: &Chunk<'_>, range: Range, text: impl Into<String>) -> &mut Self {
+        self.notes.push((chunk.span(range), text.into()));
+        self
+    }
+
+    /// Tells which global it is about.
+    pub fn about(&mut self, kind: GlobalKind, name: String) -> &mut Self {
+        self.global = Some((kind, name));
+        self
+    }
+
+    /// Adds a fix.
+    pub fn mend(&mut self, fix: Fix) -> &mut Self {
+        self.fix = Some(fix);
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rules_are_sorted_and_documented() {
+        assert!(ALL.windows(2).all(|pair| pair[0].id < pair[1].id));
+        for rule in ALL {
+            assert!(rule.page.contains("```lua"), "{} lacks an example", rule.id);
+            assert!(!rule.summary.ends_with('.'), "{}", rule.id);
+            assert_eq!(find(rule.id).map(|found| found.id), Some(rule.id));
+        }
+    }
+}
