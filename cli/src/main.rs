@@ -37,7 +37,7 @@ enum Command {
     /// Serve an nginx configuration.
     Serve(cmd::serve::Args),
     /// Find leaked globals in Lua code.
-    Lint(cmd::lint::Args),
+    Lint(Box<cmd::lint::Args>),
     /// Format spec files and number their blocks.
     Reindex(cmd::reindex::Args),
 }
@@ -64,7 +64,7 @@ fn main() -> ExitCode {
     match cli.command {
         Command::Test(args) => cmd::test::run(*args),
         Command::Serve(args) => cmd::serve::run(args),
-        Command::Lint(args) => cmd::lint::run(args),
+        Command::Lint(args) => cmd::lint::run(*args),
         Command::Reindex(args) => cmd::reindex::run(args),
     }
 }

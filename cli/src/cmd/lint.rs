@@ -15,6 +15,7 @@ use rsty_lint::{Input, InputKind, check, fixes, report, rules};
 use rsty_reindex::atomic::Loaded;
 use rsty_reindex::difference;
 
+use crate::cmd::lint_releng;
 use crate::exit::Exit;
 use crate::ui;
 
@@ -90,7 +91,14 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE", conflicts_with = "baseline")]
     write_baseline: Option<PathBuf>,
 
-    /// Show a rule's page.
+    /// Report what the script lj-releng reports: any use of a global inside a function.
+    #[arg(long)]
+    lj_releng: bool,
+
+    #[command(flatten)]
+    releng: lint_releng::Options,
+
+    /// Show a rule's page, or `all` pages.
     #[arg(long, value_name = "RULE", conflicts_with = "paths")]
     explain: Option<String>,
 
@@ -143,7 +151,8 @@ pub(crate) fn run(args: Args) -> ExitCode {
     if args.list_rules {
         return list_rules().into();
     }
-    match lint(&args) {
+    let result = if args.lj_releng { lint_releng::run(&args.paths, &args.releng) } else { lint(&args) };
+    match result {
         Ok(exit) => exit.into(),
         Err(message) => {
             ui::error(&message);
@@ -361,6 +370,10 @@ fn write(args: &Args, reports: &[FileReport]) {
 
 fn explain(id: &str) -> Exit {
     match rules::find(id) {
+        None if id == "all" => {
+            ui::answer(&rules::pages());
+            Exit::Fine
+        }
         Some(rule) => {
             ui::answer(&format!("# {}\n\n{}\n", rule.id, rule.page));
             Exit::Fine

@@ -158,12 +158,9 @@ fn process(path: &Path, args: &Args) -> Turn {
             return turn;
         }
     };
-    let rewrite = match rewrite(path, loaded.bytes(), args, &mut turn.talk) {
-        Ok(rewrite) => rewrite,
-        Err(()) => {
-            turn.outcome = Outcome::Refused;
-            return turn;
-        }
+    let Ok(rewrite) = rewrite(path, loaded.bytes(), args, &mut turn.talk) else {
+        turn.outcome = Outcome::Refused;
+        return turn;
     };
     let Some(new) = rewrite else {
         if args.compat && !args.quiet {

@@ -1,6 +1,7 @@
 //! `rsty test`: runs spec files.
 
 mod output;
+mod supervise;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -117,7 +118,14 @@ const RECORDS: &str = ".rsty";
 
 /// Runs the command.
 pub(crate) fn run(args: Args) -> ExitCode {
-    match run_specs(&args) {
+    let Some(scratch) = supervise::scratch() else {
+        return if args.list { finish(list(&args)) } else { supervise::supervise() };
+    };
+    finish(run_specs(&args, &scratch))
+}
+
+fn finish(result: Result<Exit, Failure>) -> ExitCode {
+    match result {
         Ok(exit) => exit.into(),
         Err(Failure { exit, message }) => {
             ui::error(&message);
@@ -142,7 +150,15 @@ fn failure(exit: Exit, action: &str, error: &dyn std::error::Error) -> Failure {
     Failure { exit, message }
 }
 
-fn run_specs(args: &Args) -> Result<Exit, Failure> {
+fn list(args: &Args) -> Result<Exit, Failure> {
+    let files = plan(args, &Records::read(Path::new(RECORDS)))?;
+    for id in files.iter().flat_map(|file| &file.blocks) {
+        ui::answer(&format!("{}:{}\t{}\n", id.file.display(), id.line, id.name));
+    }
+    Ok(if files.is_empty() { Exit::NothingSelected } else { Exit::Fine })
+}
+
+fn run_specs(args: &Args, scratch: &Path) -> Result<Exit, Failure> {
     let start = Instant::now();
     let mut records = Records::read(Path::new(RECORDS));
     let files = plan(args, &records)?;
@@ -151,18 +167,10 @@ fn run_specs(args: &Args) -> Result<Exit, Failure> {
         ui::error("no block was selected");
         return Ok(Exit::NothingSelected);
     }
-    if args.list {
-        for id in files.iter().flat_map(|file| &file.blocks) {
-            ui::answer(&format!("{}:{}\t{}\n", id.file.display(), id.line, id.name));
-        }
-        return Ok(Exit::Fine);
-    }
     let mut baseline = args.baseline.as_deref().map(read_baseline).transpose()?;
-    let scratch = tempfile::Builder::new().prefix("rsty-").tempdir();
-    let scratch = scratch.map_err(|error| failure(Exit::ToolFailure, "make a temporary folder", &error))?;
     let stop = Arc::new(AtomicBool::new(false));
     stop_on_signals(&stop);
-    let options = options(args, scratch.path(), Arc::clone(&stop))?;
+    let options = options(args, scratch, Arc::clone(&stop))?;
     let format = if args.tap {
         Format::Tap
     } else if args.json {
@@ -265,6 +273,7 @@ fn options(args: &Args, scratch: &Path, stop: Arc<AtomicBool>) -> Result<Options
     let tool = |action: &str, error: &dyn std::error::Error| failure(Exit::ToolFailure, action, error);
     let mut variables: BTreeMap<String, Vec<u8>> = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, OsString::into_vec(value))))
+        .filter(|(name, _)| !supervise::is_own_variable(name))
         .collect();
     let wanted = args.server.clone().or_else(|| std::env::var_os("TEST_NGINX_BINARY").map(PathBuf::from));
     let binary = match wanted {
@@ -297,7 +306,7 @@ fn options(args: &Args, scratch: &Path, stop: Arc<AtomicBool>) -> Result<Options
         library_paths,
         shell: if args.no_shell { Shell::Refused } else { Shell::Allowed },
         scratch: scratch.to_owned(),
-        block_limit: Duration::try_from_secs_f64(args.block_timeout).unwrap_or(Duration::from_secs(120)),
+        block_limit: Duration::try_from_secs_f64(args.block_timeout).unwrap_or(Duration::from_mins(2)),
         retries: args.retries,
         max_failures: if args.fail_fast { Some(1) } else { args.max_fail },
         stop,

@@ -39,6 +39,8 @@ struct Inner {
     name: RefCell<Vec<u8>>,
     description: Vec<u8>,
     sections: RefCell<Vec<Section>>,
+    /// Names of sections that stood again.
+    repeated: RefCell<Vec<String>>,
     span: Span,
     line: usize,
     number: usize,
@@ -53,6 +55,7 @@ impl Block {
                 name: RefCell::new(name),
                 description,
                 sections: RefCell::default(),
+                repeated: RefCell::default(),
                 span,
                 line,
                 number,
@@ -61,9 +64,21 @@ impl Block {
         }
     }
 
-    /// Appends a section.
-    pub fn push(&self, section: Section) {
-        self.inner.sections.borrow_mut().push(section);
+    /// Adds a section; one of the same name gives way to it, but keeps its place.
+    pub fn push_or_replace(&self, section: Section) {
+        let mut sections = self.inner.sections.borrow_mut();
+        match sections.iter().position(|known| known.name == section.name) {
+            Some(at) => {
+                self.inner.repeated.borrow_mut().push(section.name.clone());
+                sections[at] = section;
+            }
+            None => sections.push(section),
+        }
+    }
+
+    /// How often a section stands in the file.
+    pub fn occurrences(&self, name: &str) -> usize {
+        1 + self.inner.repeated.borrow().iter().filter(|repeated| *repeated == name).count()
     }
 
     /// The name, with trailing blanks as in the file.

@@ -75,7 +75,8 @@ impl Conversion {
                 self.pad(text.get(..end).unwrap_or_default(), 0, out);
             }
             b'c' => {
-                let c = u32::try_from(value.to_int()).ok().and_then(char::from_u32).unwrap_or(char::REPLACEMENT_CHARACTER);
+                let c =
+                    u32::try_from(value.to_int()).ok().and_then(char::from_u32).unwrap_or(char::REPLACEMENT_CHARACTER);
                 match u8::try_from(c) {
                     Ok(byte) => self.pad(&[byte], 0, out),
                     Err(_) => self.pad(c.encode_utf8(&mut [0; 4]).as_bytes(), 0, out),
@@ -108,7 +109,9 @@ impl Conversion {
                 let text = format!("{sign}{text}");
                 self.pad(text.as_bytes(), sign.len(), out);
             }
-            b'v' => self.pad(value.to_bytes().iter().map(u8::to_string).collect::<Vec<_>>().join(".").as_bytes(), 0, out),
+            b'v' => {
+                self.pad(value.to_bytes().iter().map(u8::to_string).collect::<Vec<_>>().join(".").as_bytes(), 0, out)
+            }
             other => {
                 out.push(b'%');
                 out.push(other);
@@ -196,8 +199,14 @@ mod tests {
 
     #[test]
     fn conversions_follow_c() {
-        assert_eq!(text("%05d|%-5s|%5s|%x|%03o", &[42.into(), "ab".into(), "cd".into(), 255.into(), 8.into()]), "00042|ab   |   cd|ff|010");
-        assert_eq!(text("%.2f %e %g %g", &[Value::Num(1.005), Value::Num(12345.678), Value::Num(0.0001), Value::Num(1e20)]), "1.00 1.234568e+04 0.0001 1e+20");
+        assert_eq!(
+            text("%05d|%-5s|%5s|%x|%03o", &[42.into(), "ab".into(), "cd".into(), 255.into(), 8.into()]),
+            "00042|ab   |   cd|ff|010"
+        );
+        assert_eq!(
+            text("%.2f %e %g %g", &[Value::Num(1.005), Value::Num(12345.678), Value::Num(0.0001), Value::Num(1e20)]),
+            "1.00 1.234568e+04 0.0001 1e+20"
+        );
         assert_eq!(text("%s%%%c", &["x".into(), 65.into()]), "x%A");
         assert_eq!(text("%+d % d %*d", &[1.into(), 2.into(), 4.into(), 3.into()]), "+1  2    3");
         assert_eq!(text("%.3d %d", &[5.into(), "-7x".into()]), "005 -7");

@@ -24,8 +24,9 @@ mod time;
 
 use std::path::{Path, PathBuf};
 
+pub(crate) use ast::Jump;
 pub use interpreter::{File, Sub};
-pub(crate) use interpreter::{Interpreter, NativeModule, Outcome, Output, Stop, Want};
+pub(crate) use interpreter::{Interpreter, Native, NativeModule, Outcome, Output, Stop, Want};
 pub use limits::Limits;
 pub(crate) use time::{Calendar, now};
 
@@ -50,6 +51,9 @@ pub(crate) trait Host {
 
     /// What relative paths start from.
     fn working_directory(&self) -> &Path;
+
+    /// The text of the server's `-V`.
+    fn server_version(&self) -> Vec<u8>;
 
     /// Runs a shell command with this environment; yields its standard output and wait status, or a
     /// message why it must not run.

@@ -112,7 +112,10 @@ pub(crate) fn unpack(template: &[u8], data: &[u8]) -> Result<Vec<Value>, String>
                 at += len;
                 out.push(Value::str(match field.letter {
                     b'A' => {
-                        let end = text.iter().rposition(|byte| *byte != 0 && !byte.is_ascii_whitespace()).map_or(0, |end| end + 1);
+                        let end = text
+                            .iter()
+                            .rposition(|byte| *byte != 0 && !byte.is_ascii_whitespace())
+                            .map_or(0, |end| end + 1);
                         text.get(..end).unwrap_or_default()
                     }
                     b'Z' => text.split(|byte| *byte == 0).next().unwrap_or_default(),
@@ -192,7 +195,12 @@ fn fields(template: &[u8]) -> Result<Vec<Field>, String> {
                 Count::All
             }
             Some(byte) if byte.is_ascii_digit() => {
-                let digits: String = template.iter().skip(at).take_while(|byte| byte.is_ascii_digit()).map(|byte| char::from(*byte)).collect();
+                let digits: String = template
+                    .iter()
+                    .skip(at)
+                    .take_while(|byte| byte.is_ascii_digit())
+                    .map(|byte| char::from(*byte))
+                    .collect();
                 at += digits.len();
                 Count::Number(digits.parse().map_err(|_| "pack/unpack repeat count overflow".to_owned())?)
             }
@@ -214,7 +222,8 @@ mod tests {
     fn numbers_pack_in_their_byte_orders() {
         let values = [Value::Int(1), Value::Int(2), Value::Int(3), Value::Int(4), Value::Int(255)];
         assert_eq!(pack(b"nNvVC", &values).unwrap(), b"\0\x01\0\0\0\x02\x03\0\x04\0\0\0\xff");
-        let back: Vec<i64> = unpack(b"nNvVC", b"\0\x01\0\0\0\x02\x03\0\x04\0\0\0\xff").unwrap().iter().map(Value::to_int).collect();
+        let back: Vec<i64> =
+            unpack(b"nNvVC", b"\0\x01\0\0\0\x02\x03\0\x04\0\0\0\xff").unwrap().iter().map(Value::to_int).collect();
         assert_eq!(back, [1, 2, 3, 4, 255]);
     }
 

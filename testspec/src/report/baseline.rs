@@ -47,7 +47,11 @@ impl Baseline {
 
     /// The text of the list.
     pub fn render(&self) -> String {
-        self.blocks.iter().map(|(file, name)| format!("{file}\t{name}\n")).collect()
+        let mut text = String::new();
+        for (file, name) in &self.blocks {
+            text.push_str(&format!("{file}\t{name}\n"));
+        }
+        text
     }
 
     /// Compares a run with the list. Blocks of the list that did not run don't count as lost.

@@ -68,7 +68,11 @@ fn detail(detail: Option<&Detail>) -> String {
 }
 
 fn comment(text: &str) -> String {
-    text.lines().map(|line| format!("# {line}\n")).collect()
+    let mut comment = String::new();
+    for line in text.lines() {
+        comment.push_str(&format!("# {line}\n"));
+    }
+    comment
 }
 
 #[cfg(test)]

@@ -251,11 +251,11 @@ impl Run<'_> {
                 Start::Died { status, stderr } => (status, stderr),
             };
             let log = gathered.log.text();
-            if self.has_flag("TEST_NGINX_IGNORE_MISSING_DIRECTIVES") {
-                if let Some(name) = missing_directive(&log) {
-                    gathered.recorder.skip_everything(format!("the lack of directive {name}"));
-                    return Ok(None);
-                }
+            if self.has_flag("TEST_NGINX_IGNORE_MISSING_DIRECTIVES")
+                && let Some(name) = missing_directive(&log)
+            {
+                gathered.recorder.skip_everything(format!("the lack of directive {name}"));
+                return Ok(None);
             }
             // Only a port that somebody else still holds gets better by waiting.
             let busy = memchr::memmem::find(&log, b"Address already in use").is_some();
@@ -329,14 +329,14 @@ impl Run<'_> {
             let held = skip.as_ref().is_some_and(|before| before.holds);
             skip = Some(Decision { holds: decision.holds || held, ..decision });
         };
-        if let Some(value) = text("skip_eval") {
-            if let Some((count, code)) = conditions::counted(&value) {
-                let result = self.spec.eval(&code).map_err(|message| {
-                    let code = String::from_utf8_lossy(&code).into_owned();
-                    self.bail(&format!("skip_eval - failed to eval the Perl code \"{code}\": {message}"))
-                })?;
-                add(Decision { count, holds: result.is_true(), reason: Some("skip_eval".to_owned()) });
-            }
+        if let Some(value) = text("skip_eval")
+            && let Some((count, code)) = conditions::counted(&value)
+        {
+            let result = self.spec.eval(&code).map_err(|message| {
+                let code = String::from_utf8_lossy(&code).into_owned();
+                self.bail(&format!("skip_eval - failed to eval the Perl code \"{code}\": {message}"))
+            })?;
+            add(Decision { count, holds: result.is_true(), reason: Some("skip_eval".to_owned()) });
         }
         if let Some(value) = text("skip_nginx") {
             add(conditions::skip_nginx(&value, facts.version).map_err(invalid)?);

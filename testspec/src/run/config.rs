@@ -101,7 +101,10 @@ impl Config<'_> {
         out.line(&[b"#env LUA_PATH;"]);
         out.line(&[b"#env LUA_CPATH;"]);
         out.line(&[]);
-        let modules: String = self.load_modules.iter().map(|path| format!("load_module {path}; ")).collect();
+        let mut modules = String::new();
+        for path in self.load_modules {
+            modules.push_str(&format!("load_module {path}; "));
+        }
         out.line(&[modules.as_bytes(), self.main_config]);
         out.line(&[]);
     }

@@ -191,7 +191,7 @@ impl Lane {
         let mut loaded: Option<Loaded> = None;
         while let Some(unit) = self.schedule.next(self.reach) {
             if loaded.as_ref().is_none_or(|loaded| !Arc::ptr_eq(&loaded.file, &unit.file)) {
-                self.leave(loaded.take());
+                leave(loaded.take());
                 loaded = Some(self.load(&unit, &bench, port));
             }
             if let Some(loaded) = &loaded {
@@ -199,7 +199,7 @@ impl Lane {
             }
             self.schedule.done(&unit);
         }
-        self.leave(loaded);
+        leave(loaded);
         Ok(())
     }
 
@@ -241,13 +241,6 @@ impl Lane {
         Loaded { file, spec }
     }
 
-    fn leave(&self, loaded: Option<Loaded>) {
-        if let Some(Loaded { spec: Ok(spec), .. }) = loaded {
-            // The original runs these handlers at its end, where nobody looks at their result.
-            let _ = spec.cleanup();
-        }
-    }
-
     fn environment(&self, bench: &Bench, port: Option<u16>) -> Environment {
         let mut environment = Environment::new(&self.options.working_directory);
         environment.variables.clone_from(&self.options.variables);
@@ -284,6 +277,13 @@ impl Lane {
     fn tell(&self, event: Event) {
         // The receiver lives as long as the lanes.
         let _ = self.events.send(event);
+    }
+}
+
+fn leave(loaded: Option<Loaded>) {
+    if let Some(Loaded { spec: Ok(spec), .. }) = loaded {
+        // The original runs these handlers at its end, where nobody looks at their result.
+        let _ = spec.cleanup();
     }
 }
 

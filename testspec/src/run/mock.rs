@@ -14,6 +14,8 @@ use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
+use crate::run::perl_side::ReplyMaker;
+
 /// Where a mock server listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
@@ -30,7 +32,7 @@ pub enum Reply {
     /// These pieces, each sent by itself.
     Pieces(Vec<Vec<u8>>),
     /// What this function makes of the query.
-    Made(Box<dyn FnOnce(&[u8]) -> Vec<Vec<u8>> + Send>),
+    Made(ReplyMaker),
 }
 
 /// A TCP or stream mock server's script.

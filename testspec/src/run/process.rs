@@ -115,6 +115,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[expect(clippy::zombie_processes, reason = "the function under test reaps it")]
     fn a_child_that_ignores_the_gentle_signal_is_killed() {
         let child = Command::new("sh").args(["-c", "trap '' TERM; while :; do sleep 0.05; done"]).spawn().unwrap();
         let pid = Pid::from_raw(child.id() as i32);
@@ -124,6 +125,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::zombie_processes, reason = "the function under test reaps it")]
     fn a_child_that_obeys_is_awaited() {
         let child = Command::new("sleep").arg("30").spawn().unwrap();
         let pid = Pid::from_raw(child.id() as i32);

@@ -47,12 +47,12 @@ impl Run<'_> {
                 responses_left = responses_left.saturating_sub(1);
                 let parsed = self.parsed(&raw, head, gathered);
                 self.check(&parsed, index, repeat, many, gathered)?;
-                if pipelined.is_none() {
-                    if let Some(left) = &parsed.left {
-                        let text = left.escape_ascii().to_string();
-                        let remark = format!("unexpected extra bytes after last chunk in response: \"{text}\"");
-                        gathered.recorder.warn(remark);
-                    }
+                if pipelined.is_none()
+                    && let Some(left) = &parsed.left
+                {
+                    let text = left.escape_ascii().to_string();
+                    let remark = format!("unexpected extra bytes after last chunk in response: \"{text}\"");
+                    gathered.recorder.warn(remark);
                 }
                 raw = parsed.left.unwrap_or_default();
                 self.wait();

@@ -57,12 +57,16 @@ pub fn check(input: &Input, settings: &Settings) -> Vec<Finding> {
         }
         InputKind::Configuration => {
             let found = embed::conf_snippets(bytes, 0, Subsystem::Http);
-            found.iter().for_each(|snippet| check_snippet(snippet, &input.source, settings, &mut findings));
+            for snippet in &found {
+                check_snippet(snippet, &input.source, settings, &mut findings);
+            }
         }
         InputKind::Spec => {
             let mut found = embed::spec_snippets(&input.source);
             found.retain(|snippet| !snippet.written_file || settings.written_files == WrittenFiles::Checked);
-            found.iter().for_each(|snippet| check_snippet(snippet, &input.source, settings, &mut findings));
+            for snippet in &found {
+                check_snippet(snippet, &input.source, settings, &mut findings);
+            }
         }
     }
     if !settings.filters.is_empty() {
@@ -111,7 +115,7 @@ fn check_chunk(text: &[u8], place: &Place, source: &Source, settings: &Settings,
         (rule.check)(&chunk, &mut Sink { settings, rule, findings });
     }
     if settings.inline == Inline::Obeyed {
-        inline::apply(&chunk, source, findings, from);
+        inline::apply(&chunk, source, settings, findings, from);
     }
 }
 

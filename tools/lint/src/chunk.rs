@@ -65,6 +65,13 @@ impl<'s> Chunk<'s> {
         std::str::from_utf8(bytes).unwrap_or_default()
     }
 
+    /// The dotted path of an expression, as [`Chunk::callee`] gives it for a call's function.
+    pub fn path(&self, id: ExprId) -> Option<String> {
+        let mut path = Vec::new();
+        let found = self.write_path(id, &mut path);
+        String::from_utf8(path).ok().filter(|_| found)
+    }
+
     /// Whether the globals at a place of a function are really globals.
     pub fn is_global_environment(&self, function: FunctionId, at: u32) -> bool {
         if self.replaced.is_empty() {
@@ -131,21 +138,23 @@ impl<'s> Chunk<'s> {
     }
 
     fn gather_calls(&mut self) {
+        let mut paths = Vec::new();
         for (index, expr) in self.tree.exprs.iter().enumerate() {
             if let ExprKind::Call { callee, arguments } = expr.kind {
-                let start = self.paths.len();
-                if self.write_path(callee) {
-                    let path = (start as u32, self.paths.len() as u32);
+                let start = paths.len();
+                if self.write_path(callee, &mut paths) {
+                    let path = (start as u32, paths.len() as u32);
                     self.calls.push(Call { expr: ExprId(index as u32), arguments, path });
                 } else {
-                    self.paths.truncate(start);
+                    paths.truncate(start);
                 }
             }
         }
+        self.paths = paths;
     }
 
     /// Appends the dotted path of an expression. `false` where it has none.
-    fn write_path(&mut self, id: ExprId) -> bool {
+    fn write_path(&self, id: ExprId, paths: &mut Vec<u8>) -> bool {
         let mut keys: [&[u8]; STEPS_MAX] = [b""; STEPS_MAX];
         let mut count = 0;
         let mut at = id;
@@ -159,21 +168,21 @@ impl<'s> Chunk<'s> {
                     at = object;
                 }
                 ExprKind::Global(index) => {
-                    self.paths.extend_from_slice(self.tree.name(self.tree.globals[index as usize].name));
+                    paths.extend_from_slice(self.tree.name(self.tree.globals[index as usize].name));
                     break;
                 }
                 ExprKind::Call { callee, arguments } => {
                     let Some(module) = self.required(callee, arguments) else { return false };
-                    self.paths.push(b'@');
-                    self.paths.extend_from_slice(module);
+                    paths.push(b'@');
+                    paths.extend_from_slice(module);
                     break;
                 }
                 _ => return false,
             }
         }
         for key in keys.iter().take(count).rev() {
-            self.paths.push(b'.');
-            self.paths.extend_from_slice(key);
+            paths.push(b'.');
+            paths.extend_from_slice(key);
         }
         true
     }

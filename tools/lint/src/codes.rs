@@ -56,11 +56,11 @@ impl Filter {
 
     /// Whether a finding of a rule about a name is meant.
     pub(crate) fn matches(&self, rule: &str, name: &str) -> bool {
-        let code_fits = |code: &&str| {
+        let code_fits = |code: &&'static str| {
             let pattern = self.code.bytes().filter(|byte| *byte == b'.' || byte.is_ascii_digit());
             code.bytes().zip(pattern).all(|(digit, wanted)| wanted == b'.' || wanted == digit)
         };
-        luacheck_codes(rule).iter().any(|code| code_fits(&code))
+        luacheck_codes(rule).iter().any(code_fits)
             && self.name.as_deref().is_none_or(|pattern| name_fits(pattern, name))
     }
 }

@@ -1,5 +1,7 @@
 //! Applying fixes to a file's bytes.
 
+use std::collections::HashSet;
+
 use rsty_diag::{Applicability, Fix, Span};
 
 use crate::finding::Finding;
@@ -31,19 +33,20 @@ impl Level {
 pub fn apply(text: &[u8], findings: &[Finding], level: Level) -> Option<(Vec<u8>, usize)> {
     let mut edits: Vec<(Span, &[u8])> = Vec::new();
     let mut count = 0;
-    let mut fixed_globals: Vec<&str> = Vec::new();
+    let mut fixed_globals: HashSet<&str> = HashSet::new();
+    let mut behind = 0;
     for finding in findings {
         let Some(fix) = finding.fix.as_ref().filter(|fix| level.allows(fix)) else { continue };
-        if let Some((_, name)) = &finding.global {
-            if fixed_globals.contains(&name.as_str()) {
-                continue;
-            }
-            fixed_globals.push(name);
-        }
-        let clashes = |span: &Span| edits.iter().any(|(other, _)| span.start <= other.end && other.start <= span.end);
-        if fix.edits.iter().any(|(span, _)| clashes(span) || span.end > text.len()) {
+        if let Some((_, name)) = &finding.global
+            && !fixed_globals.insert(name)
+        {
             continue;
         }
+        // Findings come in the order of their places, so comparing with the end of the last edit is enough.
+        if fix.edits.iter().any(|(span, _)| span.start < behind || span.end > text.len()) {
+            continue;
+        }
+        behind = fix.edits.iter().map(|(span, _)| span.end + 1).fold(behind, usize::max);
         edits.extend(fix.edits.iter().map(|(span, new)| (*span, new.as_slice())));
         count += 1;
     }

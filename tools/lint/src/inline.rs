@@ -15,9 +15,14 @@ use crate::chunk::Chunk;
 use crate::codes::{Filter, selene_rules};
 use crate::finding::Finding;
 use crate::lua::tree::Range;
+use crate::rules;
+use crate::settings::Settings;
 
 /// The id of findings about comments that suppress nothing.
 pub(crate) const UNUSED_ALLOW: &str = "unused_allow";
+
+/// Comments that are looked at in one chunk; more can only be an attempt to keep the linter busy.
+const REMARKS_MAX: usize = 10_000;
 
 /// A part of the chunk in which some findings are not wanted.
 struct Suppression {
@@ -36,7 +41,7 @@ enum What {
 }
 
 /// Drops the findings (from index `from` on) that comments of the chunk suppress.
-pub(crate) fn apply(chunk: &Chunk<'_>, source: &Source, findings: &mut Vec<Finding>, from: usize) {
+pub(crate) fn apply(chunk: &Chunk<'_>, source: &Source, settings: &Settings, findings: &mut Vec<Finding>, from: usize) {
     if chunk.tree.remarks.is_empty() {
         return;
     }
@@ -47,13 +52,14 @@ pub(crate) fn apply(chunk: &Chunk<'_>, source: &Source, findings: &mut Vec<Findi
         index <= from || !is_suppressed(chunk, source, finding, &mut suppressions)
     });
     for suppression in suppressions.iter().filter(|suppression| !suppression.used) {
-        if let What::Rules(rules) = &suppression.what
+        if let What::Rules(names) = &suppression.what
+            && names.iter().any(|rule| rule == "all" || rules::find(rule).is_none() || settings.is_on(rule))
             && chunk.tree.slice(suppression.remark).trim_ascii_start().starts_with(b"rsty:")
         {
             findings.push(Finding {
                 rule: UNUSED_ALLOW,
                 severity: Severity::Warning,
-                message: format!("this comment suppresses nothing: allow({})", rules.join(", ")),
+                message: format!("this comment suppresses nothing: allow({})", names.join(", ")),
                 span: chunk.span(suppression.remark),
                 help: Some("remove it".into()),
                 notes: Vec::new(),
@@ -90,7 +96,7 @@ fn read(chunk: &Chunk<'_>) -> Vec<Suppression> {
     let tree = chunk.tree;
     let mut found = Vec::new();
     let mut pushed: Vec<(u32, usize)> = Vec::new();
-    for (start, end) in &tree.remarks {
+    for (start, end) in tree.remarks.iter().take(REMARKS_MAX) {
         let remark = Range { start: *start, end: *end };
         let text = String::from_utf8_lossy(tree.slice(remark)).into_owned();
         let text = text.trim_matches(|c: char| c.is_whitespace() || matches!(c, '-' | '[' | ']' | '='));

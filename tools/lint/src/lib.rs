@@ -17,6 +17,7 @@ mod finding;
 pub mod fixes;
 mod inline;
 pub mod lua;
+pub mod releng;
 pub mod report;
 pub mod rules;
 pub mod settings;

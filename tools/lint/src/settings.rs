@@ -78,7 +78,7 @@ impl Default for Settings {
 
 impl Settings {
     /// Whether a rule is on.
-    pub fn is_on(&self, rule: &'static str) -> bool {
+    pub fn is_on(&self, rule: &str) -> bool {
         rules::ALL.iter().zip(self.enabled.iter()).any(|(known, on)| known.id == rule && *on)
     }
 

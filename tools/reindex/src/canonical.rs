@@ -12,6 +12,7 @@ use rsty_diag::{Diagnostic, Source, Span};
 use rsty_testspec::syntax::{self, BlockNode, Document, SectionNode};
 
 use crate::check::check;
+use crate::clean::is_surely_canonical;
 use crate::header::Header;
 
 /// What the canonical form should be.
@@ -54,6 +55,14 @@ pub enum Refusal {
 
 /// Formats a spec file.
 pub fn format(source: &Source, options: &Options) -> Result<Rewrite, Refusal> {
+    if options.numbers && !options.style && is_surely_canonical(source.bytes(), options.first) {
+        return Ok(Rewrite { text: None, diagnostics: Vec::new() });
+    }
+    format_parsed(source, options)
+}
+
+/// Formats by way of the structure, always.
+pub(crate) fn format_parsed(source: &Source, options: &Options) -> Result<Rewrite, Refusal> {
     let document = syntax::parse(source);
     let diagnostics = check(&document);
     let new = rewritten(&document, options);
@@ -159,7 +168,7 @@ struct Writer<'a> {
     line_end: &'a [u8],
 }
 
-impl<'a> Writer<'a> {
+impl Writer<'_> {
     fn text(&mut self, text: &[u8]) {
         self.out.extend_from_slice(text);
     }
@@ -188,7 +197,7 @@ fn content_end(text: &[u8]) -> usize {
 
 fn empty_lines_at_end(text: &[u8]) -> usize {
     let tail = text.get(content_end(text)..).unwrap_or_default();
-    tail.iter().filter(|byte| **byte == b'\n').count().saturating_sub(1)
+    memchr::memchr_iter(b'\n', tail).count().saturating_sub(1)
 }
 
 /// Checks that both documents have the same prologue and blocks with the same sections and values.

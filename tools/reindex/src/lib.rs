@@ -10,6 +10,7 @@
 pub mod atomic;
 mod canonical;
 mod check;
+mod clean;
 pub mod compat;
 pub mod difference;
 pub mod files;

@@ -48,7 +48,13 @@ impl Interpreter {
         }
     }
 
-    pub(super) fn call_expression(&mut self, callee: &Callee, arguments: &[Expr], current: bool, want: Want) -> Outcome<Vec<Value>> {
+    pub(super) fn call_expression(
+        &mut self,
+        callee: &Callee,
+        arguments: &[Expr],
+        current: bool,
+        want: Want,
+    ) -> Outcome<Vec<Value>> {
         let values = if current { self.arguments.borrow().clone() } else { self.list_of(arguments)? };
         match callee {
             Callee::Named(name) => self.call_named(name, values, want),
@@ -77,7 +83,13 @@ impl Interpreter {
         }
     }
 
-    pub(super) fn method(&mut self, invocant: &Expr, name: &MethodName, arguments: &[Expr], want: Want) -> Outcome<Vec<Value>> {
+    pub(super) fn method(
+        &mut self,
+        invocant: &Expr,
+        name: &MethodName,
+        arguments: &[Expr],
+        want: Want,
+    ) -> Outcome<Vec<Value>> {
         let invocant = self.scalar(invocant)?;
         let mut values = vec![invocant.clone()];
         for argument in arguments {
@@ -97,7 +109,13 @@ impl Interpreter {
     }
 
     /// Calls a method; `values` start with the invocant.
-    pub(crate) fn call_method(&mut self, invocant: &Value, name: &str, values: Vec<Value>, want: Want) -> Outcome<Vec<Value>> {
+    pub(crate) fn call_method(
+        &mut self,
+        invocant: &Value,
+        name: &str,
+        values: Vec<Value>,
+        want: Want,
+    ) -> Outcome<Vec<Value>> {
         if let Value::Block(block) = invocant {
             return Ok(match name {
                 "name" => vec![Value::str(block.name())],

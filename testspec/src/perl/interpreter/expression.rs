@@ -39,13 +39,19 @@ impl Interpreter {
             Expr::Negate(inner) => Ok(negated(&self.scalar(inner)?)),
             Expr::BitNot(inner) => Ok(Value::Int(!self.scalar(inner)?.to_int())),
             Expr::Ternary(condition, yes, no) => {
-                if self.scalar(condition)?.is_true() { self.scalar(yes) } else { self.scalar(no) }
+                if self.scalar(condition)?.is_true() {
+                    self.scalar(yes)
+                } else {
+                    self.scalar(no)
+                }
             }
             Expr::Call { callee, arguments, current_arguments } => {
                 let values = self.call_expression(callee, arguments, *current_arguments, Want::Scalar)?;
                 Ok(last(values))
             }
-            Expr::Method { invocant, name, arguments } => Ok(last(self.method(invocant, name, arguments, Want::Scalar)?)),
+            Expr::Method { invocant, name, arguments } => {
+                Ok(last(self.method(invocant, name, arguments, Want::Scalar)?))
+            }
             Expr::Builtin(builtin, arguments) => self.function(*builtin, arguments),
             Expr::Index(array, index) => {
                 let Some(array) = self.existing_array(array)? else {
@@ -523,11 +529,15 @@ impl Interpreter {
             return self.hash_of(expr).map(Value::Hash);
         }
         match expr {
-            Expr::Call { callee: crate::perl::ast::Callee::Named(name), current_arguments: true, .. } => match self.sub(name) {
-                Some(sub) => Ok(Value::Code(Code(Rc::clone(sub)))),
-                None => Err(self.unsupported("a reference to a subroutine that is not defined")),
-            },
-            Expr::Call { callee: crate::perl::ast::Callee::Dynamic(code), current_arguments: true, .. } => self.scalar(code),
+            Expr::Call { callee: crate::perl::ast::Callee::Named(name), current_arguments: true, .. } => {
+                match self.sub(name) {
+                    Some(sub) => Ok(Value::Code(Code(Rc::clone(sub)))),
+                    None => Err(self.unsupported("a reference to a subroutine that is not defined")),
+                }
+            }
+            Expr::Call { callee: crate::perl::ast::Callee::Dynamic(code), current_arguments: true, .. } => {
+                self.scalar(code)
+            }
             Expr::Declare(_, names, _) => match names.first() {
                 Some((Sigil::Array, _)) => self.array_of(expr).map(Value::Array),
                 Some((Sigil::Hash, _)) => self.hash_of(expr).map(Value::Hash),
@@ -549,7 +559,12 @@ impl Interpreter {
         let old = place.read();
         let adds = matches!(step, Step::PreIncrement | Step::PostIncrement);
         let new = match &old {
-            Value::Str(text) if adds && !text.is_empty() && text.iter().all(u8::is_ascii_alphanumeric) && !text[0].is_ascii_digit() => {
+            Value::Str(text)
+                if adds
+                    && !text.is_empty()
+                    && text.iter().all(u8::is_ascii_alphanumeric)
+                    && !text[0].is_ascii_digit() =>
+            {
                 Value::str(incremented(text))
             }
             _ => arithmetic(if adds { BinaryOp::Add } else { BinaryOp::Subtract }, &old, &Value::Int(1)),

@@ -24,7 +24,10 @@ enum State {
     Closed,
     /// A string opened for writing.
     Memory(Rc<RefCell<Value>>),
-    Reading { data: Vec<u8>, at: usize },
+    Reading {
+        data: Vec<u8>,
+        at: usize,
+    },
     StdErr,
     StdOut,
     Writing(fs::File),
@@ -105,7 +108,8 @@ impl Interpreter {
             Builtin::Fileno => Value::Int(3),
             Builtin::Umask => Value::Int(0o022),
             Builtin::Unlink => {
-                let removed = values.iter().filter(|value| fs::remove_file(self.path(&value.to_bytes())).is_ok()).count();
+                let removed =
+                    values.iter().filter(|value| fs::remove_file(self.path(&value.to_bytes())).is_ok()).count();
                 Value::Int(removed as i64)
             }
             Builtin::Mkdir => {
@@ -124,7 +128,10 @@ impl Interpreter {
             Builtin::Chmod => {
                 use std::os::unix::fs::PermissionsExt as _;
                 let mode = fs::Permissions::from_mode(first.to_int() as u32);
-                let changed = values.iter().skip(1).filter(|value| fs::set_permissions(self.path(&value.to_bytes()), mode.clone()).is_ok());
+                let changed = values
+                    .iter()
+                    .skip(1)
+                    .filter(|value| fs::set_permissions(self.path(&value.to_bytes()), mode.clone()).is_ok());
                 Value::Int(changed.count() as i64)
             }
             other => return Err(self.unsupported(&format!("`{}`", other.name()))),
@@ -140,7 +147,8 @@ impl Interpreter {
         let first = values.first().map(Value::to_bytes).unwrap_or_default();
         let (mode, target) = match values.get(1) {
             Some(target) => {
-                let mode = first.split(|byte| *byte == b':' || byte.is_ascii_whitespace()).find(|part| !part.is_empty());
+                let mode =
+                    first.split(|byte| *byte == b':' || byte.is_ascii_whitespace()).find(|part| !part.is_empty());
                 (mode.unwrap_or_default().to_vec(), target.clone())
             }
             None => {
@@ -164,7 +172,13 @@ impl Interpreter {
             (b">>", Value::Ref(cell)) => Ok(State::Memory(Rc::clone(cell))),
             (b"-|", command) => {
                 let command: Vec<u8> = if values.len() > 2 {
-                    values.get(1..).unwrap_or_default().iter().map(|word| word.to_bytes().to_vec()).collect::<Vec<_>>().join(&b' ')
+                    values
+                        .get(1..)
+                        .unwrap_or_default()
+                        .iter()
+                        .map(|word| word.to_bytes().to_vec())
+                        .collect::<Vec<_>>()
+                        .join(&b' ')
                 } else {
                     command.to_bytes().to_vec()
                 };
@@ -303,7 +317,10 @@ impl Interpreter {
         let environment: Vec<(Vec<u8>, Vec<u8>)> = {
             let hash = self.hash(&"main::ENV".into());
             let hash = hash.borrow();
-            hash.iter().filter(|(_, value)| value.is_defined()).map(|(key, value)| (key.to_vec(), value.to_bytes().to_vec())).collect()
+            hash.iter()
+                .filter(|(_, value)| value.is_defined())
+                .map(|(key, value)| (key.to_vec(), value.to_bytes().to_vec()))
+                .collect()
         };
         match self.host.shell(command, &environment) {
             Ok((output, status)) => {

@@ -32,8 +32,20 @@ impl Interpreter {
                 Some(expr) => self.scalar(expr),
                 None => Ok(Value::Undef),
             },
-            B::Open | B::Close | B::Eof | B::Binmode | B::Fileno | B::Readline | B::Select | B::Unlink | B::Mkdir | B::Rmdir
-            | B::Rename | B::Chdir | B::Chmod | B::Umask => self.file_function(builtin, arguments),
+            B::Open
+            | B::Close
+            | B::Eof
+            | B::Binmode
+            | B::Fileno
+            | B::Readline
+            | B::Select
+            | B::Unlink
+            | B::Mkdir
+            | B::Rmdir
+            | B::Rename
+            | B::Chdir
+            | B::Chmod
+            | B::Umask => self.file_function(builtin, arguments),
             B::Localtime | B::Gmtime => {
                 let seconds = self.time_argument(arguments)?;
                 let calendar = if builtin == B::Gmtime { time::utc(seconds) } else { time::local(seconds) };
@@ -84,7 +96,8 @@ impl Interpreter {
                 match u8::try_from(code) {
                     Ok(byte) => Value::str([byte]),
                     Err(_) => {
-                        let c = u32::try_from(code).ok().and_then(char::from_u32).unwrap_or(char::REPLACEMENT_CHARACTER);
+                        let c =
+                            u32::try_from(code).ok().and_then(char::from_u32).unwrap_or(char::REPLACEMENT_CHARACTER);
                         Value::str(c.to_string())
                     }
                 }

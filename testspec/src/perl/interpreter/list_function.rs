@@ -12,7 +12,12 @@ use super::{Interpreter, Outcome, Want};
 
 impl Interpreter {
     /// Evaluates a function that means something else in list context. `false` if it does not.
-    pub(super) fn list_function(&mut self, builtin: Builtin, arguments: &[Expr], out: &mut Vec<Value>) -> Outcome<bool> {
+    pub(super) fn list_function(
+        &mut self,
+        builtin: Builtin,
+        arguments: &[Expr],
+        out: &mut Vec<Value>,
+    ) -> Outcome<bool> {
         match builtin {
             Builtin::Split => self.split(arguments, out)?,
             Builtin::Reverse => {
@@ -156,7 +161,13 @@ impl Interpreter {
         result
     }
 
-    fn sorted(&mut self, mut items: Vec<Value>, code: Option<&Expr>, body: Option<&Block>, package: &Name) -> Outcome<Vec<Value>> {
+    fn sorted(
+        &mut self,
+        mut items: Vec<Value>,
+        code: Option<&Expr>,
+        body: Option<&Block>,
+        package: &Name,
+    ) -> Outcome<Vec<Value>> {
         if code.is_none() && body.is_none() {
             items.sort_by(|left, right| left.to_bytes().cmp(&right.to_bytes()));
             return Ok(items);

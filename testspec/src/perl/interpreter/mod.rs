@@ -32,7 +32,7 @@ use super::parser::{ParseError, Parser};
 use super::{Host, PerlError};
 
 pub use file::File;
-pub(crate) use module::{NativeModule, UseEffect};
+pub(crate) use module::NativeModule;
 pub(crate) use scope::Scope;
 
 /// A natively provided subroutine.
@@ -68,7 +68,7 @@ pub struct Sub {
 
 pub(crate) enum SubKind {
     Constant(Vec<Value>),
-    Native { name: Name, function: Native, prototype: Option<&'static str> },
+    Native { function: Native, prototype: Option<&'static str> },
     Perl { definition: Rc<SubDefinition>, scope: Rc<Scope> },
 }
 
@@ -92,6 +92,14 @@ enum Restore {
     Entry(Hash, Vec<u8>, Option<Value>),
     Hash(Hash, crate::model::HashMap),
     Scalar(Rc<RefCell<Value>>, Value),
+}
+
+/// The rest of the main file.
+#[derive(Debug)]
+struct Pending {
+    body: std::collections::VecDeque<super::ast::Statement>,
+    unit: Rc<Unit>,
+    scope: Rc<Scope>,
 }
 
 /// Where the last successful match was.
@@ -128,6 +136,10 @@ pub(crate) struct Interpreter {
     captures: Captures,
     evals: usize,
     random: u64,
+    pending: Option<Pending>,
+    main_package: Name,
+    /// The statement of the main file that ran last.
+    main_at: u32,
 }
 
 impl std::fmt::Debug for Interpreter {
@@ -163,8 +175,12 @@ impl Interpreter {
             locals: Vec::new(),
             captures: Captures::default(),
             evals: 0,
-            random: 0x9e37_79b9_7f4a_7c15,
+            random: 0x9e37_79b9_7f4a_7c15 ^ u64::from(std::process::id()),
+            pending: None,
+            main_package: "main".into(),
+            main_at: 0,
         };
+        interpreter.define_standard_files();
         for (name, value) in [
             ("main::0", Value::str("-")),
             ("main::/", Value::str("\n")),
@@ -185,15 +201,61 @@ impl Interpreter {
         interpreter
     }
 
-    /// Compiles and runs a file in package main. `source` gives places to diagnostics.
-    pub(crate) fn run_file(&mut self, name: &str, text: &[u8], source: Option<Source>) -> Outcome<Vec<Value>> {
-        let unit = Rc::new(Unit { name: name.to_owned(), text: Rc::from(text), source });
+    /// Compiles and runs the main file in package main, up to where it starts its tests or ends.
+    /// `source` gives places to diagnostics. What follows is run by [`Self::resume`].
+    pub(crate) fn run_main(&mut self, name: &str, text: &[u8], source: &Source) -> Outcome<()> {
+        let unit = Rc::new(Unit { name: name.to_owned(), text: Rc::from(text), source: Some(source.clone()) });
+        self.set_global("main::0", Value::str(name));
         let scope = Rc::<Scope>::default();
-        self.run_unit(unit, "main".into(), false, scope, Want::Scalar)
+        let body = self.compile(&unit, &"main".into(), false, &scope)?;
+        self.pending = Some(Pending { body: body.into_iter().collect(), unit, scope });
+        self.resume()
+    }
+
+    /// Runs the statements of the main file that have not been run.
+    pub(crate) fn resume(&mut self) -> Outcome<()> {
+        let Some(mut pending) = self.pending.take() else {
+            return Ok(());
+        };
+        while let Some(statement) = pending.body.pop_front() {
+            let (unit, scope) = (Rc::clone(&pending.unit), Rc::clone(&pending.scope));
+            let package = Rc::clone(&self.main_package);
+            self.main_at = statement.at;
+            let result = self.in_frame(unit, package, scope, |it| {
+                let result = it.statements(std::slice::from_ref(&statement), Want::Void);
+                it.main_package = Rc::clone(&it.package);
+                result
+            });
+            if let Err(stop) = result {
+                self.pending = Some(pending);
+                return Err(stop);
+            }
+        }
+        Ok(())
+    }
+
+    /// Where the evaluation is, or was when it stopped: the file and the line's span.
+    pub(crate) fn main_place(&self) -> Option<(Source, Span)> {
+        let pending = self.pending.as_ref()?;
+        let source = pending.unit.source.clone()?;
+        let at = self.main_at as usize;
+        let end = pending
+            .unit
+            .text
+            .iter()
+            .skip(at)
+            .position(|byte| *byte == b'\n')
+            .map_or(pending.unit.text.len(), |len| at + len);
+        Some((source, Span::new(at, end)))
     }
 
     /// Runs text as `eval` does in `package`, strict, seeing no lexical variables. The error is `$@`.
-    pub(crate) fn eval_apart(&mut self, text: &[u8], package: &str, want: Want) -> Outcome<Result<Vec<Value>, Vec<u8>>> {
+    pub(crate) fn eval_apart(
+        &mut self,
+        text: &[u8],
+        package: &str,
+        want: Want,
+    ) -> Outcome<Result<Vec<Value>, Vec<u8>>> {
         let outer = std::mem::take(&mut self.scope);
         let arguments = std::mem::take(&mut self.arguments);
         let result = self.eval_text(text, package.into(), true, want);
@@ -202,7 +264,13 @@ impl Interpreter {
         result
     }
 
-    fn eval_text(&mut self, text: &[u8], package: Name, strict: bool, want: Want) -> Outcome<Result<Vec<Value>, Vec<u8>>> {
+    fn eval_text(
+        &mut self,
+        text: &[u8],
+        package: Name,
+        strict: bool,
+        want: Want,
+    ) -> Outcome<Result<Vec<Value>, Vec<u8>>> {
         self.evals += 1;
         let unit = Rc::new(Unit { name: format!("(eval {})", self.evals), text: Rc::from(text), source: None });
         let scope = Scope::inside(&self.scope);
@@ -231,7 +299,14 @@ impl Interpreter {
         }
     }
 
-    fn run_unit(&mut self, unit: Rc<Unit>, package: Name, strict: bool, scope: Rc<Scope>, want: Want) -> Outcome<Vec<Value>> {
+    fn run_unit(
+        &mut self,
+        unit: Rc<Unit>,
+        package: Name,
+        strict: bool,
+        scope: Rc<Scope>,
+        want: Want,
+    ) -> Outcome<Vec<Value>> {
         let body = self.compile(&unit, &package, strict, &scope)?;
         self.in_frame(unit, package, scope, |it| it.statements(&body, want))
     }
@@ -267,7 +342,13 @@ impl Interpreter {
     }
 
     /// Evaluates with another unit, package and scope, and puts the old ones back.
-    fn in_frame<T>(&mut self, unit: Rc<Unit>, package: Name, scope: Rc<Scope>, run: impl FnOnce(&mut Self) -> Outcome<T>) -> Outcome<T> {
+    fn in_frame<T>(
+        &mut self,
+        unit: Rc<Unit>,
+        package: Name,
+        scope: Rc<Scope>,
+        run: impl FnOnce(&mut Self) -> Outcome<T>,
+    ) -> Outcome<T> {
         let outer = (
             std::mem::replace(&mut self.unit, unit),
             std::mem::replace(&mut self.package, package),
@@ -313,7 +394,8 @@ impl Interpreter {
         let diagnostic = Diagnostic::error("perl_unsupported", text);
         Stop::Unsupported(Box::new(match &unit.source {
             Some(source) => {
-                let end = unit.text.iter().skip(at).position(|byte| *byte == b'\n').map_or(unit.text.len(), |len| at + len);
+                let end =
+                    unit.text.iter().skip(at).position(|byte| *byte == b'\n').map_or(unit.text.len(), |len| at + len);
                 diagnostic.at(source, Span::new(at, end))
             }
             None => diagnostic.help(format!("at {} line {}", unit.name, unit.line(at))),
@@ -433,7 +515,13 @@ impl Interpreter {
     }
 
     /// Evaluates the list behind `use NAME`.
-    pub(crate) fn constant_list(&mut self, list: &Expr, unit: &Rc<Unit>, package: &Name, scope: &Rc<Scope>) -> Outcome<Vec<Value>> {
+    pub(crate) fn constant_list(
+        &mut self,
+        list: &Expr,
+        unit: &Rc<Unit>,
+        package: &Name,
+        scope: &Rc<Scope>,
+    ) -> Outcome<Vec<Value>> {
         self.in_frame(Rc::clone(unit), Rc::clone(package), Rc::clone(scope), |it| it.list(list))
     }
 

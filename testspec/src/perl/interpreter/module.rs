@@ -32,10 +32,15 @@ const TEST_BASE: &str = "Test::Base";
 
 impl Interpreter {
     /// `use MODULE LIST` in `package`; `None` without a list.
-    pub(crate) fn use_module(&mut self, module: &str, arguments: Option<Vec<Value>>, package: &Name) -> Outcome<UseEffect> {
+    pub(crate) fn use_module(
+        &mut self,
+        module: &str,
+        arguments: Option<Vec<Value>>,
+        package: &Name,
+    ) -> Outcome<UseEffect> {
         match module {
-            "warnings" | "utf8" | "feature" | "integer" | "bytes" | "diagnostics" | "experimental" | "open" | "locale" | "bigint"
-            | "overload" | "Exporter" | "Carp::Heavy" | "autodie" => {
+            "warnings" | "utf8" | "feature" | "integer" | "bytes" | "diagnostics" | "experimental" | "open"
+            | "locale" | "bigint" | "overload" | "Exporter" | "Carp::Heavy" | "autodie" => {
                 if module == "Exporter" {
                     self.push_parent(package, "Exporter");
                 }
@@ -157,7 +162,7 @@ impl Interpreter {
         }
         for (function, code, prototype) in native.functions {
             let name: Name = format!("{}::{function}", native.name).into();
-            let kind = SubKind::Native { name: Rc::clone(&name), function: *code, prototype: *prototype };
+            let kind = SubKind::Native { function: *code, prototype: *prototype };
             self.subs.insert(name, Rc::new(Sub { kind }));
         }
         let exports = self.array(&format!("{}::EXPORT", native.name).into());
@@ -296,11 +301,9 @@ impl Interpreter {
         Ok(())
     }
 
-    /// Defines a natively provided function outside a module.
-    pub(crate) fn define_native(&mut self, name: &str, function: Native, prototype: Option<&'static str>) {
-        let name: Name = name.into();
-        let kind = SubKind::Native { name: Rc::clone(&name), function, prototype };
-        self.subs.insert(name, Rc::new(Sub { kind }));
+    /// Gives a subroutine another name.
+    pub(crate) fn alias_sub(&mut self, name: &str, code: &Code) {
+        self.subs.insert(name.into(), Rc::clone(&code.0));
     }
 
     /// A code value of a defined subroutine.
@@ -319,7 +322,11 @@ fn with_self(text: Vec<u8>) -> Vec<u8> {
     for line in text.split_inclusive(|byte| *byte == b'\n') {
         let words: Vec<&[u8]> = line.splitn(3, |byte| *byte == b' ').collect();
         match words.as_slice() {
-            [b"sub", name, rest] if at > base && rest.starts_with(b"{") && name.iter().all(|byte| crate::perl::cursor::is_word(*byte)) => {
+            [b"sub", name, rest]
+                if at > base
+                    && rest.starts_with(b"{")
+                    && name.iter().all(|byte| crate::perl::cursor::is_word(*byte)) =>
+            {
                 out.extend_from_slice(b"sub ");
                 out.extend_from_slice(name);
                 out.extend_from_slice(b" {my $self = shift;");

@@ -100,7 +100,12 @@ impl Interpreter {
         Ok(whole)
     }
 
-    pub(super) fn match_scalar(&mut self, target: Option<&Expr>, pattern: &MatchPattern, negated: bool) -> Outcome<Value> {
+    pub(super) fn match_scalar(
+        &mut self,
+        target: Option<&Expr>,
+        pattern: &MatchPattern,
+        negated: bool,
+    ) -> Outcome<Value> {
         let (regex, flags) = self.regex_and_flags(pattern)?;
         if flags.contains('g') {
             return self.match_next(target, &regex, negated);
@@ -133,7 +138,12 @@ impl Interpreter {
         Ok(Value::bool(found.is_some() != negated))
     }
 
-    pub(super) fn match_list(&mut self, target: Option<&Expr>, pattern: &MatchPattern, out: &mut Vec<Value>) -> Outcome<()> {
+    pub(super) fn match_list(
+        &mut self,
+        target: Option<&Expr>,
+        pattern: &MatchPattern,
+        out: &mut Vec<Value>,
+    ) -> Outcome<()> {
         let (regex, flags) = self.regex_and_flags(pattern)?;
         let subject = self.target_text(target)?;
         let mut from = 0;
@@ -156,7 +166,13 @@ impl Interpreter {
         Ok(())
     }
 
-    pub(super) fn substitute(&mut self, target: Option<&Expr>, pattern: &Pattern, replacement: &Expr, flags: &str) -> Outcome<Value> {
+    pub(super) fn substitute(
+        &mut self,
+        target: Option<&Expr>,
+        pattern: &Pattern,
+        replacement: &Expr,
+        flags: &str,
+    ) -> Outcome<Value> {
         let regex = self.regex_of(pattern)?;
         let place = self.target_place(target)?;
         let subject = place.read().to_bytes();
@@ -195,7 +211,13 @@ impl Interpreter {
         Ok(if count > 0 { Value::Int(count) } else { Value::bool(false) })
     }
 
-    pub(super) fn transliterate(&mut self, target: Option<&Expr>, from: &[u8], to: &[u8], flags: &str) -> Outcome<Value> {
+    pub(super) fn transliterate(
+        &mut self,
+        target: Option<&Expr>,
+        from: &[u8],
+        to: &[u8],
+        flags: &str,
+    ) -> Outcome<Value> {
         let place = self.target_place(target)?;
         let subject = place.read().to_bytes();
         let (complement, delete, squeeze) = (flags.contains('c'), flags.contains('d'), flags.contains('s'));

@@ -235,7 +235,10 @@ impl Interpreter {
             },
             Value::Str(_) | Value::Int(_) | Value::Num(_) => {
                 let text = value.to_text();
-                Err(self.die(format!("Can't use string (\"{}\") as an ARRAY ref while \"strict refs\" in use", shown(&text))))
+                Err(self.die(format!(
+                    "Can't use string (\"{}\") as an ARRAY ref while \"strict refs\" in use",
+                    shown(&text)
+                )))
             }
             _ => Err(self.die("Not an ARRAY reference")),
         }
@@ -299,7 +302,8 @@ impl Interpreter {
             },
             Value::Str(_) | Value::Int(_) | Value::Num(_) => {
                 let text = value.to_text();
-                Err(self.die(format!("Can't use string (\"{}\") as a HASH ref while \"strict refs\" in use", shown(&text))))
+                Err(self
+                    .die(format!("Can't use string (\"{}\") as a HASH ref while \"strict refs\" in use", shown(&text))))
             }
             _ => Err(self.die("Not a HASH reference")),
         }
@@ -426,7 +430,9 @@ impl Interpreter {
 pub(super) fn is_list_target(expr: &Expr) -> bool {
     match expr {
         Expr::List(_) | Expr::ArraySlice(..) | Expr::HashSlice(..) => true,
-        Expr::Declare(_, names, paren) => *paren == Paren::Yes || names.iter().any(|(sigil, _)| *sigil != Sigil::Scalar),
+        Expr::Declare(_, names, paren) => {
+            *paren == Paren::Yes || names.iter().any(|(sigil, _)| *sigil != Sigil::Scalar)
+        }
         Expr::Local(inner) => is_list_target(inner),
         other => is_array(other) || is_hash(other),
     }
@@ -444,7 +450,10 @@ pub(super) fn is_hash(expr: &Expr) -> bool {
 }
 
 fn is_variable(expr: &Expr) -> bool {
-    matches!(expr, Expr::Lexical(..) | Expr::Global(..) | Expr::Index(..) | Expr::Key(..) | Expr::Deref(..) | Expr::Declare(..))
+    matches!(
+        expr,
+        Expr::Lexical(..) | Expr::Global(..) | Expr::Index(..) | Expr::Key(..) | Expr::Deref(..) | Expr::Declare(..)
+    )
 }
 
 /// Keys and values out of a flat list.
@@ -459,5 +468,9 @@ pub(super) fn pairs(values: &mut dyn Iterator<Item = Value>) -> HashMap {
 
 /// The beginning of a text, as Perl shows it in messages.
 fn shown(text: &str) -> String {
-    if text.chars().count() > 32 { format!("{}\"...", text.chars().take(32).collect::<String>()) } else { text.to_owned() }
+    if text.chars().count() > 32 {
+        format!("{}\"...", text.chars().take(32).collect::<String>())
+    } else {
+        text.to_owned()
+    }
 }

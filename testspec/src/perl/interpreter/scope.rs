@@ -51,7 +51,9 @@ impl Scope {
         let mut scope = Some(self);
         while let Some(here) = scope {
             let variables = here.variables.borrow();
-            if let Some(found) = variables.iter().rev().find(|variable| Rc::ptr_eq(&variable.name, name) || variable.name == *name) {
+            if let Some(found) =
+                variables.iter().rev().find(|variable| Rc::ptr_eq(&variable.name, name) || variable.name == *name)
+            {
                 return Some(found.slot.clone());
             }
             scope = here.parent.as_deref();

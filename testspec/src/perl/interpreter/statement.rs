@@ -64,7 +64,9 @@ impl Interpreter {
             StatementKind::Block { body, label } => {
                 let result = self.block(body, want);
                 match result {
-                    Err(Stop::Jump(Jump::Last | Jump::Next, to)) if matches(to.as_ref(), label.as_ref()) => Ok(Vec::new()),
+                    Err(Stop::Jump(Jump::Last | Jump::Next, to)) if matches(to.as_ref(), label.as_ref()) => {
+                        Ok(Vec::new())
+                    }
                     other => other,
                 }
             }
@@ -119,7 +121,14 @@ impl Interpreter {
         }
     }
 
-    fn while_loop(&mut self, condition: Option<&Expr>, body: &Block, step: Option<&Block>, label: Option<&Name>, body_first: bool) -> Outcome<()> {
+    fn while_loop(
+        &mut self,
+        condition: Option<&Expr>,
+        body: &Block,
+        step: Option<&Block>,
+        label: Option<&Name>,
+        body_first: bool,
+    ) -> Outcome<()> {
         let mut skip_test = body_first;
         loop {
             self.step()?;
@@ -140,7 +149,14 @@ impl Interpreter {
         }
     }
 
-    fn for_loop(&mut self, init: Option<&Expr>, condition: Option<&Expr>, step: Option<&Expr>, body: &Block, label: Option<&Name>) -> Outcome<()> {
+    fn for_loop(
+        &mut self,
+        init: Option<&Expr>,
+        condition: Option<&Expr>,
+        step: Option<&Expr>,
+        body: &Block,
+        label: Option<&Name>,
+    ) -> Outcome<()> {
         if let Some(init) = init {
             self.void(init)?;
         }
@@ -171,7 +187,13 @@ impl Interpreter {
         result
     }
 
-    fn foreach_items(&mut self, variable: &LoopVariable, items: Vec<(Value, Option<(Array, usize)>)>, body: &Block, label: Option<&Name>) -> Outcome<()> {
+    fn foreach_items(
+        &mut self,
+        variable: &LoopVariable,
+        items: Vec<(Value, Option<(Array, usize)>)>,
+        body: &Block,
+        label: Option<&Name>,
+    ) -> Outcome<()> {
         let shared = match variable {
             LoopVariable::My(_) => None,
             LoopVariable::Global(name) => Some(self.scalar_cell(name)),
@@ -216,12 +238,17 @@ impl Interpreter {
         for part in parts {
             let is_array = matches!(
                 part,
-                Expr::Arguments | Expr::Lexical(Sigil::Array, _) | Expr::Global(Sigil::Array, _) | Expr::Deref(Sigil::Array, _)
+                Expr::Arguments
+                    | Expr::Lexical(Sigil::Array, _)
+                    | Expr::Global(Sigil::Array, _)
+                    | Expr::Deref(Sigil::Array, _)
             );
             if is_array {
                 let array = self.array_of(part)?;
                 let values = array.borrow().clone();
-                items.extend(values.into_iter().enumerate().map(|(index, value)| (value, Some((Rc::clone(&array), index)))));
+                items.extend(
+                    values.into_iter().enumerate().map(|(index, value)| (value, Some((Rc::clone(&array), index)))),
+                );
             } else {
                 items.extend(self.list(part)?.into_iter().map(|value| (value, None)));
             }

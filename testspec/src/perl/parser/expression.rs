@@ -4,7 +4,7 @@ use crate::perl::ast::{AssignOp, Expr, LogicalOp, MatchPattern, MethodName, Sigi
 use crate::perl::cursor::is_word_start;
 
 use super::operator::{Operator, level};
-use super::{Parsed, ParseError, Parser};
+use super::{ParseError, Parsed, Parser};
 
 impl Parser<'_> {
     /// A full expression, commas and `and`/`or` included.
@@ -29,8 +29,22 @@ impl Parser<'_> {
                 let is_operator = matches!(
                     self.cursor.peek_word(),
                     Some(
-                        "or" | "and" | "if" | "unless" | "while" | "until" | "foreach" | "for" | "xor" | "x" | "eq" | "ne"
-                            | "cmp" | "lt" | "gt" | "le" | "ge"
+                        "or" | "and"
+                            | "if"
+                            | "unless"
+                            | "while"
+                            | "until"
+                            | "foreach"
+                            | "for"
+                            | "xor"
+                            | "x"
+                            | "eq"
+                            | "ne"
+                            | "cmp"
+                            | "lt"
+                            | "gt"
+                            | "le"
+                            | "ge"
                     )
                 );
                 is_operator && !self.word_is_key()
@@ -242,11 +256,8 @@ impl Parser<'_> {
         }
         self.mark();
         self.cursor.advance(2);
-        let operand = if self.at_list_end() {
-            self.variable(Sigil::Scalar, "_")
-        } else {
-            self.right(level::UNARY_NAMED + 1)?
-        };
+        let operand =
+            if self.at_list_end() { self.variable(Sigil::Scalar, "_") } else { self.right(level::UNARY_NAMED + 1)? };
         Ok(Some(Expr::FileTest(letter, Box::new(operand))))
     }
 

@@ -252,10 +252,10 @@ impl<'a> Parser<'a> {
             parser.braces += 1;
             let package = Rc::clone(&parser.package);
             let strict = parser.strict;
-            let body = parser.scoped(|parser| {
-                parser.introduce();
-                parser.statements_to_brace()
-            });
+            // A block inside an expression does not see the `my`s of the statement around it.
+            let pending = std::mem::take(&mut parser.pending);
+            let body = parser.scoped(Self::statements_to_brace);
+            parser.pending = pending;
             parser.package = package;
             parser.strict = strict;
             parser.braces -= 1;

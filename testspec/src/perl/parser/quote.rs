@@ -6,7 +6,7 @@ use crate::model::Value;
 use crate::perl::ast::{Case, Expr, MatchPattern, Part, Pattern, Sigil};
 use crate::perl::cursor::{Cursor, Delimited, closing, is_word, is_word_start};
 
-use super::{Parsed, ParseError, Parser};
+use super::{ParseError, Parsed, Parser};
 
 /// Where text is interpolated; backslashes mean other things in a pattern.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -335,7 +335,9 @@ impl Parser<'_> {
             Some(byte) if is_word(byte) => true,
             Some(b'{') => true,
             Some(b':') => self.cursor.byte_at(2) == Some(b':') && self.cursor.byte_at(3).is_some_and(is_word_start),
-            Some(b'$') => mode == Mode::Text || self.cursor.byte_at(2).is_some_and(|byte| is_word_start(byte) || byte == b'{'),
+            Some(b'$') => {
+                mode == Mode::Text || self.cursor.byte_at(2).is_some_and(|byte| is_word_start(byte) || byte == b'{')
+            }
             Some(b'&' | b'@' | b'!' | b'/' | b',' | b';' | b'.' | b'0') => mode == Mode::Text,
             _ => false,
         };
@@ -343,7 +345,10 @@ impl Parser<'_> {
             return Ok(None);
         }
         // In a pattern, `${2,3}`-like text is no variable.
-        if mode == Mode::Pattern && next == Some(b'{') && self.cursor.byte_at(2).is_some_and(|byte| byte.is_ascii_digit() || byte == b',') {
+        if mode == Mode::Pattern
+            && next == Some(b'{')
+            && self.cursor.byte_at(2).is_some_and(|byte| byte.is_ascii_digit() || byte == b',')
+        {
             return Ok(None);
         }
         let (name, mut term) = self.scalar_name()?;
@@ -420,7 +425,9 @@ impl Parser<'_> {
                 self.expect(b"}")?;
                 Ok((None, Expr::Deref(Sigil::Scalar, Box::new(inner))))
             }
-            Some(b'$') if self.cursor.byte_at(1).is_some_and(|byte| is_word_start(byte) || matches!(byte, b'$' | b'{')) => {
+            Some(b'$')
+                if self.cursor.byte_at(1).is_some_and(|byte| is_word_start(byte) || matches!(byte, b'$' | b'{')) =>
+            {
                 let (name, term) = self.scalar_name()?;
                 let inner = match name {
                     Some(name) => self.variable(Sigil::Scalar, &name),
@@ -441,7 +448,7 @@ impl Parser<'_> {
     /// The name of a variable such as `$1` or `$!`.
     pub(super) fn punctuation_or_digits(&mut self) -> Option<String> {
         let digits = self.cursor.rest().iter().take_while(|byte| byte.is_ascii_digit()).count();
-        let len = if digits > 0 { digits } else { usize::from(self.cursor.byte()? .is_ascii_punctuation()) };
+        let len = if digits > 0 { digits } else { usize::from(self.cursor.byte()?.is_ascii_punctuation()) };
         if len == 0 || matches!(self.cursor.byte(), Some(b'}' | b')' | b'(')) {
             return None;
         }
@@ -459,7 +466,8 @@ impl Parser<'_> {
         let inner = rest.get(1..end).unwrap_or_default();
         let number = inner.strip_prefix(b"-").unwrap_or(inner);
         let is_number = !number.is_empty() && number.iter().all(u8::is_ascii_digit);
-        let is_variable = number.strip_prefix(b"$").is_some_and(|name| !name.is_empty() && is_word_start(name[0]) || name == b"#");
+        let is_variable =
+            number.strip_prefix(b"$").is_some_and(|name| !name.is_empty() && is_word_start(name[0]) || name == b"#");
         match (mode, plain) {
             (Mode::Text, _) => is_number || is_variable,
             (Mode::Pattern, None) => is_number || is_variable,
@@ -586,7 +594,8 @@ fn expand_ranges(content: &[u8]) -> Vec<u8> {
 }
 
 fn number_in(digits: &[u8], radix: u32) -> u32 {
-    let text: String = digits.iter().map(|byte| char::from(*byte)).filter(|c| !c.is_whitespace() && *c != '_').collect();
+    let text: String =
+        digits.iter().map(|byte| char::from(*byte)).filter(|c| !c.is_whitespace() && *c != '_').collect();
     u32::from_str_radix(&text, radix).unwrap_or(0)
 }
 

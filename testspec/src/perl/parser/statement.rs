@@ -5,7 +5,7 @@ use std::rc::Rc;
 use crate::model::Value;
 use crate::perl::ast::{Block, Expr, LogicalOp, LoopVariable, Name, Sigil, Statement, StatementKind, SubDefinition};
 
-use super::{Declared, Parsed, ParseError, Parser};
+use super::{Declared, ParseError, Parsed, Parser};
 
 impl Parser<'_> {
     /// Parses one statement into `body`. `false` at `__END__`.
@@ -158,6 +158,7 @@ impl Parser<'_> {
             if negated {
                 condition = Expr::Not(Box::new(condition));
             }
+            parser.introduce();
             let mut arms = vec![(condition, parser.block()?)];
             let mut otherwise = None;
             loop {
@@ -167,6 +168,7 @@ impl Parser<'_> {
                         parser.mark();
                         parser.cursor.advance(5);
                         let condition = parser.condition()?;
+                        parser.introduce();
                         arms.push((condition, parser.block()?));
                     }
                     Some("else") => {
@@ -192,6 +194,7 @@ impl Parser<'_> {
             Some(implied_defined(condition))
         };
         let condition = if negated { condition.map(|it| Expr::Not(Box::new(it))) } else { condition };
+        self.introduce();
         let body = self.block()?;
         self.space();
         let mut step = None;
@@ -244,6 +247,7 @@ impl Parser<'_> {
                 return Ok(StatementKind::For { init, condition, step, body, label });
             }
             self.expect(b")")?;
+            self.introduce();
             let body = self.block()?;
             let list = init.unwrap_or(Expr::List(Vec::new()));
             return Ok(StatementKind::Foreach { variable, list, body, label });
@@ -251,6 +255,7 @@ impl Parser<'_> {
         self.expect(b"(")?;
         let list = self.list_or_nothing()?;
         self.expect(b")")?;
+        self.introduce();
         let body = self.block()?;
         Ok(StatementKind::Foreach { variable, list, body, label })
     }
@@ -330,11 +335,14 @@ impl Parser<'_> {
         let is_version = self.cursor.byte().is_some_and(|byte| byte.is_ascii_digit())
             || (self.cursor.byte() == Some(b'v') && self.cursor.byte_at(1).is_some_and(|byte| byte.is_ascii_digit()));
         if is_version {
-            let len = self.cursor.rest().iter().take_while(|byte| byte.is_ascii_alphanumeric() || **byte == b'.').count();
+            let len =
+                self.cursor.rest().iter().take_while(|byte| byte.is_ascii_alphanumeric() || **byte == b'.').count();
             let text = String::from_utf8_lossy(self.cursor.rest().get(..len).unwrap_or_default()).into_owned();
             self.cursor.advance(len);
             let minor = text.trim_start_matches('v').split('.').nth(1).unwrap_or("0").to_owned();
-            let minor: u32 = if text.starts_with('v') { minor.parse() } else { minor.get(..3).unwrap_or(&minor).parse() }.unwrap_or(0);
+            let minor: u32 =
+                if text.starts_with('v') { minor.parse() } else { minor.get(..3).unwrap_or(&minor).parse() }
+                    .unwrap_or(0);
             if minor >= 12 {
                 self.strict = super::Strictness { subs: true, vars: true };
             }
@@ -346,7 +354,12 @@ impl Parser<'_> {
         self.space();
         // A version behind the module's name.
         if self.cursor.byte().is_some_and(|byte| byte.is_ascii_digit()) {
-            let len = self.cursor.rest().iter().take_while(|byte| byte.is_ascii_digit() || matches!(byte, b'.' | b'_')).count();
+            let len = self
+                .cursor
+                .rest()
+                .iter()
+                .take_while(|byte| byte.is_ascii_digit() || matches!(byte, b'.' | b'_'))
+                .count();
             let mut probe = self.cursor.clone();
             probe.advance(len);
             probe.skip_space();

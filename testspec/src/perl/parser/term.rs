@@ -8,7 +8,7 @@ use crate::perl::builtin::{Arity, Builtin};
 use crate::perl::cursor::{is_word, is_word_start};
 
 use super::operator::level;
-use super::{Parsed, ParseError, Parser};
+use super::{ParseError, Parsed, Parser};
 
 impl Parser<'_> {
     /// A term without subscripts behind `->`.
@@ -200,7 +200,12 @@ impl Parser<'_> {
                 };
                 Ok(Err(inner))
             }
-            Some(b'$') if self.cursor.byte_at(1).is_some_and(|byte| is_word_start(byte) || matches!(byte, b'$' | b'{' | b':')) => {
+            Some(b'$')
+                if self
+                    .cursor
+                    .byte_at(1)
+                    .is_some_and(|byte| is_word_start(byte) || matches!(byte, b'$' | b'{' | b':')) =>
+            {
                 self.cursor.advance(1);
                 Ok(Err(match self.after_sigil()? {
                     Ok(name) => self.variable(Sigil::Scalar, &name),
@@ -233,7 +238,9 @@ impl Parser<'_> {
     fn scalar_term(&mut self) -> Parsed<Expr> {
         self.mark();
         self.cursor.advance(1);
-        if self.cursor.byte() == Some(b'#') && self.cursor.byte_at(1).is_some_and(|byte| is_word_start(byte) || matches!(byte, b'{' | b'$')) {
+        if self.cursor.byte() == Some(b'#')
+            && self.cursor.byte_at(1).is_some_and(|byte| is_word_start(byte) || matches!(byte, b'{' | b'$'))
+        {
             self.cursor.advance(1);
             let of = self.after_sigil()?;
             let array = self.container(Sigil::Array, of);
@@ -356,7 +363,10 @@ impl Parser<'_> {
                     _ => Jump::Redo,
                 };
                 self.space();
-                let is_label = self.cursor.peek_word().is_some_and(|word| !matches!(word, "if" | "unless" | "while" | "for" | "or" | "and"));
+                let is_label = self
+                    .cursor
+                    .peek_word()
+                    .is_some_and(|word| !matches!(word, "if" | "unless" | "while" | "for" | "or" | "and"));
                 let label = if is_label { self.cursor.word().map(Into::into) } else { None };
                 return Ok(Expr::Jump(jump, label));
             }
@@ -377,8 +387,8 @@ impl Parser<'_> {
             "__LINE__" => return Ok(Expr::Constant(Value::Int(self.line() as i64))),
             "__PACKAGE__" => return Ok(Expr::Constant(Value::str(self.package.as_bytes()))),
             "STDIN" | "STDOUT" | "STDERR" => return Ok(self.file_handle(&name)),
-            "if" | "unless" | "while" | "until" | "foreach" | "for" | "else" | "elsif" | "x" | "eq" | "ne" | "and" | "or" | "cmp"
-            | "lt" | "gt" | "le" | "ge" => {
+            "if" | "unless" | "while" | "until" | "foreach" | "for" | "else" | "elsif" | "x" | "eq" | "ne" | "and"
+            | "or" | "cmp" | "lt" | "gt" | "le" | "ge" => {
                 self.cursor.reset(start);
                 return Err(self.syntax_error());
             }
@@ -552,11 +562,15 @@ impl Parser<'_> {
                 self.cursor.advance(1);
                 is_comparator = self.cursor.name().is_some();
             } else if let Some(word) = self.cursor.name() {
-                is_comparator = Builtin::find(&word).is_none() && !matches!(word.as_str(), "map" | "grep" | "sort" | "qw" | "do" | "keys");
+                is_comparator = Builtin::find(&word).is_none()
+                    && !matches!(word.as_str(), "map" | "grep" | "sort" | "qw" | "do" | "keys");
             }
             self.space();
             is_comparator &= matches!(self.cursor.byte(), Some(b'@' | b'$'))
-                || self.cursor.peek_word().is_some_and(|word| matches!(word, "map" | "grep" | "keys" | "values" | "qw"));
+                || self
+                    .cursor
+                    .peek_word()
+                    .is_some_and(|word| matches!(word, "map" | "grep" | "keys" | "values" | "qw"));
             self.cursor.reset(start);
             if is_comparator {
                 code = Some(Box::new(if self.cursor.byte() == Some(b'$') {
@@ -600,7 +614,10 @@ impl Parser<'_> {
                 Some(b'<') => self.cursor.byte_at(1) == Some(b'<'),
                 Some(byte) if is_word_start(byte) => {
                     super::operator::Operator::at(&self.cursor).is_none()
-                        && !matches!(self.cursor.peek_word(), Some("if" | "unless" | "for" | "foreach" | "while" | "until"))
+                        && !matches!(
+                            self.cursor.peek_word(),
+                            Some("if" | "unless" | "for" | "foreach" | "while" | "until")
+                        )
                 }
                 _ => false,
             };
@@ -640,7 +657,13 @@ impl Parser<'_> {
         self.space();
         let takes_handle = matches!(
             builtin,
-            Builtin::Open | Builtin::Close | Builtin::Eof | Builtin::Binmode | Builtin::Fileno | Builtin::Readline | Builtin::Select
+            Builtin::Open
+                | Builtin::Close
+                | Builtin::Eof
+                | Builtin::Binmode
+                | Builtin::Fileno
+                | Builtin::Readline
+                | Builtin::Select
         );
         if self.cursor.byte() == Some(b'(') {
             if takes_handle {
@@ -665,10 +688,12 @@ impl Parser<'_> {
             }
             Arity::Unary => {
                 let handle = if takes_handle { self.handle_argument() } else { Vec::new() };
-                let ends = self.at_list_end() || (self.cursor.byte() == Some(b'<') && builtin != Builtin::Chomp && builtin != Builtin::Scalar);
+                let ends = self.at_list_end()
+                    || (self.cursor.byte() == Some(b'<') && builtin != Builtin::Chomp && builtin != Builtin::Scalar);
                 if !handle.is_empty() {
                     handle
-                } else if ends || (self.cursor.byte() == Some(b'/') && matches!(builtin, Builtin::Shift | Builtin::Pop)) {
+                } else if ends || (self.cursor.byte() == Some(b'/') && matches!(builtin, Builtin::Shift | Builtin::Pop))
+                {
                     self.default_argument(builtin).into_iter().collect()
                 } else {
                     vec![self.nested(|parser| parser.at_least(level::UNARY_NAMED + 1))?]

@@ -79,7 +79,7 @@ impl ErrorLog {
                     return lines;
                 }
             }
-            let rest = if elapsed < settle { settle - elapsed } else { pause };
+            let rest = if elapsed < settle { settle.saturating_sub(elapsed) } else { pause };
             std::thread::sleep(rest);
             pause = (pause * 3 / 2).min(Duration::from_millis(10));
         }

@@ -46,9 +46,9 @@ struct Reader<'t, 's, 'w> {
 impl Reader<'_, '_, '_> {
     fn assignment(&mut self, target: ExprId, value: ExprId, main: &mut Table, others: &mut Vec<Table>) {
         match self.tree.global_path(target).as_deref() {
-            Some([name]) => self.option(&String::from_utf8_lossy(name).into_owned(), value, main, others),
-            Some([b"files", pattern]) => self.files(&String::from_utf8_lossy(pattern).into_owned(), value, others),
-            Some([b"stds", name]) => self.standard(&String::from_utf8_lossy(name).into_owned(), value),
+            Some([name]) => self.option(&String::from_utf8_lossy(name), value, main, others),
+            Some([b"files", pattern]) => self.files(&String::from_utf8_lossy(pattern), value, others),
+            Some([b"stds", name]) => self.standard(&String::from_utf8_lossy(name), value),
             _ => self.warnings.push("an assignment that would have to be run is passed over".into()),
         }
     }

@@ -151,7 +151,7 @@ impl Reader<'_> {
         let mut lexer = Lexer::resumed(self.text, start);
         let mut depth = 1_usize;
         let end = loop {
-            match lexer.next() {
+            match lexer.read() {
                 Ok(token) => match token.kind {
                     Kind::Char(b'{') => depth += 1,
                     Kind::Char(b'}') => {

@@ -101,7 +101,7 @@ impl<'s> Lexer<'s> {
 
     /// The next token. After the end there are only ends.
     #[inline]
-    pub fn next(&mut self) -> Result<Token, LexError> {
+    pub fn read(&mut self) -> Result<Token, LexError> {
         loop {
             let start = self.at;
             let Some(&byte) = self.text.get(start) else {

@@ -4,7 +4,7 @@ mod expression;
 
 use super::lexer::{Kind, LexError, Lexer, Token};
 use super::names::Symbol;
-use super::scope::{FrameKind, JumpError, LOCALS_MAX, Scopes, declared};
+use super::scope::{FrameKind, JumpError, LABELS_MAX, LOCALS_MAX, Scopes, declared};
 use super::tree::*;
 use rsty_diag::render::printable;
 
@@ -82,7 +82,7 @@ impl<'s> Parser<'s> {
             pending: Vec::new(),
             pending_fields: Vec::new(),
         };
-        parser.token = parser.lexer.next().map_err(lexical)?;
+        parser.token = parser.lexer.read().map_err(lexical)?;
         Ok(parser)
     }
 
@@ -114,14 +114,14 @@ impl<'s> Parser<'s> {
         self.before = taken.end;
         self.token = match self.ahead.take() {
             Some(token) => token,
-            None => self.lexer.next().map_err(lexical)?,
+            None => self.lexer.read().map_err(lexical)?,
         };
         Ok(taken)
     }
 
     fn look_ahead(&mut self) -> Parsed<Kind> {
         if self.ahead.is_none() {
-            self.ahead = Some(self.lexer.next().map_err(lexical)?);
+            self.ahead = Some(self.lexer.read().map_err(lexical)?);
         }
         Ok(self.ahead.map_or(Kind::EndOfFile, |token| token.kind))
     }
@@ -292,9 +292,9 @@ impl<'s> Parser<'s> {
 
     fn loop_block(&mut self) -> Parsed<BlockId> {
         self.loops = self.loops.saturating_add(1);
-        let body = self.scoped_block(FrameKind::Loop);
+        let body = self.scoped_block(FrameKind::Loop)?;
         self.loops -= 1;
-        body
+        Ok(body)
     }
 
     fn statement(&mut self) -> Parsed<StatId> {
@@ -332,6 +332,7 @@ impl<'s> Parser<'s> {
             Kind::Goto if self.look_ahead()? == Kind::Name => {
                 self.advance()?;
                 let (name, range) = self.name()?;
+                self.check_labels()?;
                 self.scopes.jump(name, range);
                 StatKind::Goto(name)
             }
@@ -505,11 +506,19 @@ impl<'s> Parser<'s> {
         self.advance()?;
         let (name, range) = self.name()?;
         self.expect(Kind::LabelMark)?;
+        self.check_labels()?;
         // LuaJIT looks through the labels and semicolons that follow. Here they are statements of their own, so a
         // label in front of another one asks the lexer's copy.
         let last = self.only_labels_follow()?;
         self.scopes.label(name, range, last).map_err(|error| self.jump_error(&error))?;
         Ok(StatKind::Label(name))
+    }
+
+    fn check_labels(&self) -> Parsed<()> {
+        if self.scopes.labels_and_jumps() < LABELS_MAX {
+            return Ok(());
+        }
+        Err(self.error(format!("chunk has more than {LABELS_MAX} labels")))
     }
 
     /// Whether the block ends behind the labels and semicolons that come now, other than at `until`.
@@ -519,8 +528,8 @@ impl<'s> Parser<'s> {
             return Ok(ends(self.token.kind));
         }
         let mut lexer = Lexer::resumed(self.tree.text, self.token.start as usize);
-        loop {
-            let mut next = || lexer.next().map_err(lexical);
+        for _ in 0..LEVELS_MAX {
+            let mut next = || lexer.read().map_err(lexical);
             match next()?.kind {
                 Kind::Char(b';') => {}
                 Kind::LabelMark => {
@@ -530,6 +539,7 @@ impl<'s> Parser<'s> {
                 kind => return Ok(ends(kind)),
             }
         }
+        Err(self.error("chunk has too many syntax levels".into()))
     }
 
     fn call_or_assignment(&mut self) -> Parsed<StatKind> {

@@ -6,6 +6,9 @@ use super::tree::{FunctionId, Local, LocalId, LocalKind, Range};
 /// Locals that may be active in one function at a time; LuaJIT's limit.
 pub(super) const LOCALS_MAX: usize = 200;
 
+/// Labels and open jumps at a time; near LuaJIT's limit for its variable stack.
+pub(super) const LABELS_MAX: usize = 65_000;
+
 /// The scopes that are open at the parser's place.
 #[derive(Debug, Default)]
 pub(super) struct Scopes {
@@ -107,6 +110,11 @@ impl Scopes {
     pub(super) fn in_loop(&self) -> bool {
         let mut frames = self.frames.iter().rev().take_while(|frame| frame.kind != FrameKind::Function);
         frames.any(|frame| frame.kind == FrameKind::Loop)
+    }
+
+    /// Labels and open jumps that are kept at the moment.
+    pub(super) fn labels_and_jumps(&self) -> usize {
+        self.labels.len() + self.jumps.len()
     }
 
     /// A jump to `name`: to a label already seen, or to one that must still come.

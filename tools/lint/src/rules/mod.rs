@@ -110,6 +110,21 @@ pub fn find(id: &str) -> Option<&'static Rule> {
     ALL.iter().copied().find(|rule| rule.id == id)
 }
 
+/// The pages of all rules as one document, which `docs/lint-rules.md` holds.
+pub fn pages() -> String {
+    let mut out = String::from("# Rules of `rsty lint`\n");
+    for rule in ALL {
+        let state = if rule.group.on_by_default() { "on" } else { "off" };
+        out.push_str(&format!(
+            "\n## {}\n\nGroup `{}`, {state} by default.\n\n{}",
+            rule.id,
+            rule.group.name(),
+            rule.page
+        ));
+    }
+    out
+}
+
 /// The id of findings about text that is no Lua. It can't be turned off.
 pub const SYNTAX_ERROR: &str = "syntax_error";
 
@@ -169,6 +184,13 @@ impl Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_documentation_has_the_same_pages() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/lint-rules.md");
+        let written = std::fs::read_to_string(path).expect("docs/lint-rules.md");
+        assert!(written == pages(), "write it anew: rsty lint --explain all > docs/lint-rules.md");
+    }
 
     #[test]
     fn rules_are_sorted_and_documented() {

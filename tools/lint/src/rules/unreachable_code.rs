@@ -33,6 +33,8 @@ fn check(chunk: &Chunk<'_>, sink: &mut Sink<'_>) {
     // Blocks and statements come children first, so what a statement consists of is known when it is its turn.
     let mut ends = vec![false; tree.stats.len()];
     let breaks = blocks_with_break(chunk);
+    // A jump may leave a loop; where any is, loops count as left.
+    let jumps = tree.stats.iter().any(|stat| matches!(stat.kind, StatKind::Goto(_)));
     let block_ends = |ends: &[bool], block: BlockId| tree.block_stats(block).any(|id| ends[id.index()]);
     for (index, stat) in tree.stats.iter().enumerate() {
         ends[index] = match stat.kind {
@@ -43,7 +45,7 @@ fn check(chunk: &Chunk<'_>, sink: &mut Sink<'_>) {
                     && tree.arms(arms).all(|(_, block)| block_ends(&ends, block))
             }
             StatKind::While { condition, body } => {
-                tree.expr(condition).kind == ExprKind::True && !breaks[body.index()] && !has_jump(chunk)
+                tree.expr(condition).kind == ExprKind::True && !breaks[body.index()] && !jumps
             }
             _ => false,
         };
@@ -59,11 +61,6 @@ fn check(chunk: &Chunk<'_>, sink: &mut Sink<'_>) {
             sink.report(chunk, tree.stat(dead).range, "this code can never run");
         }
     }
-}
-
-/// A jump may leave a loop; where any is, loops count as left.
-fn has_jump(chunk: &Chunk<'_>) -> bool {
-    chunk.tree.stats.iter().any(|stat| matches!(stat.kind, StatKind::Goto(_)))
 }
 
 /// For each block: whether a `break` in it, outside inner loops, leaves it.

@@ -1,10 +1,12 @@
 //! API that the server refuses in the phase where it is called.
 
+use std::borrow::Cow;
+
 use rsty_diag::Severity;
 
 use super::{Group, Rule, Sink};
 use crate::chunk::{Call, Chunk};
-use crate::embed::{Phase, Subsystem};
+use crate::embed::Phase;
 use crate::lua::tree::{ExprId, ExprKind, FunctionId};
 
 pub(super) static RULE: Rule = Rule {
@@ -107,41 +109,52 @@ fn check(chunk: &Chunk<'_>, sink: &mut Sink<'_>) {
     }
     let tree = chunk.tree;
     for call in &chunk.calls {
-        let name = chunk.callee(call);
+        let (name, shift) = called(chunk, call);
         let expr = tree.expr(call.expr);
         let Some(phases) = phases.get(expr.function.index()) else { continue };
-        // The stream flavour has functions of its own for a part of these.
-        let known = chunk.subsystem == Subsystem::Http || allowed(name).is_some_and(|phases| phases == YIELDABLE);
-        if let Some(phase) = phases.iter().find(|phase| known && is_disabled(name, **phase)) {
+        if let Some(phase) = phases.iter().find(|phase| is_disabled(&name, **phase)) {
             sink.report(chunk, expr.range, format!("`{name}` is disabled in {}", phase.context()));
-        } else if let Some(phase) = jump_phase(chunk, call, phases) {
+        } else if name == "ngx.req.set_uri"
+            && let Some(jump) = tree.expr_list(call.arguments).nth(shift + 1)
+            && tree.expr(jump).kind == ExprKind::True
+            && let Some(phase) = phases.iter().find(|phase| !matches!(phase, Phase::Rewrite | Phase::ServerRewrite))
+        {
             sink.report(chunk, expr.range, format!("`ngx.req.set_uri` can't jump in {}", phase.context()));
         }
     }
     for expr in &tree.exprs {
         if let ExprKind::MethodCall { object, method, .. } = expr.kind
-            && tree.name(method) == b"wait"
             && let Some(phases) = phases.get(expr.function.index())
             && let Some(phase) = phases.iter().find(|phase| !YIELDABLE.contains(phase))
-            && is_semaphore(chunk, object)
+            && waits(chunk, object, tree.name(method))
         {
-            sink.report(chunk, expr.range, format!("a semaphore's `wait` is disabled in {}", phase.context()));
+            let method = chunk.text(method);
+            sink.report(chunk, expr.range, format!("`:{method}` waits, which is disabled in {}", phase.context()));
         }
     }
 }
 
-/// `ngx.req.set_uri(uri, true)` jumps, and only a rewrite phase can.
-fn jump_phase(chunk: &Chunk<'_>, call: &Call, phases: &[Phase]) -> Option<Phase> {
-    let second = chunk.tree.expr_list(call.arguments).nth(1)?;
-    let jumps = chunk.callee(call) == "ngx.req.set_uri" && chunk.tree.expr(second).kind == ExprKind::True;
-    let wrong = |phase: &&Phase| !matches!(phase, Phase::Rewrite | Phase::ServerRewrite);
-    phases.iter().find(wrong).copied().filter(|_| jumps)
+/// The function that a call really calls, with where its arguments start: `pcall(f, x)` calls `f`.
+fn called<'c>(chunk: &'c Chunk<'_>, call: &Call) -> (Cow<'c, str>, usize) {
+    let name = chunk.callee(call);
+    let protected = (name == "pcall").then(|| chunk.tree.expr_list(call.arguments).next()).flatten();
+    match protected.and_then(|function| chunk.path(function)) {
+        Some(path) => (path.into(), 1),
+        None => (name.into(), 0),
+    }
 }
 
-fn is_semaphore(chunk: &Chunk<'_>, object: ExprId) -> bool {
+/// Whether a method of an object that the chunk made itself waits.
+fn waits(chunk: &Chunk<'_>, object: ExprId, method: &[u8]) -> bool {
     let made = chunk.original(object);
-    let index = chunk.calls.binary_search_by_key(&made, |call| call.expr);
-    index.is_ok_and(|index| chunk.callee(&chunk.calls[index]) == "@ngx.semaphore.new")
+    let Ok(index) = chunk.calls.binary_search_by_key(&made, |call| call.expr) else { return false };
+    match chunk.callee(&chunk.calls[index]) {
+        "@ngx.semaphore.new" => method == b"wait",
+        "@ngx.pipe.spawn" => {
+            method == b"wait" || method.starts_with(b"stdout_read") || method.starts_with(b"stderr_read")
+        }
+        _ => false,
+    }
 }
 
 /// The phases in which each function is known to run.
@@ -149,8 +162,10 @@ fn function_phases(chunk: &Chunk<'_>) -> Vec<Vec<Phase>> {
     let tree = chunk.tree;
     let mut phases: Vec<Vec<Phase>> = vec![Vec::new(); tree.functions.len()];
     let aware = |name: &str| name == "ngx.get_phase" || name == "ngx.get_raw_phase";
-    let asking: Vec<FunctionId> =
-        chunk.calls.iter().filter(|call| aware(chunk.callee(call))).map(|call| tree.expr(call.expr).function).collect();
+    let mut asking = vec![false; tree.functions.len()];
+    for call in chunk.calls.iter().filter(|call| aware(chunk.callee(call))) {
+        asking[tree.expr(call.expr).function.index()] = true;
+    }
     let mut callees: Vec<Vec<FunctionId>> = vec![Vec::new(); tree.functions.len()];
     let mut pending = Vec::new();
     if let Some(phase) = chunk.phase {
@@ -175,7 +190,7 @@ fn function_phases(chunk: &Chunk<'_>) -> Vec<Vec<Phase>> {
     }
     while let Some((function, phase)) = pending.pop() {
         let known = &mut phases[function.index()];
-        if asking.contains(&function) || known.contains(&phase) {
+        if asking[function.index()] || known.contains(&phase) {
             continue;
         }
         known.push(phase);

@@ -70,10 +70,10 @@ pub(super) fn store(state: State, table: c_int, socket: &Rc<TcpSocket>) {
         content.write(Rc::into_raw(Rc::clone(socket)));
         sys::push_registry_table(state, sys::registry_key(&METATABLE));
         lua_getfield_(state, -1, c"__gc".as_ptr());
-        if lua_type(state, -1) == LUA_TNIL {
+        let is_new = lua_type(state, -1) == LUA_TNIL;
+        lua_settop(state, -2);
+        if is_new {
             sys::set_collector(state, collect);
-        } else {
-            lua_settop(state, -2);
         }
         lua_setmetatable(state, -2);
         lua_rawseti_(state, table, SOCKET);

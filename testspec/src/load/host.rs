@@ -1,0 +1,92 @@
+//! What evaluated Perl reaches of the world: modules, library paths, the shell.
+
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::perl::{Host, NativeModule};
+
+use super::environment::{Environment, Shell};
+use super::native;
+
+/// The world of one loaded file.
+pub(super) struct World {
+    environment: Environment,
+    library_paths: Vec<PathBuf>,
+}
+
+impl World {
+    /// The world for a spec file: local modules are looked for in the working directory, the given
+    /// paths, `lib`, `inc`, and the directories above the file.
+    pub(super) fn new(environment: Environment, spec: &Path) -> Self {
+        let base = environment.working_directory.clone();
+        let mut library_paths = environment.library_paths.clone();
+        library_paths.extend([base.clone(), base.join("lib"), base.join("t/lib"), base.join("inc")]);
+        let spec = base.join(spec);
+        for ancestor in spec.ancestors().skip(1).take(5) {
+            for path in [ancestor.to_path_buf(), ancestor.join("lib")] {
+                if !library_paths.contains(&path) {
+                    library_paths.push(path);
+                }
+            }
+        }
+        Self { environment, library_paths }
+    }
+
+    /// Whether a command asks the server for its version and build options.
+    fn is_version_question(command: &[u8]) -> bool {
+        let text = String::from_utf8_lossy(command);
+        let mut words = text.split_ascii_whitespace();
+        let program = words.next().unwrap_or_default();
+        let names_server = program
+            .rsplit('/')
+            .next()
+            .is_some_and(|name| name.starts_with("nginx") || name.starts_with("openresty") || name.starts_with("rsty"));
+        let rest: Vec<&str> = words.collect();
+        names_server && matches!(rest.as_slice(), ["-V" | "-v"] | ["-V" | "-v", "2>&1"])
+    }
+}
+
+impl Host for World {
+    fn module(&self, name: &str) -> Option<&'static NativeModule> {
+        native::find(name)
+    }
+
+    fn library_paths(&self) -> &[PathBuf] {
+        &self.library_paths
+    }
+
+    fn add_library_path(&mut self, path: PathBuf) {
+        self.library_paths.insert(0, path);
+    }
+
+    fn working_directory(&self) -> &Path {
+        &self.environment.working_directory
+    }
+
+    fn server_version(&self) -> Vec<u8> {
+        self.environment.nginx_version.text().to_vec()
+    }
+
+    fn shell(&mut self, command: &[u8], environment: &[(Vec<u8>, Vec<u8>)]) -> Result<(Vec<u8>, i32), String> {
+        if Self::is_version_question(command) {
+            return Ok((self.server_version(), 0));
+        }
+        if self.environment.shell == Shell::Refused {
+            return Err(format!("shell commands are refused: `{}`", String::from_utf8_lossy(command)));
+        }
+        let os = std::ffi::OsStr::from_bytes;
+        let output = Command::new("sh")
+            .arg("-c")
+            .arg(os(command))
+            .current_dir(&self.environment.working_directory)
+            .env_clear()
+            .envs(environment.iter().map(|(name, value)| (os(name), os(value))))
+            .stdin(Stdio::null())
+            .stderr(Stdio::inherit())
+            .output()
+            .map_err(|error| format!("can't run a shell: {error}"))?;
+        use std::os::unix::process::ExitStatusExt as _;
+        Ok((output.stdout, output.status.into_raw()))
+    }
+}

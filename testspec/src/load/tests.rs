@@ -1,0 +1,1 @@
+//! Loading small spec files.
