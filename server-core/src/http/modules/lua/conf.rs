@@ -22,6 +22,8 @@ pub struct MainConf {
     pub package_cpath: Option<Box<[u8]>>,
     /// `lua_shared_dict`: names and sizes.
     pub shared_dicts: Vec<(Box<[u8]>, usize)>,
+    /// The zones of `shared_dicts`, once mapped.
+    pub zones: OnceCell<Zones>,
     /// `lua_thread_cache_max_entries`; 1024 by default.
     pub thread_cache: Option<usize>,
     /// `lua_max_pending_timers`; 1024 by default.
