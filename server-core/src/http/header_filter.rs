@@ -137,7 +137,7 @@ fn encode(r: &Rc<Request>, head: &mut Vec<u8>) {
 fn make_location_absolute(r: &Request) {
     let out = &r.headers_out;
     let core = &r.loc().core;
-    if !*core.absolute_redirect {
+    if !*core.absolute_redirect || out.location_is_final.get() {
         return;
     }
     let Some(location) = out.value(HeaderId::Location).filter(|location| location.first() == Some(&b'/')) else {

@@ -14,12 +14,7 @@ pub type LocConf = ();
 
 macro_rules! path {
     ($name:literal) => {
-        Rule {
-            name: $name,
-            contexts: Contexts::HTTP_SERVER_LOCATION,
-            args: Arity::Words(1, 4),
-            apply: |_, _| Ok(()),
-        }
+        Rule { name: $name, contexts: Contexts::HTTP_SERVER_LOCATION, args: Arity::Words(1, 4), apply: |_, _| Ok(()) }
     };
 }
 

@@ -13,13 +13,13 @@ use super::timers;
 use crate::cycle::Cycle;
 use crate::http::Request;
 use crate::log::Level;
-use crate::{log_at, lualib};
 use crate::lua::code::pop_message;
 use crate::lua::sys::raw::*;
 use crate::lua::sys::{self, StackGuard};
 use crate::lua::vm::{Options, VmError};
 use crate::lua::{Phase, Vm, api, current, ffi};
 use crate::shared_dict::Zones;
+use crate::{log_at, lualib};
 
 /// Why Lua could not be started.
 #[derive(Debug, thiserror::Error)]
