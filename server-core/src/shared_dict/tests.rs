@@ -146,7 +146,7 @@ fn lists_work_at_both_ends() {
     assert_eq!(zone.push(b"l", End::Left, Value::Str(b"a"), NOW), Ok(2));
     assert_eq!(zone.push(b"l", End::Right, Value::Number(3.0), NOW), Ok(3));
     assert_eq!(zone.llen(b"l", NOW), Ok(3));
-    assert_eq!(zone.read(b"l", false, NOW, Result::err), Some(Failure::IsList));
+    assert_eq!(zone.read(b"l", false, NOW, |read: Result<Read<'_>, Failure>| read.err()), Some(Failure::IsList));
     assert_eq!(pop(End::Left), "a");
     assert_eq!(pop(End::Right), "Ok(Number(3.0))");
     assert_eq!(pop(End::Right), "b");

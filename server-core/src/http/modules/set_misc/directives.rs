@@ -47,21 +47,16 @@ impl Merge for LocConf {
 }
 
 /// What a computation gets: its arguments as text.
-type Args<'a> = &'a [Bytes];
+pub(crate) type Args<'a> = &'a [Bytes];
 /// A computation; an error is logged and ends the request with 500.
-type Compute = fn(&Rc<Request>, Args<'_>) -> Result<Vec<u8>, String>;
+pub(crate) type Compute = fn(&Rc<Request>, Args<'_>) -> Result<Vec<u8>, String>;
 
 const PLACES: Contexts = PROGRAM.or(Contexts::HTTP);
 
 /// A directive `set_x $target [value]`; without a value, the target's own value is the input.
 macro_rules! unary {
-    ($name:literal, $compute:expr) => {
-        Rule {
-            name: $name,
-            contexts: PLACES,
-            args: Arity::Words(1, 2),
-            apply: |scope, directive| in_place(scope, directive, $compute),
-        }
+    ($name:literal) => {
+        Rule { name: $name, contexts: PLACES, args: Arity::Words(1, 2), apply: in_place }
     };
 }
 
@@ -89,29 +84,56 @@ macro_rules! updating {
     };
 }
 
+/// The computations with one input, by the names of their directives. Lua calls them through `ndk.set_var`.
+const UNARY: &[(&str, Compute)] = &[
+    ("set_encode_base64", |_, args| Ok(encode_base64(input(args)))),
+    ("set_decode_base64", |_, args| {
+        decode_base64(input(args)).ok_or_else(|| "set_decode_base64: invalid value".into())
+    }),
+    ("set_encode_base64url", |_, args| Ok(encode_base64url(input(args)))),
+    ("set_decode_base64url", |_, args| {
+        decode_base64url(input(args)).ok_or_else(|| "set_decode_base64url: invalid value".into())
+    }),
+    ("set_encode_hex", |_, args| Ok(quoting::encode_hex(input(args)))),
+    ("set_decode_hex", |_, args| {
+        quoting::decode_hex(input(args)).ok_or_else(|| "set_decode_hex: invalid value".into())
+    }),
+    ("set_encode_base32", |r, args| Ok(encode_base32(r, input(args)))),
+    ("set_decode_base32", |r, args| Ok(alphabet(r).decode(input(args)).unwrap_or_default())),
+    ("set_md5", |_, args| digest(MessageDigest::md5(), args)),
+    ("set_sha1", |_, args| digest(MessageDigest::sha1(), args)),
+    ("set_unescape_uri", |_, args| Ok(quoting::unescape_uri(input(args)))),
+    ("set_escape_uri", |_, args| Ok(quoting::escape_uri(input(args)))),
+    ("set_quote_sql_str", |_, args| Ok(quoting::quote_sql(input(args)))),
+    ("set_quote_pgsql_str", |_, args| Ok(quoting::quote_pgsql(input(args)))),
+    ("set_quote_json_str", |_, args| Ok(quoting::quote_json(input(args)))),
+];
+
+/// The computation of a directive with one input.
+pub(crate) fn unary(name: &[u8]) -> Option<Compute> {
+    UNARY.iter().find(|(known, _)| known.as_bytes() == name).map(|&(_, compute)| compute)
+}
+
 /// The directive table.
 pub(crate) const RULES: &[Rule] = &[
-    unary!("set_encode_base64", |_, args| Ok(encode_base64(input(args)))),
-    unary!("set_decode_base64", |_, args| decode_base64(input(args))
-        .ok_or_else(|| "set_decode_base64: invalid value".into())),
-    unary!("set_encode_base64url", |_, args| Ok(encode_base64url(input(args)))),
-    unary!("set_decode_base64url", |_, args| decode_base64url(input(args))
-        .ok_or_else(|| "set_decode_base64url: invalid value".into())),
-    unary!("set_encode_hex", |_, args| Ok(quoting::encode_hex(input(args)))),
-    unary!("set_decode_hex", |_, args| quoting::decode_hex(input(args))
-        .ok_or_else(|| "set_decode_hex: invalid value".into())),
-    unary!("set_encode_base32", |r, args| Ok(encode_base32(r, input(args)))),
+    unary!("set_encode_base64"),
+    unary!("set_decode_base64"),
+    unary!("set_encode_base64url"),
+    unary!("set_decode_base64url"),
+    unary!("set_encode_hex"),
+    unary!("set_decode_hex"),
+    unary!("set_encode_base32"),
     // What is no base32 decodes to nothing, without an error.
-    unary!("set_decode_base32", |r, args| Ok(alphabet(r).decode(input(args)).unwrap_or_default())),
+    unary!("set_decode_base32"),
     fixed!("set_hmac_sha1", 2, |_, args| hmac(MessageDigest::sha1(), args)),
     fixed!("set_hmac_sha256", 2, |_, args| hmac(MessageDigest::sha256(), args)),
-    unary!("set_md5", |_, args| digest(MessageDigest::md5(), args)),
-    unary!("set_sha1", |_, args| digest(MessageDigest::sha1(), args)),
-    unary!("set_unescape_uri", |_, args| Ok(quoting::unescape_uri(input(args)))),
-    unary!("set_escape_uri", |_, args| Ok(quoting::escape_uri(input(args)))),
-    unary!("set_quote_sql_str", |_, args| Ok(quoting::quote_sql(input(args)))),
-    unary!("set_quote_pgsql_str", |_, args| Ok(quoting::quote_pgsql(input(args)))),
-    unary!("set_quote_json_str", |_, args| Ok(quoting::quote_json(input(args)))),
+    unary!("set_md5"),
+    unary!("set_sha1"),
+    unary!("set_unescape_uri"),
+    unary!("set_escape_uri"),
+    unary!("set_quote_sql_str"),
+    unary!("set_quote_pgsql_str"),
+    unary!("set_quote_json_str"),
     updating!("set_if_empty", 1, |_, args| Ok(if_empty(args).to_vec())),
     updating!("set_rotate", 2, rotate),
     fixed!("set_random", 2, random),
@@ -136,7 +158,8 @@ pub(crate) const RULES: &[Rule] = &[
     Rule { name: "set_base32_alphabet", contexts: PLACES, args: Arity::Words(1, 1), apply: base32_alphabet },
 ];
 
-fn in_place(scope: &mut Scope<'_>, directive: &Directive, compute: Compute) -> Result<(), Diagnostic> {
+fn in_place(scope: &mut Scope<'_>, directive: &Directive) -> Result<(), Diagnostic> {
+    let Some(compute) = unary(directive.name().as_bytes()) else { return Ok(()) };
     match &directive.args[..] {
         [_] => from_target_and_values(scope, directive, compute),
         _ => from_values(scope, directive, compute),
@@ -190,7 +213,7 @@ fn base32_alphabet(scope: &mut Scope<'_>, directive: &Directive) -> Result<(), D
     Ok(())
 }
 
-fn input<'a>(args: Args<'a>) -> &'a [u8] {
+fn input(args: Args<'_>) -> &[u8] {
     args.first().map_or(b"", |value| value)
 }
 
@@ -217,7 +240,7 @@ fn hmac(kind: MessageDigest, args: Args<'_>) -> Result<Vec<u8>, String> {
     sign().map_err(|error| error.to_string())
 }
 
-fn if_empty<'a>(args: Args<'a>) -> &'a [u8] {
+fn if_empty(args: Args<'_>) -> &[u8] {
     match args {
         [current, _] if !current.is_empty() => current,
         [_, default] => default,
