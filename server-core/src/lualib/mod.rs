@@ -90,7 +90,7 @@ pub unsafe fn install(state: *mut lua_State) {
         lua_getfield_(state, -2, c"loaders".as_ptr());
         lua_pushcclosure(state, search_fallback, 0);
         let last = lua_objlen(state, -2) as c_int;
-        lua_rawseti(state, -2, last as lua_Integer + 1);
+        lua_rawseti(state, -2, lua_Integer::from(last) + 1);
     }
 }
 

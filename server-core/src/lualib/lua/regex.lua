@@ -267,7 +267,10 @@ function re.match(subject, regex, opts, ctx, res)
     end
     local count, err = exec(compiled, once, flags, subject, position_of(ctx))
     if not count then
-        return nil, err
+        if err then
+            return nil, err
+        end
+        return nil
     end
     if ctx then
         ctx.pos = compiled.captures[1] + 1
@@ -324,7 +327,10 @@ local function next_match(self)
     local count, err = exec(compiled, self.once, flags, subject, pos)
     if not count then
         self.pos, self.compiled, self.subject = nil, nil, nil
-        return nil, err
+        if err then
+            return nil, err
+        end
+        return nil
     end
     local from, to = compiled.captures[0], compiled.captures[1]
     local res = collect_captures(compiled, count, subject, flags)
