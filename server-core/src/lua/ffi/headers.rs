@@ -202,7 +202,8 @@ fn set_host(r: &Request, value: &[u8]) -> Option<()> {
     r.headers_in.server.set(host.clone());
     // The cached variable follows.
     if let Some(index) = r.main_conf().core.variables.named(b"host").and_then(|variable| variable.index) {
-        r.set_variable(index, Some(host.into()));
+        let shown = if host.is_empty() { r.srv().core.server_name.clone() } else { host.into() };
+        r.set_variable(index, Some(shown));
     }
     Some(())
 }
