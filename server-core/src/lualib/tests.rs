@@ -259,6 +259,7 @@ fn modules_of_the_fork_are_there() {
         ("require('table.clone')({ 7 })[1]", "7"),
         ("require('thread.exdata')()", ""),
         ("require('resty.lrucache')._VERSION", "0.14"),
+        ("type(require('jit.v').on), type(require('jit.dump').on)", "function function"),
     ]);
 }
 
