@@ -271,9 +271,9 @@ fn script_of_word(
     }
     if is_file(directive) {
         let path = ComplexValue::of_word(scope, directive, word)?;
-        return Ok(Rc::new(Script::File(FileScript { path, prefix: scope.cycle.prefix.clone() })));
+        return Ok(Rc::new(Script::File(FileScript::new(path, scope.cycle.prefix.clone()))));
     }
-    Ok(Rc::new(Script::Inline(Inline::new(word.text.clone(), chunk_name(scope, directive, tag)))))
+    Ok(Rc::new(Script::Inline(Inline::new(tag, word.text.clone(), chunk_name(scope, directive, tag)))))
 }
 
 /// The script that a directive of any form holds. `tag` is the name in chunk names.
@@ -281,7 +281,7 @@ fn script_of(scope: &mut Scope<'_>, directive: &Directive, tag: &str) -> Result<
     if let Block::Lua { code, .. } = &directive.block {
         scope.main.lua.used = true;
         let source = code.clone();
-        return Ok(Rc::new(Script::Inline(Inline::new(source, chunk_name(scope, directive, tag)))));
+        return Ok(Rc::new(Script::Inline(Inline::new(tag, source, chunk_name(scope, directive, tag)))));
     }
     let Some(word) = directive.args.last() else { return Err(value::invalid_value(directive)) };
     script_of_word(scope, directive, tag, word)
@@ -294,7 +294,7 @@ fn start_script_of(scope: &mut Scope<'_>, directive: &Directive, tag: &str) -> R
         let path = scope.cycle.full_path(source);
         return Ok(StartScript::File(path.into_os_string().into_encoded_bytes().into()));
     }
-    Ok(StartScript::Inline(Inline::new(source, chunk_name(scope, directive, tag))))
+    Ok(StartScript::Inline(Inline::new(tag, source, chunk_name(scope, directive, tag))))
 }
 
 fn is_file(directive: &Directive) -> bool {
@@ -318,5 +318,5 @@ fn source_of(directive: &Directive) -> Result<&[u8], Diagnostic> {
 
 pub(crate) fn chunk_name(scope: &Scope<'_>, directive: &Directive, tag: &str) -> std::ffi::CString {
     let conf_prefix = scope.cycle.conf_prefix.to_string_lossy();
-    code::chunk_name(tag, &directive.source.name(), &conf_prefix, directive.line())
+    code::chunk_name(tag, &directive.source.name(), &conf_prefix, directive.head_line())
 }

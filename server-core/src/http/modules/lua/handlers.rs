@@ -227,7 +227,12 @@ fn finish(r: &Rc<Request>, ctx: &Rc<Ctx>, phase: Phase, ran: Ran) -> Code {
 /// What nginx's `run_thread` returns.
 fn code_of(r: &Rc<Request>, ctx: &Rc<Ctx>, ran: Ran) -> Code {
     match ran {
-        Ran::Again | Ran::Jump => Code::OK,
+        Ran::Again => Code::OK,
+        Ran::Jump => {
+            // The request begins anew for Lua: `ngx.ctx` is lost.
+            ctx.ctx_ref.set(crate::lua::sys::raw::LUA_NOREF);
+            Code::OK
+        }
         Ran::Done if ctx.entered_content.get() && !r.conn().is_fake() => match response::send(r, ctx, Piece::Last) {
             code if code == Code::ERROR || code.is_special_response() => code,
             _ => Code::OK,
