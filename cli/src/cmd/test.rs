@@ -93,6 +93,9 @@ pub(crate) struct Args {
     /// Name every block, not only those that fail.
     #[arg(short, long, help_heading = "Output")]
     verbose: bool,
+    /// Keep no records of this run for --last-failed and --partition.
+    #[arg(long, help_heading = "Output")]
+    no_records: bool,
     /// No live progress.
     #[arg(short, long, help_heading = "Output")]
     quiet: bool,
@@ -189,11 +192,13 @@ fn run_specs(args: &Args, scratch: &Path) -> Result<Exit, Failure> {
     let ran = lane::run(files, &options, |event| output.observe(event));
     ran.map_err(|error| failure(Exit::ToolFailure, "run the blocks", &error))?;
     let finished = output.finish(start.elapsed());
-    for report in &finished.reports {
-        records.add(report);
-    }
-    if let Err(error) = records.write(Path::new(RECORDS)) {
-        ui::warning(&format!("failed to keep records of this run: {error}"));
+    if !args.no_records {
+        for report in &finished.reports {
+            records.add(report);
+        }
+        if let Err(error) = records.write(Path::new(RECORDS)) {
+            ui::warning(&format!("failed to keep records of this run: {error}"));
+        }
     }
     if let Some(path) = &args.junit {
         let written = std::fs::File::create(path)
