@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
-use super::SocketConf;
+use super::{Endpoint, SocketConf};
 use super::pool::{Kept, Pool};
 use super::read::{Input, Progress, Want};
 use super::transport::Transport;
@@ -284,6 +284,12 @@ impl TcpSocket {
             }
         }
         Ok(())
+    }
+}
+
+impl Endpoint for TcpSocket {
+    fn end(&self) {
+        self.close();
     }
 }
 
