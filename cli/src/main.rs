@@ -15,7 +15,6 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::exit::Exit;
 use crate::ui::ColourChoice;
 
 /// Spec runner, server, formatter and linter for Lua on nginx.
@@ -71,12 +70,6 @@ fn main() -> ExitCode {
 
 fn called_as_nginx(arguments: &[OsString]) -> bool {
     arguments.first().is_some_and(|name| Path::new(name).file_name().is_some_and(|name| name == "nginx"))
-}
-
-/// What a command that this build lacks answers.
-fn not_built_in(command: &str) -> ExitCode {
-    ui::error(&format!("`rsty {command}` is not part of this build"));
-    Exit::ToolFailure.into()
 }
 
 #[cfg(test)]

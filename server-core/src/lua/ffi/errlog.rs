@@ -35,11 +35,17 @@ thread_local! {
     static RING: RefCell<Option<Ring>> = const { RefCell::new(None) };
 }
 
-/// Captures lines of this thread, as many as fit into `room` bytes.
+/// Makes a ring for as many lines as fit into `room` bytes. Nothing is captured before [`start_capture`].
 pub fn enable_capture(room: usize) {
     let (records, taken) = (VecDeque::new(), Vec::new());
     RING.set(Some(Ring { records, used: 0, room, level: Level::Debug, taken }));
-    set_capture(Some(capture));
+}
+
+/// Captures the lines of this process from now on, if there is a ring.
+pub fn start_capture() {
+    if RING.with_borrow(Option::is_some) {
+        set_capture(Some(capture));
+    }
 }
 
 fn capture(level: Level, line: &[u8]) {

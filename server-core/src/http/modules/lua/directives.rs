@@ -339,5 +339,5 @@ fn source_of(directive: &Directive) -> Result<&[u8], Diagnostic> {
 
 pub(crate) fn chunk_name(scope: &Scope<'_>, directive: &Directive, tag: &str) -> std::ffi::CString {
     let conf_prefix = scope.cycle.conf_prefix.to_string_lossy();
-    code::chunk_name(tag, &directive.source.name(), &conf_prefix, directive.line())
+    code::chunk_name(tag, &directive.source.name(), &conf_prefix, directive.head_line())
 }

@@ -124,6 +124,7 @@ pub(crate) fn request_vm(r: &Rc<Request>) -> Option<Rc<Vm>> {
 
 /// Runs `init_worker_by_lua*`. A failure is logged; the worker goes on.
 pub fn init_worker(cycle: &'static Cycle) {
+    ffi::errlog::start_capture();
     worker_script(cycle, cycle.http.lua.init_worker.as_ref(), Phase::INIT_WORKER, "init_worker_by_lua");
 }
 
