@@ -121,7 +121,10 @@ pub(crate) fn run(args: Args) -> ExitCode {
     let Some(scratch) = supervise::scratch() else {
         return if args.list { finish(list(&args)) } else { supervise::supervise() };
     };
-    finish(run_specs(&args, &scratch))
+    let exit = finish(run_specs(&args, &scratch));
+    // The parent removes it too, unless it was killed.
+    let _ = std::fs::remove_dir_all(&scratch);
+    exit
 }
 
 fn finish(result: Result<Exit, Failure>) -> ExitCode {

@@ -1,12 +1,19 @@
-//! Integration tests of the binary.
+//! Integration tests of the binary: raw bytes against the server, its processes, and pages of commands with what they
+//! answer, in `tests/cmd`.
 
 mod http1;
 mod server_process;
 
-use libtest_mimic::Arguments;
+use libtest_mimic::{Arguments, Trial};
 
 fn main() {
     let arguments = Arguments::from_args();
-    let trials = http1::trials().into_iter().chain(server_process::trials()).collect();
+    let pages = Trial::test("pages_of_commands", || {
+        trycmd::TestCases::new().case("tests/cmd/*.trycmd");
+        Ok(())
+    });
+    let mut trials = vec![pages];
+    trials.extend(http1::trials());
+    trials.extend(server_process::trials());
     libtest_mimic::run(&arguments, trials).exit();
 }

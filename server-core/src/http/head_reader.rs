@@ -173,6 +173,7 @@ impl<'a> Reader<'a> {
         debug!(r, "http request line: \"{}\"", r.request_line.borrow().escape_ascii());
         self.use_line(&line)?;
         self.line = Some(line);
+        self.conn.action.set(Some("reading client request headers"));
         Ok(Some(()))
     }
 

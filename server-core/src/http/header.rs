@@ -119,6 +119,24 @@ impl Header {
     }
 }
 
+impl<'a> IntoIterator for &'a HeaderList {
+    type Item = &'a Header;
+    type IntoIter = std::slice::Iter<'a, Header>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+impl<'a> IntoIterator for &'a mut HeaderList {
+    type Item = &'a mut Header;
+    type IntoIter = std::slice::IterMut<'a, Header>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter_mut()
+    }
+}
+
 /// Header fields in the order in which they came or will go.
 #[derive(Clone, Debug, Default)]
 pub struct HeaderList {

@@ -16,7 +16,14 @@ use super::{special_response, write_filter};
 
 /// The header filter.
 pub(crate) fn filter(r: &Rc<Request>, _next: HeaderNext) -> Code {
-    if r.header_sent.replace(true) || !r.is_main() {
+    if r.header_sent.replace(true) {
+        return Code::OK;
+    }
+    if !r.is_main() {
+        // Whoever captures an answer to HEAD gets no body either.
+        if r.subrequest_in_memory.get() && r.method.get() == Method::HEAD {
+            r.header_only.set(true);
+        }
         return Code::OK;
     }
     if r.http_version.get() < Version::HTTP_10 {
@@ -41,13 +48,13 @@ pub(crate) fn filter(r: &Rc<Request>, _next: HeaderNext) -> Code {
             _ => {}
         }
     }
-    make_location_absolute(r);
-    let size = r.conn().append_with(|head| encode(r, head));
+    let location = complete_location(r);
+    let size = r.conn().append_with(|head| encode(r, location, head));
     r.header_size.set(size as u64);
     write_filter::send_when_worth(r, false, r.header_only.get())
 }
 
-fn encode(r: &Rc<Request>, head: &mut Vec<u8>) {
+fn encode(r: &Rc<Request>, location: Place, head: &mut Vec<u8>) {
     let out = &r.headers_out;
     let core = &r.loc().core;
     let begin = head.len();
@@ -83,7 +90,8 @@ fn encode(r: &Rc<Request>, head: &mut Vec<u8>) {
     if !out.content_type.is_empty() {
         head.extend_from_slice(b"Content-Type: ");
         head.extend_from_slice(&out.content_type.borrow());
-        if !out.charset.is_empty() {
+        // A media type that came with parameters is complete.
+        if !out.charset.is_empty() && !out.content_type.borrow().contains(&b';') {
             head.extend_from_slice(b"; charset=");
             head.extend_from_slice(&out.charset.borrow());
         }
@@ -99,7 +107,7 @@ fn encode(r: &Rc<Request>, head: &mut Vec<u8>) {
         head.extend_from_slice(&date::http_time(out.last_modified.get()));
         head.extend_from_slice(b"\r\n");
     }
-    let location = if out.location_is_final.get() { list.first(HeaderId::Location) } else { None };
+    let location = if location == Place::Early { list.first(HeaderId::Location) } else { None };
     if let Some(location) = location {
         head.extend_from_slice(b"Location: ");
         head.extend_from_slice(&location.value);
@@ -133,15 +141,24 @@ fn encode(r: &Rc<Request>, head: &mut Vec<u8>) {
     head.extend_from_slice(b"\r\n");
 }
 
-/// Completes a `Location` that is only a path.
-fn make_location_absolute(r: &Request) {
+/// Where a `Location` stands in the head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// Before `Connection`: it was completed here.
+    Early,
+    /// Where it stands in the list.
+    InList,
+}
+
+/// Completes a `Location` of ours that is only a path.
+fn complete_location(r: &Request) -> Place {
     let out = &r.headers_out;
     let core = &r.loc().core;
-    if !*core.absolute_redirect || out.location_is_final.get() {
-        return;
+    if !*core.absolute_redirect || !out.redirects_locally.get() {
+        return Place::InList;
     }
     let Some(location) = out.value(HeaderId::Location).filter(|location| location.first() == Some(&b'/')) else {
-        return;
+        return Place::InList;
     };
     let mut absolute = b"http://".to_vec();
     if *core.server_name_in_redirect {
@@ -161,7 +178,7 @@ fn make_location_absolute(r: &Request) {
         field.value = absolute.into();
         field.name = Bytes::from_static(b"Location");
     }
-    out.location_is_final.set(true);
+    Place::Early
 }
 
 /// Status and reason; `None` for statuses that are sent as bare numbers.

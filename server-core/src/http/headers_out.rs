@@ -31,8 +31,8 @@ pub struct HeadersOut {
     pub last_modified: Cell<i64>,
     /// The offset at which a range starts (for filters behind the range filter).
     pub content_offset: Cell<i64>,
-    /// `Location` was set from a path that must not be made absolute.
-    pub location_is_final: Cell<bool>,
+    /// The server itself set `Location`; a bare path in it is completed with scheme and host.
+    pub redirects_locally: Cell<bool>,
     /// No `Server` header is sent unless `list` has one.
     pub hide_server: Cell<bool>,
     /// No `Date` header is sent unless `list` has one.
@@ -51,7 +51,7 @@ impl HeadersOut {
         self.charset.clear();
         self.last_modified.set(-1);
         self.content_offset.set(0);
-        self.location_is_final.set(false);
+        self.redirects_locally.set(false);
         self.hide_server.set(false);
         self.hide_date.set(false);
     }
@@ -103,8 +103,16 @@ impl HeadersOut {
         }
     }
 
+    /// Sets where the server itself redirects to. What applications set with [`HeadersOut::set`] stays as it is.
+    pub fn redirect_to(&self, target: impl Into<Bytes>) {
+        self.clear_location();
+        self.add(Bytes::from_static(b"Location"), target);
+        self.redirects_locally.set(true);
+    }
+
     /// Forgets a location (`ngx_http_clear_location`).
     pub fn clear_location(&self) {
+        self.redirects_locally.set(false);
         self.list.borrow_mut().remove_known(HeaderId::Location);
     }
 

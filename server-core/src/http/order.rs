@@ -9,6 +9,7 @@ use super::modules::auth_request::AuthRequestHandler;
 use super::modules::autoindex::AutoindexHandler;
 use super::modules::headers_more::InputHandler;
 use super::modules::index::IndexHandler;
+use super::modules::lua::handlers::Turn;
 use super::modules::mirror::MirrorHandler;
 use super::modules::realip::RealipHandler;
 use super::modules::rewrite::RewriteHandler;
@@ -25,19 +26,22 @@ use super::variables::VariableDef;
 /// Phase handlers, in the order in which they run within their phase.
 pub(crate) static HANDLERS: &[(Phase, &dyn Handler)] = &[
     (Phase::PostRead, &RealipHandler),
-    (Phase::ServerRewrite, &RewriteHandler),
     (Phase::ServerRewrite, &lua::handlers::ServerRewrite),
+    (Phase::ServerRewrite, &RewriteHandler),
+    (Phase::Rewrite, &lua::handlers::Rewrite(Turn::First)),
     (Phase::Rewrite, &RewriteHandler),
     (Phase::Rewrite, &InputHandler),
-    (Phase::Rewrite, &lua::handlers::Rewrite),
+    (Phase::Rewrite, &lua::handlers::Rewrite(Turn::Last)),
     (Phase::Preaccess, &RealipHandler),
+    (Phase::Access, &lua::handlers::Access(Turn::First)),
     (Phase::Access, &AccessHandler),
     (Phase::Access, &AuthBasicHandler),
     (Phase::Access, &AuthRequestHandler),
-    (Phase::Access, &lua::handlers::Access),
+    (Phase::Access, &lua::handlers::Access(Turn::Last)),
+    (Phase::Precontent, &lua::handlers::Precontent(Turn::First)),
     (Phase::Precontent, &TryFilesHandler),
     (Phase::Precontent, &MirrorHandler),
-    (Phase::Precontent, &lua::handlers::Precontent),
+    (Phase::Precontent, &lua::handlers::Precontent(Turn::Last)),
     (Phase::Content, &IndexHandler),
     (Phase::Content, &AutoindexHandler),
     (Phase::Content, &StaticHandler),

@@ -40,6 +40,7 @@ pub fn alias(r: &Request) -> Alias {
     match &core.kind {
         _ if !core.alias => Alias::None,
         Kind::Regex(_) => Alias::Whole,
+        _ if core.in_regex => Alias::Whole,
         _ => Alias::Prefix(core.name.len()),
     }
 }

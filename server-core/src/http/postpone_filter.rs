@@ -19,7 +19,9 @@ pub enum Postponed {
 /// The body filter.
 pub(crate) fn filter(r: &Rc<Request>, chain: Chain, next: BodyNext) -> Code {
     if r.subrequest_in_memory.get() {
-        capture(r, &chain);
+        if !r.header_only.get() {
+            capture(r, &chain);
+        }
         return Code::OK;
     }
     if r.background.get() {
@@ -42,12 +44,14 @@ pub(crate) fn filter(r: &Rc<Request>, chain: Chain, next: BodyNext) -> Code {
     release(r, next)
 }
 
-/// Sends what the active request postponed, up to the first subrequest, whose turn it is then.
+/// Sends what the active request postponed, up to the first subrequest, whose turn it is then, with what that
+/// one postponed.
 fn release(r: &Rc<Request>, next: BodyNext) -> Code {
     let main = r.main();
+    let mut active = Rc::clone(r);
     loop {
         let first = {
-            let mut postponed = r.postponed.borrow_mut();
+            let mut postponed = active.postponed.borrow_mut();
             if postponed.is_empty() { None } else { Some(postponed.remove(0)) }
         };
         match first {
@@ -61,7 +65,7 @@ fn release(r: &Rc<Request>, next: BodyNext) -> Code {
             Some(Postponed::Request(subrequest)) => {
                 r.conn().set_active(&subrequest);
                 r.conn().wake();
-                return Code::OK;
+                active = subrequest;
             }
         }
     }

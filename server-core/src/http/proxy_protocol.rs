@@ -89,7 +89,7 @@ fn parse_binary(input: &[u8]) -> Header {
     }
     let length = 16 + usize::from(u16::from_be_bytes([high, low]));
     let Some(body) = input.get(16..length) else { return Header::Partial };
-    if version & 15 == 0 {
+    if version.trailing_zeros() >= 4 {
         return Header::Complete(None, length);
     }
     let port = |at: usize| body.get(at..at + 2).map(|bytes| u16::from_be_bytes([bytes[0], bytes[1]]));

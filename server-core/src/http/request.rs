@@ -40,6 +40,12 @@ pub struct Captures {
     pub groups: SmallVec<[Option<(usize, usize)>; 4]>,
 }
 
+/// What a module keeps in a request, by its type.
+type ModuleCtx = (TypeId, Rc<dyn Any>);
+
+/// What is called when a request ends.
+type Cleanup = Box<dyn FnOnce()>;
+
 /// A request or subrequest.
 ///
 /// Everything inside is a cell: handlers share a request freely, as long as they keep no borrow across an
@@ -87,9 +93,9 @@ pub struct Request {
     pub body: RefCell<Option<Rc<RequestBody>>>,
     /// What the Lua module keeps.
     pub lua: RefCell<Option<Rc<crate::lua::Ctx>>>,
-    ctx: RefCell<SmallVec<[(TypeId, Rc<dyn Any>); 4]>>,
+    ctx: RefCell<SmallVec<[ModuleCtx; 4]>>,
     slots: RefCell<Rc<Slots>>,
-    cleanups: RefCell<Vec<Box<dyn FnOnce()>>>,
+    cleanups: RefCell<Vec<Cleanup>>,
 
     /// The content handler of the location.
     pub content_handler: Cell<Option<&'static dyn Handler>>,

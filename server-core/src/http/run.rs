@@ -285,8 +285,7 @@ fn find_location(r: &Rc<Request>) -> Option<Code> {
             target.push(b'?');
             target.extend_from_slice(&r.args.borrow());
         }
-        r.headers_out.clear_location();
-        r.headers_out.add("Location", target);
+        r.headers_out.redirect_to(target);
         return Some(Code::MOVED_PERMANENTLY);
     }
     None
@@ -303,6 +302,15 @@ async fn finish(r: &Rc<Request>, code: Code) {
             r.uri.borrow().escape_ascii(),
             r.args.borrow().escape_ascii()
         );
+        if r.filter_finalize.get()
+            && let Some(restart) = r.restart.take()
+        {
+            // A filter replaced the response by an error page of the application; the handler's code is void.
+            r.filter_finalize.set(false);
+            r.keepalive.set(false);
+            code = phases(r, restart).await;
+            continue;
+        }
         if code == Code::DONE {
             match r.restart.take() {
                 Some(restart) => {
@@ -395,7 +403,7 @@ pub(crate) fn terminate(r: &Rc<Request>, code: Code) {
 pub(crate) fn run_log(r: &Rc<Request>) {
     for handler in &r.loc().core.handlers[Phase::Log as usize] {
         // Log handlers have nothing to wait for.
-        let _ = handler.handle(r);
+        drop(handler.handle(r));
     }
     r.logged.set(true);
 }

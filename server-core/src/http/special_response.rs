@@ -51,11 +51,12 @@ pub(crate) fn handle(r: &Rc<Request>, error: Code) -> Code {
     send_page(r, status)
 }
 
-/// A filter answers in place of the handler (`ngx_http_filter_finalize_request`).
+/// A filter answers in place of the handler; what modules keep stays.
 pub(crate) fn instead(r: &Rc<Request>, code: Code) -> Code {
     r.headers_out.reset();
     r.filter_finalize.set(true);
     match handle(r, code) {
+        // What was pending in the handlers behind us must not follow.
         Code::OK | Code::DONE => Code::ERROR,
         code => code,
     }
@@ -88,8 +89,7 @@ fn send_error_page(r: &Rc<Request>, page: &ErrorPage) -> Code {
             let overwrite = page.overwrite.unwrap_or(0);
             let status = if matches!(overwrite, 301 | 302 | 303 | 307 | 308) { overwrite } else { 302 };
             r.err_status.set(status);
-            r.headers_out.clear_location();
-            r.headers_out.add("Location", target);
+            r.headers_out.redirect_to(target);
             if *r.loc().core.msie_refresh && r.headers_in.msie.get() {
                 return send_refresh(r);
             }
@@ -202,14 +202,8 @@ pub(crate) fn send(r: &Rc<Request>, status: i32, content_type: Option<Bytes>, te
 /// A header filter refuses: answers with an error page in place of the response
 /// (`ngx_http_filter_finalize_request`).
 pub(crate) fn filter_finalize(r: &Rc<Request>, error: Code) -> Code {
-    r.headers_out.reset();
     r.clear_ctx();
-    r.filter_finalize.set(true);
-    match handle(r, error) {
-        // What was pending in the handlers behind us must not follow.
-        Code::OK | Code::DONE => Code::ERROR,
-        code => code,
-    }
+    instead(r, error)
 }
 
 /// The product that signs pages and fills the `Server` header.

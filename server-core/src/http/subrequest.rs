@@ -100,7 +100,7 @@ pub fn create(
         r.method_name.set(parent.method_name.get());
         r.set_loc(parent.loc());
     }
-    *r.body.borrow_mut() = parent.body.borrow().clone();
+    r.body.replace(parent.body.borrow().clone());
     r.request_line.set(parent.request_line.get());
     r.unparsed_uri.set(parent.unparsed_uri.get());
     r.http_protocol.set(parent.http_protocol.get());

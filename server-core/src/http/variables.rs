@@ -331,7 +331,7 @@ impl Request {
     /// The value of any variable by its name in lower case (`ngx.var`, SSI).
     pub fn variable_named(&self, name: &[u8]) -> Option<Bytes> {
         let variables = &self.main_conf().core.variables;
-        let Some((variable, prefix)) = variables.lookup(name) else { return None };
+        let (variable, prefix) = variables.lookup(name)?;
         if let Some(index) = variable.index {
             return self.fresh_variable(index);
         }

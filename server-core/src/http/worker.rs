@@ -23,6 +23,12 @@ pub(crate) fn init(cycle: &'static Cycle) -> Result<(), Diagnostic> {
 
 /// Serves on the worker's listeners until it is told to leave and the last request is done.
 pub(crate) async fn worker(cycle: &'static Cycle, mut worker: Worker) {
+    if cycle.http.lua.sa_restart == Some(false)
+        && let Err(error) = crate::process::fail_interrupted_calls()
+    {
+        let errno = error.raw_os_error().unwrap_or(0);
+        cycle.log.write_errno(Level::Error, errno, format_args!("sigaction() failed"));
+    }
     startup::init_worker(cycle);
     let server = match super::server::serve(cycle, std::mem::take(&mut worker.listeners)) {
         Ok(server) => server,

@@ -20,7 +20,10 @@ pub(crate) fn filter(r: &Rc<Request>, chain: Chain, _next: BodyNext) -> Code {
     for buf in chain {
         flush |= buf.flush;
         last |= buf.last;
-        conn.append(buf.data);
+        // A response without body stays one, whatever its handler writes.
+        if !r.header_only.get() {
+            conn.append(buf.data);
+        }
     }
     send_when_worth(r, flush, last)
 }

@@ -159,6 +159,7 @@ impl Vm {
 
 impl Drop for Vm {
     fn drop(&mut self) {
+        super::ffi::worker::debug(format_args!("lua close the global Lua VM {:p}", self.state));
         // SAFETY: the state is ours; contexts hold the Vm, so no coroutine of it is in use any more.
         unsafe { lua_close(self.state) };
     }

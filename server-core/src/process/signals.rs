@@ -7,10 +7,10 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use nix::fcntl::OFlag;
 use nix::sys::signal::{SigSet, SigmaskHow};
 
-use super::sys;
+use super::sys::{self, Interrupted};
 
 /// The signals that the server reacts to.
-const HANDLED: [i32; 9] = [
+const HANDLED: [i32; 10] = [
     libc::SIGHUP,
     libc::SIGUSR1,
     libc::SIGWINCH,
@@ -20,6 +20,7 @@ const HANDLED: [i32; 9] = [
     libc::SIGINT,
     libc::SIGCHLD,
     libc::SIGALRM,
+    libc::SIGIO,
 ];
 
 /// A signal that arrived.
@@ -72,6 +73,11 @@ extern "C" fn on_signal(number: i32, info: *mut libc::siginfo_t, _: *mut libc::c
     }
 }
 
+/// Lets system calls that a signal interrupts fail from now on, in this process (`lua_sa_restart off`).
+pub(crate) fn fail_interrupted_calls() -> io::Result<()> {
+    HANDLED.into_iter().try_for_each(|signal| sys::handle_signal(signal, on_signal, Interrupted::Fails))
+}
+
 /// Behaves as if SIGQUIT had come.
 pub(super) fn raise_quit() {
     let pipe = PIPE.load(Ordering::Relaxed);
@@ -112,7 +118,7 @@ impl Signals {
         let (reader, writer) = nix::unistd::pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
         PIPE.store(writer.as_raw_fd(), Ordering::Relaxed);
         for signal in HANDLED {
-            sys::handle_signal(signal, on_signal)?;
+            sys::handle_signal(signal, on_signal, Interrupted::Restarts)?;
         }
         sys::ignore_signal(libc::SIGPIPE, true);
         sys::ignore_signal(libc::SIGSYS, true);

@@ -107,15 +107,28 @@ pub(crate) fn replace_environment(variables: &[(std::ffi::OsString, std::ffi::Os
     }
 }
 
-/// Installs `handler` for a signal; interrupted system calls are restarted.
+/// What a system call does that a signal interrupted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Interrupted {
+    /// Goes on.
+    Restarts,
+    /// Fails with EINTR.
+    Fails,
+}
+
+/// Installs `handler` for a signal.
 pub(crate) fn handle_signal(
     signal: i32,
     handler: extern "C" fn(i32, *mut libc::siginfo_t, *mut libc::c_void),
+    interrupted: Interrupted,
 ) -> io::Result<()> {
     // SAFETY: all-zero bytes are a valid `sigaction`.
     let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
     action.sa_sigaction = handler as *const () as usize;
-    action.sa_flags = libc::SA_SIGINFO | libc::SA_RESTART;
+    action.sa_flags = libc::SA_SIGINFO;
+    if interrupted == Interrupted::Restarts {
+        action.sa_flags |= libc::SA_RESTART;
+    }
     // SAFETY: the mask is a live value of the right type.
     unsafe { libc::sigemptyset(&raw mut action.sa_mask) };
     // SAFETY: `action` is complete; the handler's signature fits SA_SIGINFO.

@@ -248,7 +248,7 @@ fn react(cycle: &'static Cycle, received: Received, sender: &Rc<watch::Sender<St
         libc::SIGQUIT => ", shutting down",
         libc::SIGTERM | libc::SIGINT => ", exiting",
         libc::SIGUSR1 => ", reopening logs",
-        libc::SIGCHLD | libc::SIGALRM => "",
+        libc::SIGCHLD | libc::SIGALRM | libc::SIGIO => "",
         _ => ", ignoring",
     };
     log.write(Level::Notice, format_args!("{}", received.describe(action)));

@@ -41,10 +41,12 @@ pub struct Environment {
     pub limits: Limits,
 }
 
+type Ask = Box<dyn Fn() -> Vec<u8>>;
+
 /// The text of `nginx -V`, asked for at most once and only if a file wants to know. Clones share it.
 #[derive(Clone)]
 pub struct VersionText {
-    inner: Rc<(OnceCell<Vec<u8>>, Box<dyn Fn() -> Vec<u8>>)>,
+    inner: Rc<(OnceCell<Vec<u8>>, Ask)>,
 }
 
 impl VersionText {

@@ -3,10 +3,12 @@
 //! A filter takes the list of values that the filter before it left; a section's value is the first
 //! of the list that the last filter leaves.
 
+use std::rc::Rc;
+
 use base64::Engine as _;
 use rsty_diag::{Diagnostic, Source};
 
-use crate::model::{Block, Value};
+use crate::model::{Block, Object, Value};
 use crate::perl::{Interpreter, Outcome, Stop, Want};
 
 /// Runs all filters of a section on its raw value.
@@ -67,7 +69,9 @@ fn one(
         return own(interpreter, &code, values);
     }
     if let Some(code) = interpreter.code(&format!("Test::Base::Filter::{name}")) {
-        let mut arguments = vec![Value::Block(block.clone())];
+        interpreter.set_global("Test::Base::Filter::block", Value::Block(block.clone()));
+        let object = Object { class: "Test::Base::Filter".to_owned(), target: Value::Undef };
+        let mut arguments = vec![Value::Object(Rc::new(object))];
         arguments.extend(values);
         return interpreter.call(&code, arguments, Want::List);
     }
@@ -132,7 +136,7 @@ fn one(
                     pair.get(1).cloned().unwrap_or_default(),
                 );
             }
-            vec![Value::Hash(std::rc::Rc::new(std::cell::RefCell::new(map)))]
+            vec![Value::Hash(Rc::new(std::cell::RefCell::new(map)))]
         }
         "regexp" => {
             let flags = argument.to_text();

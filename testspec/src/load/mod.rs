@@ -31,7 +31,7 @@ pub use spec_file::{Assertion, SpecFile};
 ///
 /// Fails with the diagnostics that make the file unusable: a malformed block, a prologue that dies or
 /// uses a construct outside the subset. A failing `eval` filter is no failure; its value becomes
-/// Perl's message, as in the original. A file that promises nothing to run (`skip_all`) has no blocks.
+/// Perl's message, as in the original; one that is outside the subset is its block's problem. A file that promises nothing to run (`skip_all`) has no blocks.
 ///
 /// Evaluation nests as the Perl does; give the calling thread a stack of at least 8 MiB.
 pub fn load(source: &Source, environment: Environment) -> Result<SpecFile, Vec<Diagnostic>> {
@@ -66,7 +66,7 @@ pub fn load(source: &Source, environment: Environment) -> Result<SpecFile, Vec<D
             true
         }
     };
-    interpreter.read_note = ", <DATA> line 1".to_owned();
+    ", <DATA> line 1".clone_into(&mut interpreter.read_note);
     let mut blocks = Vec::new();
     if runs {
         for &index in &selection.blocks {
@@ -79,7 +79,7 @@ pub fn load(source: &Source, environment: Environment) -> Result<SpecFile, Vec<D
         let list = interpreter.array(&"rsty::blocks".into());
         *list.borrow_mut() = blocks.iter().cloned().map(Value::Block).collect();
         for block in &blocks {
-            run_filters(&mut interpreter, source, block).map_err(|diagnostic| vec![*diagnostic])?;
+            run_filters(&mut interpreter, source, block);
         }
     }
     interpreter.read_note.clear();
@@ -208,15 +208,15 @@ fn block(document: &Document, node: &BlockNode, number: usize, inherited: &[&Sec
     block
 }
 
-fn run_filters(interpreter: &mut Interpreter, source: &Source, block: &Block) -> Result<(), Box<Diagnostic>> {
+fn run_filters(interpreter: &mut Interpreter, source: &Source, block: &Block) {
     for section in block.sections() {
         // A section that stands twice is filtered twice, the second time from its own result.
         for _ in 0..block.occurrences(&section.name) {
             let current = block.section(&section.name).map(|section| section.value).unwrap_or_default();
-            let filtered = filter::run(interpreter, block, &section.name, &section.filters, current);
-            let value = filtered.map_err(|stop| Box::new(filter::diagnostic(stop, source, &section)))?;
-            block.set_value(&section.name, value);
+            match filter::run(interpreter, block, &section.name, &section.filters, current) {
+                Ok(value) => block.set_value(&section.name, value),
+                Err(stop) => block.set_problem(filter::diagnostic(stop, source, &section)),
+            }
         }
     }
-    Ok(())
 }

@@ -153,6 +153,9 @@ impl SpecFile {
             return Ok(());
         }
         block.mark_preprocessed();
+        if let Some(problem) = block.problem() {
+            return Err(PerlError { message: format!("{problem}\n").into_bytes() });
+        }
         for code in self.codes(&format!("{UTIL}::BlockPreprocessors")) {
             self.run(|interpreter| interpreter.call(&code, vec![Value::Block(block.clone())], Want::Void))?;
         }
@@ -259,10 +262,10 @@ fn with_init_by_lua(config: Vec<u8>, code: &[u8]) -> Vec<u8> {
     }
     let uncommented = r"(?<!\#  )(?<!\# )(?<!\#)";
     let quoted = Regex::new(format!(r#"{uncommented}init_by_lua\s*(['"])((?:\\.|.)*)\1\s*;"#), "s");
-    if let Ok(Some(groups)) = quoted.captures_at(&config, 0) {
-        if let Some(Some((start, _))) = groups.get(2) {
-            return insert(config, *start, &escaped);
-        }
+    if let Ok(Some(groups)) = quoted.captures_at(&config, 0)
+        && let Some(Some((start, _))) = groups.get(2)
+    {
+        return insert(config, *start, &escaped);
     }
     let block = Regex::new(format!(r"{uncommented}init_by_lua_block\s*\{{"), "s");
     if let Ok(Some((_, end))) = block.find_at(&config, 0) {

@@ -1,1 +1,186 @@
 //! Loading small spec files.
+
+use rsty_diag::Source;
+
+use super::*;
+use crate::model::{Flavour, Plan};
+
+fn loaded(text: &str) -> SpecFile {
+    let mut environment = Environment::new("/nonexistent");
+    environment.nginx_version =
+        VersionText::new(|| b"nginx version: nginx/1.31.2\nconfigure arguments: --with-pcre\n".to_vec());
+    load(&Source::new("t/x.t", text), environment).unwrap_or_else(|problems| panic!("{problems:?}"))
+}
+
+fn problems(text: &str) -> Vec<String> {
+    match load(&Source::new("t/x.t", text), Environment::new("/nonexistent")) {
+        Ok(_) => Vec::new(),
+        Err(problems) => problems.iter().map(ToString::to_string).collect(),
+    }
+}
+
+fn section(spec: &SpecFile, block: usize, name: &str) -> String {
+    spec.blocks()[block].value(name).map_or("undef".to_owned(), |value| format!("{value:?}"))
+}
+
+const PROLOGUE: &str =
+    "use Test::Nginx::Socket::Lua;\nplan tests => repeat_each() * 2 * blocks();\nrun_tests();\n__DATA__\n";
+
+#[test]
+fn plan_and_settings_come_from_the_prologue() {
+    let spec = loaded(
+        "use Test::Nginx::Socket::Lua::Stream;\nrepeat_each(2);\nmaster_on; workers(3); no_root_location();\nlog_level 'warn';\n\
+         env_to_nginx('A=b', 'C');\nno_shuffle();\nour $X = html_dir;\nplan tests => repeat_each() * (blocks() * 3 + 1);\n\
+         run_tests();\n__DATA__\n=== a\n--- x eval: $::X\n=== b\n--- SKIP\n",
+    );
+    assert_eq!(spec.plan(), Plan::Tests(8));
+    let settings = spec.settings();
+    assert_eq!((settings.repeat_each, settings.flavour), (2, Flavour::Stream));
+    assert_eq!((settings.master_process, settings.workers.as_slice()), (Some(true), b"3".as_slice()));
+    assert_eq!(
+        (settings.root_location, settings.shuffle, settings.log_level.as_slice()),
+        (false, false, b"warn".as_slice())
+    );
+    assert_eq!(settings.env_to_nginx, [b"A=b".to_vec(), b"C".to_vec()]);
+    assert_eq!(section(&spec, 0, "x"), "\"/nonexistent/t/servroot/html\"");
+}
+
+#[test]
+fn skip_all_has_no_blocks() {
+    for prologue in ["use Test::Nginx::Socket skip_all => 'why';", "use Test::Nginx::Socket;\nplan(skip_all => 'why');"]
+    {
+        let spec = loaded(&format!("{prologue}\nrun_tests();\n__DATA__\n=== a\n--- x\n"));
+        assert_eq!(spec.plan(), Plan::SkipAll(b"why".to_vec()));
+        assert!(spec.blocks().is_empty());
+    }
+}
+
+#[test]
+fn begin_shares_variables_with_the_file() {
+    let spec = loaded(
+        "our $Skip;\nmy $n;\nBEGIN { $Skip = 'no'; $n = 3 }\nuse Test::Nginx::Socket $Skip ? (tests => $n) : ();\n\
+         run_tests();\n__DATA__\n=== a\n--- x\n",
+    );
+    assert_eq!(spec.plan(), Plan::Tests(3));
+}
+
+#[test]
+fn filters_run_in_the_order_of_the_header() {
+    let spec = loaded(&format!(
+        "{PROLOGUE}=== a\n--- a\n\n  x\n\n--- b chomp\ny\n--- c eval\n\"z\" x 3\n--- d eval\n--- e eval\n1,2\n--- f eval\nmmm\n--- g -trim\nx\n\n\n--- h eval: [qr/a/s]\n"
+    ));
+    let value = |name| section(&spec, 0, name);
+    assert_eq!(value("a"), "\"  x\\n\"");
+    assert_eq!(value("b"), "\"y\"");
+    assert_eq!(value("c"), "\"zzz\"");
+    assert_eq!(value("d"), "undef");
+    assert_eq!(value("e"), "1");
+    assert_eq!(
+        value("f"),
+        "\"Bareword \\\"mmm\\\" not allowed while \\\"strict subs\\\" in use at (eval 4) line 1, <DATA> line 1.\\n\""
+    );
+    assert_eq!(value("g"), "\"x\\n\\n\\n\"");
+    assert_eq!(value("h"), "[qr(?^s:a)]");
+}
+
+#[test]
+fn the_last_of_two_sections_counts() {
+    let spec = loaded(&format!("{PROLOGUE}=== a\n--- x: 1\n--- y\n--- x: 2\n"));
+    assert_eq!(section(&spec, 0, "x"), "\"2\"");
+    assert_eq!(spec.blocks()[0].sections().len(), 2);
+}
+
+#[test]
+fn preprocessors_run_last_registered_first_and_once() {
+    let spec = loaded(
+        "use Test::Nginx::Socket;\nmy $n = 0;\n\
+         add_block_preprocessor(sub { my $b = shift; $b->set_value('x', ($b->x // '') . 'first'); });\n\
+         add_block_preprocessor(sub { my ($block) = @_; $n++; $block->set_value(\"x\", \"last$n,\"); });\n\
+         run_tests();\n__DATA__\n=== a\n--- y\n=== b\n--- y\n",
+    );
+    for block in spec.blocks() {
+        spec.preprocess(block).unwrap();
+        spec.preprocess(block).unwrap();
+    }
+    assert_eq!(section(&spec, 0, "x"), "\"last1,first\"");
+    assert_eq!(section(&spec, 1, "x"), "\"last2,first\"");
+}
+
+#[test]
+fn stream_sections_become_ordinary_ones() {
+    let spec = loaded(
+        "use Test::Nginx::Socket::Lua::Stream;\nrun_tests();\n__DATA__\n=== a\n--- stream_server_config\nreturn hi;\n--- stream_response: hi\n",
+    );
+    let block = &spec.blocks()[0];
+    spec.preprocess(block).unwrap();
+    let text = |name: &str| block.value(name).unwrap().to_text();
+    assert_eq!(text("main_config"), "stream {\n\n    server {\n        listen 1985 ;\n\nreturn hi;\n\n    }\n}\n");
+    assert_eq!(text("config").lines().count(), 22);
+    assert_eq!(text("request"), "GET /t\n");
+    assert_eq!(text("response_body"), "hi");
+}
+
+#[test]
+fn versions_are_known_to_filters_only_after_run_tests_is_called() {
+    let spec = loaded(
+        "use Test::Nginx::Socket;\nour $V = `nginx -V 2>&1`;\nrun_tests();\n__DATA__\n=== a\n--- x eval: $Test::Nginx::Util::PcreVersion\n--- y eval: $Test::Nginx::Util::NginxVersion\n--- z eval: $::V =~ /1.31/ ? 1 : 0\n",
+    );
+    assert_eq!(section(&spec, 0, "x"), "2");
+    assert_eq!(section(&spec, 0, "y"), "\"1.031002\"");
+    assert_eq!(section(&spec, 0, "z"), "1");
+}
+
+#[test]
+fn a_file_without_prologue_has_settings_and_defaults() {
+    let spec = loaded(
+        "--- repeat_each: 3\n--- no_error_log\n[error]\n--- timeout: 5\n\n=== a\n--- config\nx\n=== b\n--- timeout: 1\n",
+    );
+    assert_eq!(spec.settings().repeat_each, 3);
+    assert_eq!(section(&spec, 0, "timeout"), "\"5\"");
+    assert_eq!(section(&spec, 0, "no_error_log"), "\"[error]\\n\"");
+    assert_eq!(section(&spec, 1, "timeout"), "\"1\"");
+    let problems = problems("--- repeat_eech: 3\n=== a\n--- config\n");
+    assert_eq!(problems, ["t/x.t:1:5: error: unknown setting or section `repeat_eech`"]);
+}
+
+#[test]
+fn a_failing_prologue_is_a_diagnostic_with_its_line() {
+    assert_eq!(
+        problems("use Test::Nginx::Socket;\nno_such();\nrun_tests();\n__DATA__\n"),
+        ["t/x.t:2:1: error: Undefined subroutine &main::no_such called at t/x.t line 2."]
+    );
+    assert!(problems("use Test::Nginx::Socket;\nformat X =\n.\n__DATA__\n")[0].starts_with("t/x.t:2:"));
+    assert!(problems("use No::Such;\n__DATA__\n")[0].contains("Can't locate No/Such.pm"));
+}
+
+#[test]
+fn a_block_outside_the_subset_fails_alone() {
+    let spec = loaded(&format!("{PROLOGUE}=== a\n--- x eval\nwhile (1) {{}}\n=== b\n--- x eval: 1\n"));
+    assert!(spec.preprocess(&spec.blocks()[0]).is_err());
+}
+
+#[test]
+fn shell_can_be_refused() {
+    let mut environment = Environment::new("/nonexistent");
+    environment.shell = Shell::Refused;
+    let problems = load(&Source::new("x.t", "my $x = `id`;\n__DATA__\n"), environment).unwrap_err();
+    assert!(problems[0].to_string().contains("shell commands are refused"), "{problems:?}");
+}
+
+#[test]
+fn callbacks_are_handed_to_the_runner() {
+    let spec = loaded(
+        "use Test::Nginx::Socket;\nadd_response_body_check(sub { my ($block, $body) = @_; is($body, 'x', 'body ' . $block->name); });\n\
+         add_cleanup_handler(sub { warn \"bye\\n\" });\nrun_tests();\nwarn \"after\\n\";\n__DATA__\n=== a\n--- tcp_reply eval: sub { my $q = shift; \"<$q>\" }\n",
+    );
+    let block = &spec.blocks()[0];
+    let Some(Value::Code(code)) = block.value("tcp_reply") else { panic!("no code") };
+    assert_eq!(spec.call(&code, vec![Value::from("q")]).unwrap()[0].to_text(), "<q>");
+    spec.call(&spec.response_body_checks()[0], vec![Value::Block(block.clone()), Value::from("y")]).unwrap();
+    let assertions = spec.take_assertions();
+    assert_eq!((assertions[0].passed, assertions[0].name.as_slice()), (false, b"body a".as_slice()));
+    spec.finish().unwrap();
+    let warnings: Vec<String> = spec.take_warnings().iter().map(|warning| warning.message.clone()).collect();
+    assert_eq!(warnings, ["bye", "after"]);
+    assert_eq!(spec.eval(b"$ENV{NOPE} ? 1 : 2").unwrap().to_text(), "2");
+}

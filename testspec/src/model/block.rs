@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use rsty_diag::Span;
+use rsty_diag::{Diagnostic, Span};
 
 use super::Value;
 
@@ -45,6 +45,7 @@ struct Inner {
     line: usize,
     number: usize,
     preprocessed: Cell<bool>,
+    problem: RefCell<Option<Diagnostic>>,
 }
 
 impl Block {
@@ -60,6 +61,7 @@ impl Block {
                 line,
                 number,
                 preprocessed: Cell::new(false),
+                problem: RefCell::default(),
             }),
         }
     }
@@ -162,6 +164,19 @@ impl Block {
     /// A snapshot of all sections in the file's order; values are shared, not copied.
     pub fn sections(&self) -> Vec<Section> {
         self.inner.sections.borrow().clone()
+    }
+
+    /// Why the block can't run although its file can: a filter failed, or its Perl is outside the
+    /// subset. Preprocessing such a block fails with this.
+    pub fn problem(&self) -> Option<Diagnostic> {
+        self.inner.problem.borrow().clone()
+    }
+
+    pub(crate) fn set_problem(&self, problem: Diagnostic) {
+        let mut first = self.inner.problem.borrow_mut();
+        if first.is_none() {
+            *first = Some(problem);
+        }
     }
 
     pub(crate) fn mark_preprocessed(&self) {

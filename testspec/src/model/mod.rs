@@ -9,6 +9,6 @@ mod settings;
 mod value;
 
 pub use block::{Block, Section};
-pub use regex::{Regex, RegexError};
+pub use regex::{Groups, Regex, RegexError};
 pub use settings::{Flavour, Plan, Settings};
-pub use value::{Array, Code, Hash, HashMap, Object, Value, format_number, parse_number};
+pub use value::{Array, Code, Hash, HashMap, Object, Reference, Value, format_number, parse_number};

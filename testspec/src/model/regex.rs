@@ -12,6 +12,9 @@ use std::rc::Rc;
 #[error("compile or run the pattern: {0}")]
 pub struct RegexError(pub String);
 
+/// Start and end of each group of a match by number; 0 is the whole.
+pub type Groups = Vec<Option<(usize, usize)>>;
+
 /// A pattern as `qr//` makes it. Cheap to clone; clones share the compiled form.
 #[derive(Clone)]
 pub struct Regex {
@@ -69,7 +72,7 @@ impl Regex {
     }
 
     /// The first occurrence at or behind `from` with its groups, as byte offsets; group 0 is the whole.
-    pub fn captures_at(&self, subject: &[u8], from: usize) -> Result<Option<Vec<Option<(usize, usize)>>>, RegexError> {
+    pub fn captures_at(&self, subject: &[u8], from: usize) -> Result<Option<Groups>, RegexError> {
         if from > subject.len() {
             return Ok(None);
         }

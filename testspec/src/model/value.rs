@@ -35,7 +35,7 @@ pub enum Value {
     /// A pattern made by `qr//`.
     Regex(Regex),
     /// A reference to a scalar.
-    Ref(Rc<RefCell<Value>>),
+    Ref(Reference),
     /// A string of bytes.
     Str(Rc<Vec<u8>>),
     /// Nothing.
@@ -46,6 +46,17 @@ pub enum Value {
 /// A subroutine with what it closes over; call it with [`SpecFile::call`](crate::load::SpecFile::call).
 #[derive(Clone)]
 pub struct Code(pub(crate) Rc<perl::Sub>);
+
+/// What a reference to a scalar points to.
+#[derive(Clone, Debug)]
+pub enum Reference {
+    /// A variable.
+    Cell(Rc<RefCell<Value>>),
+    /// An element of an array.
+    Element(Array, i64),
+    /// A value in a hash.
+    Entry(Hash, Vec<u8>),
+}
 
 /// A blessed reference.
 #[derive(Debug)]
@@ -106,7 +117,9 @@ impl Value {
             Self::Array(array) => address("ARRAY", Rc::as_ptr(array).cast::<()>()),
             Self::Hash(hash) => address("HASH", Rc::as_ptr(hash).cast::<()>()),
             Self::Code(code) => address("CODE", Rc::as_ptr(&code.0).cast::<()>()),
-            Self::Ref(cell) => address("SCALAR", Rc::as_ptr(cell).cast::<()>()),
+            Self::Ref(Reference::Cell(cell)) => address("SCALAR", Rc::as_ptr(cell).cast::<()>()),
+            Self::Ref(Reference::Element(array, _)) => address("SCALAR", Rc::as_ptr(array).cast::<()>()),
+            Self::Ref(Reference::Entry(hash, _)) => address("SCALAR", Rc::as_ptr(hash).cast::<()>()),
             Self::File(_) => b"GLOB(0x1)".to_vec(),
             Self::Block(_) => b"Test::Base::Block=HASH(0x1)".to_vec(),
             Self::Object(object) => {
@@ -304,10 +317,8 @@ pub fn parse_number(bytes: &[u8]) -> Value {
         }
     }
     let number = std::str::from_utf8(text.get(..at).unwrap_or_default()).unwrap_or("0");
-    if !is_float {
-        if let Ok(number) = number.parse::<i64>() {
-            return Value::Int(number);
-        }
+    if !is_float && let Ok(number) = number.parse::<i64>() {
+        return Value::Int(number);
     }
     Value::Num(number.parse().unwrap_or(0.0))
 }
@@ -320,7 +331,7 @@ pub fn format_number(number: f64) -> String {
     if number.is_infinite() {
         return if number > 0.0 { "Inf".to_owned() } else { "-Inf".to_owned() };
     }
-    if number == number.trunc() && number.abs() < 1e15 {
+    if number.fract().abs() < f64::MIN_POSITIVE && number.abs() < 1e15 {
         return format!("{}", number as i64);
     }
     let scientific = format!("{number:.14e}");
@@ -364,10 +375,10 @@ mod tests {
 
     #[test]
     fn text_counts_as_far_as_it_looks_like_a_number() {
-        assert_eq!(Value::from(" 12abc").to_number(), 12.0);
-        assert_eq!(Value::from("1.5e3x").to_number(), 1500.0);
-        assert_eq!(Value::from("abc").to_number(), 0.0);
-        assert_eq!(Value::from(".5").to_number(), 0.5);
+        assert_eq!(Value::from(" 12abc").to_int(), 12);
+        assert_eq!(Value::from("1.5e3x").to_int(), 1500);
+        assert_eq!(Value::from("abc").to_int(), 0);
+        assert_eq!(format_number(Value::from(".5").to_number()), "0.5");
         assert_eq!(Value::from("-7").to_int(), -7);
         assert_eq!(Value::from("").to_int(), 0);
     }

@@ -73,11 +73,11 @@ impl Cursor {
             match self.byte() {
                 Some(b'\n') => {
                     self.pos += 1;
-                    if let Some((line_end, behind)) = self.heredoc {
-                        if self.pos >= line_end {
-                            self.pos = self.pos.max(behind);
-                            self.heredoc = None;
-                        }
+                    if let Some((line_end, behind)) = self.heredoc
+                        && self.pos >= line_end
+                    {
+                        self.pos = self.pos.max(behind);
+                        self.heredoc = None;
                     }
                     self.skip_pod();
                 }

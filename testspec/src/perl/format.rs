@@ -20,6 +20,7 @@ const WIDTH_MAX: usize = 1 << 16;
 /// Formats values after a template.
 pub(crate) fn sprintf(template: &[u8], values: &[Value]) -> Vec<u8> {
     let mut out = Vec::new();
+    let all = values;
     let mut values = values.iter();
     let mut bytes = template.iter().copied().peekable();
     while let Some(byte) = bytes.next() {
@@ -47,7 +48,13 @@ pub(crate) fn sprintf(template: &[u8], values: &[Value]) -> Vec<u8> {
             }
             number
         };
-        let width = number(&mut bytes);
+        let mut width = number(&mut bytes);
+        // `%2$s` names its value.
+        let mut named = None;
+        if bytes.next_if_eq(&b'$').is_some() {
+            named = usize::try_from(width).ok().and_then(|position| all.get(position.wrapping_sub(1)));
+            width = number(&mut bytes);
+        }
         conversion.left |= width < 0;
         conversion.width = usize::try_from(width.unsigned_abs()).unwrap_or(0).min(WIDTH_MAX);
         if bytes.next_if_eq(&b'.').is_some() {
@@ -57,7 +64,8 @@ pub(crate) fn sprintf(template: &[u8], values: &[Value]) -> Vec<u8> {
         match bytes.next() {
             Some(b'%') => out.push(b'%'),
             Some(letter) => {
-                let value = values.next().cloned().unwrap_or_default();
+                let value = named.or_else(|| values.next()).cloned().unwrap_or_default();
+                let letter = if letter == b'v' && bytes.next_if_eq(&b'd').is_some() { b'v' } else { letter };
                 conversion.write(letter, &value, &mut out);
             }
             None => out.push(b'%'),
@@ -110,7 +118,7 @@ impl Conversion {
                 self.pad(text.as_bytes(), sign.len(), out);
             }
             b'v' => {
-                self.pad(value.to_bytes().iter().map(u8::to_string).collect::<Vec<_>>().join(".").as_bytes(), 0, out)
+                self.pad(value.to_bytes().iter().map(u8::to_string).collect::<Vec<_>>().join(".").as_bytes(), 0, out);
             }
             other => {
                 out.push(b'%');

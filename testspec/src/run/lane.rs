@@ -101,8 +101,7 @@ pub fn run(files: Vec<PlannedFile>, options: &Options, mut observe: impl FnMut(E
         lanes.extend((0..options.jobs).map(|index| (index, Reach::Own)));
     }
     if needs_shared {
-        // Blocks that share the machine's services mostly wait for each other.
-        let count = if own_networks { 1 } else { options.jobs };
+        let count = if own_networks { options.jobs.div_ceil(2) } else { options.jobs };
         lanes.extend((lanes.len()..lanes.len() + count).map(|index| (index, Reach::Shared)));
     }
     let (sender, receiver) = channel();
@@ -257,7 +256,7 @@ impl Lane {
         environment.server_port = port.or_else(|| configured(&["SERVER_PORT", "PORT"])).unwrap_or(1984);
         environment.server_port_for_client =
             port.or_else(|| configured(&["CLIENT_PORT"])).unwrap_or(environment.server_port);
-        environment.server_root = bench.root.path().to_owned();
+        bench.root.path().clone_into(&mut environment.server_root);
         environment.library_paths.clone_from(&self.options.library_paths);
         environment.shell = self.options.shell;
         environment.limits = Limits::default();

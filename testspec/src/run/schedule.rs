@@ -2,9 +2,10 @@
 //!
 //! Blocks are handed out in small runs of one file, so that a file is loaded few times and lanes end together.
 //! What a block shares with the world outside its lane is a *resource*; two blocks with a resource in common never
-//! run at the same time.
+//! run at the same time. The services of the machine (memcached, Redis, …) are held together by the blocks that
+//! only speak to them, and alone by a block that keeps something in them.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use crate::model::Regex;
@@ -43,8 +44,22 @@ pub struct Schedule {
 #[derive(Debug)]
 struct State {
     pending: VecDeque<Unit>,
-    busy: BTreeSet<String>,
+    busy: BTreeMap<String, usize>,
     stopped: bool,
+}
+
+/// The machine's services, held by blocks that only speak to them.
+const VISITED: &str = "services, visited";
+/// The machine's services, held by a block that keeps something in them.
+const CHANGED: &str = "services, changed";
+
+/// The resource that can't be held together with this one.
+fn excluder(resource: &str) -> Option<&'static str> {
+    match resource {
+        VISITED => Some(CHANGED),
+        CHANGED => Some(VISITED),
+        _ => None,
+    }
 }
 
 /// The most blocks that one unit holds.
@@ -84,7 +99,7 @@ impl Schedule {
     /// A schedule of units. With `has_own_networks`, most lanes have a network of their own, and ports are no
     /// resource.
     pub fn new(units: Vec<Unit>, has_own_networks: bool) -> Self {
-        let state = State { pending: units.into(), busy: BTreeSet::new(), stopped: false };
+        let state = State { pending: units.into(), busy: BTreeMap::new(), stopped: false };
         Self { state: Mutex::new(state), changed: Condvar::new(), has_own_networks }
     }
 
@@ -96,11 +111,17 @@ impl Schedule {
                 return None;
             }
             let is_for_lane = |unit: &Unit| !self.has_own_networks || unit.outside == (reach == Reach::Shared);
-            let is_free = |unit: &Unit| self.held(unit).all(|resource| !state.busy.contains(resource));
+            let is_free = |unit: &Unit| {
+                self.held(unit).all(|resource| match state.busy.get(resource) {
+                    Some(_) => resource == VISITED,
+                    None => !excluder(resource).is_some_and(|other| state.busy.contains_key(other)),
+                })
+            };
             if let Some(index) = state.pending.iter().position(|unit| is_for_lane(unit) && is_free(unit)) {
                 let unit = state.pending.remove(index)?;
-                let held: Vec<String> = self.held(&unit).cloned().collect();
-                state.busy.extend(held);
+                for resource in self.held(&unit) {
+                    *state.busy.entry(resource.clone()).or_default() += 1;
+                }
                 return Some(unit);
             }
             if !state.pending.iter().any(is_for_lane) {
@@ -114,7 +135,12 @@ impl Schedule {
     pub fn done(&self, unit: &Unit) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         for resource in self.held(unit) {
-            state.busy.remove(resource);
+            if let Some(holders) = state.busy.get_mut(resource) {
+                *holders -= 1;
+                if *holders == 0 {
+                    state.busy.remove(resource);
+                }
+            }
         }
         self.changed.notify_all();
     }
@@ -172,7 +198,9 @@ fn needs(text: &[u8]) -> (bool, BTreeSet<String>) {
     outside |= !all(text, r"\b(6379|11211|11212|3306|5432|2379)\b").is_empty();
     outside |= !all(text, r"(TEST_NGINX_(?:RESOLVER|OPENRESTY_ORG_IP))").is_empty();
     if outside {
-        resources.insert("services".to_owned());
+        let keeps = r#"(?i)(memc_|srcache|redis|mysql|drizzle|postgres|["'\s](?:set|add|incr|decr|append|prepend|cas|replace|delete)\s+[\w-]+)"#;
+        let kind = if all(text, keeps).is_empty() { VISITED } else { CHANGED };
+        resources.insert(kind.to_owned());
     }
     for port in all(text, r"(?:\blisten\s+(?:[\w.\[\]:*]+:)?|(?:tcp|udp)_listen:\s*)(\d{2,5})\b") {
         resources.insert(format!("port {port}"));
@@ -201,6 +229,16 @@ fn all(text: &[u8], pattern: &str) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn services_are_visited_together_and_changed_alone() {
+        let kind = |text: &[u8]| needs(text).1.into_iter().next();
+        let visit = b"connect(\"127.0.0.1\", $TEST_NGINX_MEMCACHED_PORT) set $x 1; send(\"flush_all\\r\\n\")";
+        assert_eq!(kind(visit).as_deref(), Some(VISITED));
+        assert_eq!(kind(b"$TEST_NGINX_MEMCACHED_PORT 'set dog 0 0 3'").as_deref(), Some(CHANGED));
+        assert_eq!(excluder(VISITED), Some(CHANGED));
+        assert_eq!(excluder("port 80"), None);
+    }
 
     #[test]
     fn needs_are_read_from_the_text() {

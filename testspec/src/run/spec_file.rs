@@ -120,7 +120,7 @@ impl Copy {
                 library_paths: environment.library_paths.clone(),
                 version: environment.nginx_version.text().to_vec(),
                 shell: environment.shell,
-                limits: environment.limits.clone(),
+                limits: environment.limits,
             },
             number: block.number(),
             section: section.to_owned(),

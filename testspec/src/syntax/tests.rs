@@ -9,7 +9,9 @@ fn document(text: &str) -> Document {
     parse(&Source::new("t/x.t", text))
 }
 
-fn block_texts(document: &Document) -> Vec<(String, Vec<(String, Vec<String>, String)>)> {
+type SectionTexts = (String, Vec<String>, String);
+
+fn block_texts(document: &Document) -> Vec<(String, Vec<SectionTexts>)> {
     let text = |span: Span| String::from_utf8_lossy(document.slice(span)).into_owned();
     let sections = |block: &BlockNode| {
         let each = |section: &SectionNode| {
@@ -138,7 +140,8 @@ fn reserved_names_are_refused() {
 #[test]
 fn only_skip_and_last_choose_blocks() {
     let chosen = |marks: &[&str]| {
-        let blocks: String = marks.iter().map(|mark| format!("=== b\n--- x\n{mark}\n")).collect();
+        let blocks: Vec<String> = marks.iter().map(|mark| format!("=== b\n--- x\n{mark}\n")).collect();
+        let blocks = blocks.concat();
         let selection = document(&format!("__DATA__\n{blocks}")).selection();
         (selection.blocks, selection.examined)
     };

@@ -217,10 +217,12 @@ mod tests {
         let config = config.expect("valid");
         let mut settings = Settings::default();
         config.apply(&folder.join("a.lua"), &mut settings).expect("known names");
-        assert!(settings.readable.contains(&b"describe"[..]) && settings.writable.contains(&b"kong"[..]));
-        assert!(settings.is_on("unused_local") && !settings.readable.contains(&b"helpers"[..]));
+        assert!(settings.is_readable(b"describe") && settings.is_writable(b"kong"));
+        assert!(settings.is_on("unused_local") && !settings.is_readable(b"helpers"));
         config.apply(&folder.join("spec/a.lua"), &mut settings).expect("known names");
-        assert!(settings.readable.contains(&b"helpers"[..]));
+        assert!(settings.is_readable(b"helpers"));
+        settings.set_standards("min").expect("known");
+        assert!(settings.is_readable(b"helpers") && !settings.is_readable(b"ngx"));
         assert!(config.excludes(&folder.join("gen/x.lua")) && !config.excludes(&folder.join("a.lua")));
     }
 

@@ -14,10 +14,12 @@ use crate::standard;
 /// The settings for a file. Cloning is cheap.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Names that may be read.
-    pub readable: Arc<HashSet<Vec<u8>>>,
-    /// Names that may be read and assigned.
-    pub writable: Arc<HashSet<Vec<u8>>>,
+    /// Names of the standards.
+    standard: Arc<HashSet<&'static str>>,
+    /// Further names that may be read.
+    readable: Arc<HashSet<Vec<u8>>>,
+    /// Further names that may be read and assigned.
+    writable: Arc<HashSet<Vec<u8>>>,
     /// Whether each rule of [`rules::ALL`] is on.
     enabled: Arc<Vec<bool>>,
     /// Whether comments in the code may change the settings.
@@ -64,6 +66,7 @@ impl Default for Settings {
     fn default() -> Self {
         let enabled = rules::ALL.iter().map(|rule| rule.group.on_by_default()).collect();
         let mut settings = Self {
+            standard: Arc::default(),
             readable: Arc::default(),
             writable: Arc::default(),
             enabled: Arc::new(enabled),
@@ -104,18 +107,32 @@ impl Settings {
         Ok(())
     }
 
-    /// Forgets all names that are defined from outside.
-    pub fn clear_names(&mut self) {
-        self.readable = Arc::default();
-        self.writable = Arc::default();
+    /// Whether a global may be read.
+    pub fn is_readable(&self, name: &[u8]) -> bool {
+        let standard = || std::str::from_utf8(name).is_ok_and(|name| self.standard.contains(name));
+        standard() || self.readable.contains(name)
     }
 
-    /// Sets the names to those of the standards joined by `+`, such as `ngx_lua+busted`. A leading `+` keeps the old ones.
+    /// Whether a global may be assigned.
+    pub fn is_writable(&self, name: &[u8]) -> bool {
+        self.writable.contains(name)
+    }
+
+    /// All names that may be read, sorted.
+    pub fn readable_names(&self) -> Vec<&str> {
+        let own = self.readable.iter().filter_map(|name| std::str::from_utf8(name).ok());
+        let mut names: Vec<_> = self.standard.iter().copied().chain(own).collect();
+        names.sort_unstable();
+        names
+    }
+
+    /// Sets the standards to those joined by `+`, such as `ngx_lua+busted`. A leading `+` keeps the old ones. Names that
+    /// were allowed one by one stay.
     pub fn set_standards(&mut self, names: &str) -> Result<(), UnknownName> {
         let (keep, names) = names.strip_prefix('+').map_or((false, names), |rest| (true, rest));
         let before = self.clone();
         if !keep {
-            self.clear_names();
+            self.standard = Arc::default();
         }
         for name in names.split('+') {
             if let Err(error) = self.add_standard(name.trim()) {
@@ -132,7 +149,7 @@ impl Settings {
             let suggestion = rsty_diag::closest(name, standard::ALL.iter().copied()).map(str::to_owned);
             return Err(UnknownName { what: "standard", name: name.to_owned(), suggestion });
         };
-        Arc::make_mut(&mut self.readable).extend(names.map(|name| name.as_bytes().to_vec()));
+        Arc::make_mut(&mut self.standard).extend(names);
         Ok(())
     }
 

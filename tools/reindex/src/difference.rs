@@ -5,7 +5,7 @@ use similar::TextDiff;
 /// The unified difference. Bytes that are no UTF-8 come out as they are.
 pub fn unified(name: &str, old: &[u8], new: &[u8]) -> Vec<u8> {
     let difference = TextDiff::from_lines(old, new);
-    let mut out = format!("--- a/{name}\n+++ b/{name}\n").into_bytes();
+    let mut out = format!("--- a/{0}\n+++ b/{0}\n", name.trim_start_matches('/')).into_bytes();
     for hunk in difference.unified_diff().context_radius(3).iter_hunks() {
         out.extend_from_slice(format!("{}\n", hunk.header()).as_bytes());
         for change in hunk.iter_changes() {

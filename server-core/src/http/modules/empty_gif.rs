@@ -36,7 +36,7 @@ impl Handler for EmptyGifHandler {
         if !r.method.get().is_one_of(Method::GET.0 | Method::HEAD.0) {
             return Code::NOT_ALLOWED.into();
         }
-        r.headers_out.last_modified.set(23349600);
+        r.headers_out.last_modified.set(23_349_600);
         let kind = Bytes::from_static(b"image/gif");
         special_response::send(r, 200, Some(kind), Bytes::from_static(PIXEL)).into()
     }

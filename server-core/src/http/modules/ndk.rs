@@ -44,7 +44,7 @@ impl UpstreamList {
 /// The directive table.
 pub(crate) const RULES: &[Rule] = &[Rule {
     name: "upstream_list",
-    contexts: Contexts::HTTP,
+    contexts: Contexts::HTTP_SERVER_LOCATION,
     args: Arity::Words(2, Arity::MANY),
     apply: upstream_list,
 }];

@@ -4,8 +4,6 @@ use std::fs::File;
 use std::os::unix::fs::MetadataExt as _;
 use std::rc::Rc;
 
-use bytes::Bytes;
-
 use super::file_status::{fault, number};
 use crate::http::body;
 use crate::http::code::Code;
@@ -95,6 +93,6 @@ fn redirect_to_folder(r: &Request) -> Code {
         location.extend_from_slice(&args);
     }
     r.headers_out.clear_location();
-    r.headers_out.add(Bytes::from_static(b"Location"), location);
+    r.headers_out.redirect_to(location);
     Code::MOVED_PERMANENTLY
 }

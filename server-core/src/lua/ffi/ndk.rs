@@ -1,4 +1,4 @@
-//! `ndk.set_var`: the computations of other modules' directives, called with one argument.
+//! `ndk.set_var`: functions of modules that compute a value from one argument.
 
 use std::ffi::{c_int, c_void};
 
@@ -6,35 +6,38 @@ use bytes::Bytes;
 
 use super::request::hold;
 use super::{DECLINED, ERROR, FfiStr, OK, bytes, export, store};
-use crate::http::modules::set_misc::{self, Compute};
+use crate::http::modules::set_misc::{FILTERS, Filter};
 use crate::http::request::Request;
+use crate::log::Level;
 
 export! {
-    /// Finds a computation by the name of its directive.
+    /// Finds a function by the name of its directive.
     ngx_http_lua_ffi_ndk_lookup_directive(name: *const u8, len: usize, function: *mut *const c_void) -> c_int {
         // SAFETY: the contract of the parent module.
-        let Some(compute) = set_misc::unary(unsafe { bytes(name, len) }) else { return DECLINED };
+        let name = unsafe { bytes(name, len) };
+        let Some((_, filter)) = FILTERS.iter().find(|(known, _)| known.as_bytes() == name) else { return DECLINED };
         // SAFETY: the contract of the parent module.
-        unsafe { store(function, compute as *const c_void) };
+        unsafe { store(function, (&raw const *filter).cast()) };
         OK
     }
 
-    /// Calls a computation with one argument.
+    /// Calls a function with one argument.
     ngx_http_lua_ffi_ndk_set_var_get(
         r: *const Request, function: *const c_void, arg: *const u8, len: usize, value: *mut FfiStr,
     ) -> c_int {
-        // SAFETY: the contract of the parent module.
-        let (Some(r), false) = (unsafe { r.as_ref() }, function.is_null()) else { return ERROR };
-        // SAFETY: Lua got the function from `ndk_lookup_directive`, where it was a `Compute`.
-        let (compute, arg) = unsafe {
-            let compute = std::mem::transmute::<*const c_void, Compute>(function);
-            (compute, Bytes::copy_from_slice(bytes(arg, len)))
-        };
-        let Ok(result) = compute(&r.rc(), &[arg]) else { return ERROR };
-        let result = Bytes::from(result);
-        // SAFETY: the contract of the parent module; the text is kept.
-        unsafe { store(value, FfiStr::of(&result)) };
-        hold([result]);
+        // SAFETY: the contract of the parent module; Lua got the function from `ndk_lookup_directive`.
+        unsafe {
+            let (Some(r), Some(filter)) = (r.as_ref(), function.cast::<Filter>().as_ref()) else { return ERROR };
+            let result = match filter(&r.rc(), bytes(arg, len)) {
+                Ok(result) => Bytes::from(result),
+                Err(message) => {
+                    r.log(Level::Error, format_args!("{message}"));
+                    return ERROR;
+                }
+            };
+            store(value, FfiStr::of(&result));
+            hold([result]);
+        }
         OK
     }
 }

@@ -107,7 +107,7 @@ fn set(r: &Request, ctx: &Ctx, name: &[u8], value: Bytes, mode: Mode) -> Option<
                 return Some(());
             }
         }
-        HeaderId::Location => out.location_is_final.set(value.first() == Some(&b'/')),
+        HeaderId::Location => out.redirects_locally.set(false),
         _ => {}
     }
     let mut list = out.list.borrow_mut();

@@ -157,6 +157,8 @@ fn main_config(
     out
 }
 
+/// Indentation of some of the generated Lua.
+const DEEPER: &str = "                        ";
 /// Indentation of the generated Lua.
 const LUA: &str = "                    ";
 
@@ -243,24 +245,26 @@ fn location(
         if !flavour.triggers {
             line(&mut out, LUA, &[""]);
         }
+        // Later answers stand deeper, as in the original.
+        let indent = if index > 0 && !flavour.triggers { DEEPER } else { LUA };
         let receive = format!("local data, err = sock:{}", flavour.receive);
-        line(&mut out, LUA, &[&receive, "if not data then"]);
+        line(&mut out, indent, &[&receive, "if not data then"]);
         if index == 0 {
-            line(&mut out, LUA, &["    sock:close()"]);
+            line(&mut out, indent, &["    sock:close()"]);
         }
-        line(&mut out, LUA, &["    ngx.say(\"receive stream response error: \", err)", "    return", "end"]);
+        line(&mut out, indent, &["    ngx.say(\"receive stream response error: \", err)", "    return", "end"]);
         if wants_data {
             if index == 0 && block.has(&format!("log_{prefix}_response")) {
                 line(
                     &mut out,
-                    LUA,
+                    indent,
                     &[
                         "print(\"stream response: \", data)",
                         "ngx.say(\"received \", #data, \" bytes of response data.\")",
                     ],
                 );
             } else {
-                line(&mut out, LUA, &["ngx.print(data)"]);
+                line(&mut out, indent, &["ngx.print(data)"]);
             }
         }
     }

@@ -155,7 +155,7 @@ fn joined(values: &[Value]) -> Vec<u8> {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }
 
 fn bytes_of(path: &Path) -> Value {
@@ -271,7 +271,7 @@ fn encode_base64(_: &mut Interpreter, arguments: Vec<Value>, _: Want) -> Outcome
     let encoded = base64::engine::general_purpose::STANDARD.encode(first(&arguments).to_bytes().as_slice());
     let end = arguments.get(1).map_or_else(|| "\n".to_owned(), Value::to_text);
     let lines: Vec<&str> = encoded.as_bytes().chunks(76).filter_map(|line| std::str::from_utf8(line).ok()).collect();
-    one(lines.iter().map(|line| format!("{line}{end}")).collect::<String>().as_str())
+    one(lines.iter().flat_map(|line| [*line, end.as_str()]).collect::<String>().as_str())
 }
 
 fn decode_base64(_: &mut Interpreter, arguments: Vec<Value>, _: Want) -> Outcome<Vec<Value>> {

@@ -1,5 +1,7 @@
 //! `Test::More` and `Test::Base`: plans, assertions, the block list.
 
+use std::cmp::Ordering;
+
 use crate::model::Value;
 use crate::perl::{Interpreter, NativeModule, Outcome, Output, Stop, Want};
 
@@ -127,7 +129,22 @@ pub(super) const MODULES: &[NativeModule] = &[
             "use_ok",
             "$TODO",
         ],
-        setup: Some(|interpreter| interpreter.require("Test::More")),
+        setup: Some(|interpreter| {
+            interpreter.require("Test::More")?;
+            interpreter.require("Test::Base::Filter")
+        }),
+    },
+    // What filters that a module defines ask of their object.
+    NativeModule {
+        name: "Test::Base::Filter",
+        parents: &[],
+        functions: &[
+            ("assert_scalar", nothing, None),
+            ("current_arguments", |it, _, _| Ok(vec![it.global("Test::Base::Filter::arguments")]), None),
+            ("current_block", |it, _, _| Ok(vec![it.global("Test::Base::Filter::block")]), None),
+        ],
+        exports: &[],
+        setup: None,
     },
     NativeModule {
         name: "Test::LongString",
@@ -300,14 +317,14 @@ fn unlike(interpreter: &mut Interpreter, arguments: Vec<Value>, _: Want) -> Outc
 
 fn compare(interpreter: &mut Interpreter, arguments: Vec<Value>, _: Want) -> Outcome<Vec<Value>> {
     let (got, expected) = (first(&arguments), arguments.get(2).cloned().unwrap_or_default());
-    let (left, right) = (got.to_number(), expected.to_number());
+    let order = got.to_number().partial_cmp(&expected.to_number());
     let passed = match arguments.get(1).map(Value::to_text).unwrap_or_default().as_str() {
-        "==" => left == right,
-        "!=" => left != right,
-        "<" => left < right,
-        "<=" => left <= right,
-        ">" => left > right,
-        ">=" => left >= right,
+        "==" => order.is_some_and(Ordering::is_eq),
+        "!=" => order.is_none_or(Ordering::is_ne),
+        "<" => order.is_some_and(Ordering::is_lt),
+        "<=" => order.is_some_and(Ordering::is_le),
+        ">" => order.is_some_and(Ordering::is_gt),
+        ">=" => order.is_some_and(Ordering::is_ge),
         "eq" => got.to_bytes() == expected.to_bytes(),
         "ne" => got.to_bytes() != expected.to_bytes(),
         other => return Err(interpreter.die(format!("cmp_ok doesn't understand {other}"))),

@@ -57,11 +57,11 @@ fn to_bytes(interpreter: &mut Interpreter, arguments: Vec<Value>, _: Want) -> Ou
     match payload.len() {
         len @ 0..126 => frame.push(len as u8 | mask_bit),
         len @ 126..0x1_0000 => {
-            frame.push(126 | mask_bit);
+            frame.push(0x7e | mask_bit);
             frame.extend((len as u16).to_be_bytes());
         }
         len => {
-            frame.push(127 | mask_bit);
+            frame.push(0x7f | mask_bit);
             frame.extend((len as u64).to_be_bytes());
         }
     }

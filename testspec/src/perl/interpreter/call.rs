@@ -60,7 +60,7 @@ impl Interpreter {
             Callee::Named(name) => self.call_named(name, values, want),
             Callee::Dynamic(expr) => {
                 let value = self.scalar(expr)?;
-                match self.code_of(&value) {
+                match code_of(&value) {
                     Some(code) => self.call(&code, values, want),
                     None if value.is_defined() => {
                         let text = value.to_text();
@@ -72,14 +72,6 @@ impl Interpreter {
                     None => Err(self.die("Can't use an undefined value as a subroutine reference")),
                 }
             }
-        }
-    }
-
-    pub(super) fn code_of(&self, value: &Value) -> Option<Code> {
-        match value {
-            Value::Code(code) => Some(code.clone()),
-            Value::Object(object) => self.code_of(&object.target),
-            _ => None,
         }
     }
 
@@ -99,7 +91,7 @@ impl Interpreter {
             MethodName::Static(name) => Rc::clone(name),
             MethodName::Dynamic(expr) => {
                 let value = self.scalar(expr)?;
-                if let Some(code) = self.code_of(&value) {
+                if let Some(code) = code_of(&value) {
                     return self.call(&code, values, want);
                 }
                 value.to_text().into()
@@ -195,5 +187,14 @@ impl Interpreter {
     pub(super) fn parents(&mut self, class: &str) -> Vec<String> {
         let isa = self.arrays.get(format!("{class}::ISA").as_str());
         isa.map_or_else(Vec::new, |isa| isa.borrow().iter().map(Value::to_text).collect())
+    }
+}
+
+/// The subroutine that a code reference, or an object of one, stands for.
+pub(super) fn code_of(value: &Value) -> Option<Code> {
+    match value {
+        Value::Code(code) => Some(code.clone()),
+        Value::Object(object) => code_of(&object.target),
+        _ => None,
     }
 }

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use crate::model::{Code, Value};
+use crate::model::{Code, Reference, Value};
 use crate::perl::ast::{AssignOp, BinaryOp, Expr, LogicalOp, Sigil, Step};
 
 use super::place::{Place, is_array, is_hash, is_list_target, pairs, wrap};
@@ -116,7 +116,7 @@ impl Interpreter {
             Expr::Deref(Sigil::Scalar, _) => Ok(self.place_of(expr)?.read()),
             Expr::Deref(Sigil::Code, inner) => {
                 let value = self.scalar(inner)?;
-                match self.code_of(&value) {
+                match super::call::code_of(&value) {
                     Some(code) => Ok(last(self.call(&code, Vec::new(), Want::Scalar)?)),
                     None => Err(self.die("Not a CODE reference")),
                 }
@@ -353,10 +353,10 @@ impl Interpreter {
     }
 
     fn global_scalar(&mut self, name: &crate::perl::ast::Name) -> Value {
-        if let Some(special) = name.strip_prefix("main::") {
-            if let Some(value) = self.capture_variable(special) {
-                return value;
-            }
+        if let Some(special) = name.strip_prefix("main::")
+            && let Some(value) = self.capture_variable(special)
+        {
+            return value;
         }
         self.global(name)
     }
@@ -411,10 +411,10 @@ impl Interpreter {
             AssignOp::Binary(BinaryOp::Concat) => {
                 let tail = self.scalar(right)?.to_bytes();
                 let place = self.place_of(left)?;
-                if let Place::Cell(cell) = &place {
-                    if let Value::Str(text) = &*cell.borrow() {
-                        self.fits(text.len() + tail.len())?;
-                    }
+                if let Place::Cell(cell) = &place
+                    && let Value::Str(text) = &*cell.borrow()
+                {
+                    self.fits(text.len() + tail.len())?;
                 }
                 place.append(&tail);
                 Ok(place.read())
@@ -548,10 +548,17 @@ impl Interpreter {
     }
 
     fn cell_reference(&mut self, expr: &Expr) -> Outcome<Value> {
-        match self.place_of(expr)? {
-            Place::Cell(cell) => Ok(Value::Ref(cell)),
-            other => Ok(Value::Ref(Rc::new(RefCell::new(other.read())))),
-        }
+        // `\(EXPR)` refers to what is in the parentheses.
+        let expr = match expr {
+            Expr::List(items) if items.len() == 1 => items.first().unwrap_or(expr),
+            other => other,
+        };
+        Ok(Value::Ref(match self.place_of(expr)? {
+            Place::Cell(cell) => Reference::Cell(cell),
+            Place::Element(array, index) => Reference::Element(array, index),
+            Place::Entry(hash, key) => Reference::Entry(hash, key),
+            part @ Place::Part(..) => Reference::Cell(Rc::new(RefCell::new(part.read()))),
+        }))
     }
 
     fn increment(&mut self, step: Step, operand: &Expr) -> Outcome<Value> {

@@ -6,7 +6,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use crate::model::Value;
+use crate::model::{Reference, Value};
 use crate::perl::ast::Expr;
 use crate::perl::builtin::Builtin;
 use crate::perl::format;
@@ -164,12 +164,14 @@ impl Interpreter {
             }
         };
         let opened = match (mode.as_slice(), &target) {
-            (b"<", Value::Ref(cell)) => Ok(State::Reading { data: cell.borrow().to_bytes().to_vec(), at: 0 }),
-            (b">", Value::Ref(cell)) => {
+            (b"<", Value::Ref(Reference::Cell(cell))) => {
+                Ok(State::Reading { data: cell.borrow().to_bytes().to_vec(), at: 0 })
+            }
+            (b">", Value::Ref(Reference::Cell(cell))) => {
                 *cell.borrow_mut() = Value::str("");
                 Ok(State::Memory(Rc::clone(cell)))
             }
-            (b">>", Value::Ref(cell)) => Ok(State::Memory(Rc::clone(cell))),
+            (b">>", Value::Ref(Reference::Cell(cell))) => Ok(State::Memory(Rc::clone(cell))),
             (b"-|", command) => {
                 let command: Vec<u8> = if values.len() > 2 {
                     values

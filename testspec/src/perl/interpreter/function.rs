@@ -256,8 +256,8 @@ impl Interpreter {
             Some(Expr::Key(hash, key)) => {
                 let key = self.scalar(key)?.to_bytes();
                 let hash = self.hash_of(hash)?;
-                let exists = hash.borrow().contains(&key);
-                exists
+
+                hash.borrow().contains(&key)
             }
             Some(Expr::Index(array, index)) => {
                 let index = self.scalar(index)?.to_int();

@@ -169,7 +169,7 @@ impl Interpreter {
         package: &Name,
     ) -> Outcome<Vec<Value>> {
         if code.is_none() && body.is_none() {
-            items.sort_by(|left, right| left.to_bytes().cmp(&right.to_bytes()));
+            items.sort_by_key(Value::to_bytes);
             return Ok(items);
         }
         let left_cell = self.scalar_cell(&format!("{package}::a").into());
@@ -177,7 +177,7 @@ impl Interpreter {
         let comparator = match code {
             Some(code) => {
                 let value = self.scalar(code)?;
-                self.code_of(&value)
+                super::call::code_of(&value)
             }
             None => None,
         };

@@ -276,7 +276,9 @@ impl Interpreter {
         let scope = Scope::inside(&self.scope);
         let saved = self.locals.len();
         let depth = self.depth;
+        let outer_want = std::mem::replace(&mut self.want, want);
         let result = self.run_unit(unit, package, strict, scope, want);
+        self.want = outer_want;
         self.restore_locals(saved);
         self.depth = depth;
         self.caught(result)
@@ -475,6 +477,7 @@ impl Interpreter {
     }
 
     /// The prototype of a known subroutine.
+    #[expect(clippy::option_option, reason = "unknown, known without a prototype, known with one")]
     pub(crate) fn sub_prototype(&self, name: &str) -> Option<Option<Rc<str>>> {
         match self.subs.get(name).map(|sub| &sub.kind) {
             Some(SubKind::Constant(_)) => Some(Some("".into())),

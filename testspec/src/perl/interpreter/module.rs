@@ -114,7 +114,8 @@ impl Interpreter {
         if let Some(native) = self.host.module(&name) {
             return self.install(native);
         }
-        let path = if module.ends_with(".pl") { module.to_owned() } else { format!("{}.pm", name.replace("::", "/")) };
+        let is_path = module.contains('/') && !module.contains("::");
+        let path = if is_path { module.to_owned() } else { format!("{}.pm", name.replace("::", "/")) };
         let Some(found) = self.find_library(&path) else {
             let list: Vec<String> = self.host.library_paths().iter().map(|path| path.display().to_string()).collect();
             return Err(self.die(format!(

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use crate::model::{Array, Hash, HashMap, Value};
+use crate::model::{Array, Hash, HashMap, Reference, Value};
 use crate::perl::ast::{Declarator, Expr, Name, Paren, Sigil};
 use crate::perl::builtin::Builtin;
 
@@ -61,11 +61,11 @@ impl Place {
 
     /// Appends to a string in place where it is not shared.
     pub(super) fn append(&self, tail: &[u8]) {
-        if let Self::Cell(cell) = self {
-            if let Value::Str(text) = &mut *cell.borrow_mut() {
-                Rc::make_mut(text).extend_from_slice(tail);
-                return;
-            }
+        if let Self::Cell(cell) = self
+            && let Value::Str(text) = &mut *cell.borrow_mut()
+        {
+            Rc::make_mut(text).extend_from_slice(tail);
+            return;
         }
         let mut text = self.read().to_bytes().to_vec();
         text.extend_from_slice(tail);
@@ -134,7 +134,9 @@ impl Interpreter {
                 Place::Entry(hash, self.scalar(key)?.to_bytes().to_vec())
             }
             Expr::Deref(Sigil::Scalar, inner) => match self.scalar(inner)? {
-                Value::Ref(cell) => Place::Cell(cell),
+                Value::Ref(Reference::Cell(cell)) => Place::Cell(cell),
+                Value::Ref(Reference::Element(array, index)) => Place::Element(array, index),
+                Value::Ref(Reference::Entry(hash, key)) => Place::Entry(hash, key),
                 Value::Undef => return Err(self.die("Can't use an undefined value as a SCALAR reference")),
                 _ => return Err(self.die("Not a SCALAR reference")),
             },

@@ -7,6 +7,9 @@ use crate::perl::ast::{Block, Expr, Jump, LoopVariable, Name, Sigil, Statement, 
 
 use super::{Interpreter, Outcome, Restore, Scope, Stop, Want};
 
+/// A value of a loop's list with the array element that it is an alias of.
+type Aliased = (Value, Option<(Array, usize)>);
+
 /// How a loop's body ended.
 enum Turn {
     Again,
@@ -132,12 +135,11 @@ impl Interpreter {
         let mut skip_test = body_first;
         loop {
             self.step()?;
-            if !skip_test {
-                if let Some(condition) = condition {
-                    if !self.scalar(condition)?.is_true() {
-                        return Ok(());
-                    }
-                }
+            if !skip_test
+                && let Some(condition) = condition
+                && !self.scalar(condition)?.is_true()
+            {
+                return Ok(());
             }
             skip_test = false;
             if matches!(self.turn(body, label)?, Turn::Leave) {
@@ -162,10 +164,10 @@ impl Interpreter {
         }
         loop {
             self.step()?;
-            if let Some(condition) = condition {
-                if !self.scalar(condition)?.is_true() {
-                    return Ok(());
-                }
+            if let Some(condition) = condition
+                && !self.scalar(condition)?.is_true()
+            {
+                return Ok(());
             }
             if matches!(self.turn(body, label)?, Turn::Leave) {
                 return Ok(());
@@ -190,7 +192,7 @@ impl Interpreter {
     fn foreach_items(
         &mut self,
         variable: &LoopVariable,
-        items: Vec<(Value, Option<(Array, usize)>)>,
+        items: Vec<Aliased>,
         body: &Block,
         label: Option<&Name>,
     ) -> Outcome<()> {
@@ -216,10 +218,10 @@ impl Interpreter {
             };
             *cell.borrow_mut() = value;
             let turn = self.turn(body, label);
-            if let Some((array, index)) = origin {
-                if let Some(slot) = array.borrow_mut().get_mut(index) {
-                    *slot = cell.borrow().clone();
-                }
+            if let Some((array, index)) = origin
+                && let Some(slot) = array.borrow_mut().get_mut(index)
+            {
+                *slot = cell.borrow().clone();
             }
             if matches!(turn?, Turn::Leave) {
                 break;
@@ -229,7 +231,7 @@ impl Interpreter {
     }
 
     /// The items of a loop's list, each with the array element that it is an alias of.
-    fn aliased_list(&mut self, list: &Expr) -> Outcome<Vec<(Value, Option<(Array, usize)>)>> {
+    fn aliased_list(&mut self, list: &Expr) -> Outcome<Vec<Aliased>> {
         let mut items = Vec::new();
         let parts = match list {
             Expr::List(parts) => parts.as_slice(),

@@ -107,8 +107,8 @@ impl Parser<'_> {
             self.cursor.advance(len);
             left = match operator {
                 Operator::Arrow => self.arrow(left)?,
-                Operator::Increment => self.stepped(Step::PostIncrement, left),
-                Operator::Decrement => self.stepped(Step::PostDecrement, left),
+                Operator::Increment => Expr::Step(Step::PostIncrement, Box::new(left)),
+                Operator::Decrement => Expr::Step(Step::PostDecrement, Box::new(left)),
                 Operator::Assign(op) => {
                     let right = self.right(level::ASSIGN)?;
                     self.assigned(op, left, right)?
@@ -155,10 +155,6 @@ impl Parser<'_> {
         self.nested(|parser| parser.at_least(least))
     }
 
-    fn stepped(&mut self, step: Step, operand: Expr) -> Expr {
-        Expr::Step(step, Box::new(operand))
-    }
-
     fn assigned(&mut self, op: AssignOp, left: Expr, right: Expr) -> Parsed<Expr> {
         if !is_assignable(&left) {
             let what = match op {
@@ -200,12 +196,12 @@ impl Parser<'_> {
             b'+' if next == Some(b'+') => {
                 self.cursor.advance(2);
                 let operand = self.right(level::STEP)?;
-                Ok(self.stepped(Step::PreIncrement, operand))
+                Ok(Expr::Step(Step::PreIncrement, Box::new(operand)))
             }
             b'-' if next == Some(b'-') => {
                 self.cursor.advance(2);
                 let operand = self.right(level::STEP)?;
-                Ok(self.stepped(Step::PreDecrement, operand))
+                Ok(Expr::Step(Step::PreDecrement, Box::new(operand)))
             }
             b'+' => {
                 self.mark();

@@ -5,14 +5,14 @@
 //! names are lexical, which subroutines exist, and whether the code is strict.
 
 mod expression;
+mod list_operator;
+mod number;
 mod operator;
 mod quote;
 mod statement;
 mod term;
 
 use std::rc::Rc;
-
-use crate::model::Regex;
 
 use super::ast::{Block, Expr, Name, Sigil, SubDefinition, Unit};
 use super::cursor::Cursor;
@@ -172,9 +172,7 @@ impl<'a> Parser<'a> {
             return Ok(());
         }
         if self.cursor.is_at_end() && matches!(text, b"}" | b"]") {
-            self.errors.push(self.message("Missing right curly or square bracket", "at end of line"));
-            let message = self.message("syntax error", "at EOF");
-            return Err(ParseError::Perl(message));
+            return Err(self.missing_bracket());
         }
         Err(self.syntax_error())
     }
@@ -197,6 +195,12 @@ impl<'a> Parser<'a> {
         }
         let end = self.token_end();
         ParseError::Perl(self.near(end))
+    }
+
+    fn missing_bracket(&self) -> ParseError {
+        let mut message = self.message("syntax error", "at EOF");
+        message.extend_from_slice(&self.message("Missing right curly or square bracket", "at end of line"));
+        ParseError::Perl(message)
     }
 
     fn near(&self, end: usize) -> Vec<u8> {
@@ -271,8 +275,7 @@ impl<'a> Parser<'a> {
                 return Ok(body);
             }
             if self.cursor.is_at_end() {
-                self.errors.push(self.message("Missing right curly or square bracket", "at end of line"));
-                return Err(ParseError::Perl(self.message("syntax error", "at EOF")));
+                return Err(self.missing_bracket());
             }
             if !self.statement(&mut body)? {
                 return Err(self.syntax_error());
@@ -284,10 +287,11 @@ impl<'a> Parser<'a> {
         let full: Name = format!("{}{name}", char::from(sigil.byte())).into();
         if our.is_none() && self.braces == 0 && self.subs == 0 {
             self.file_scope.predeclare(&full);
-        } else if let Some(our) = &our {
-            if self.braces == 0 && self.subs == 0 {
-                self.file_scope.declare_our(&full, our);
-            }
+        } else if let Some(our) = &our
+            && self.braces == 0
+            && self.subs == 0
+        {
+            self.file_scope.declare_our(&full, our);
         }
         let declared = our.map_or(Declared::Lexical, Declared::Our);
         if let Some(scope) = self.scopes.last_mut() {
@@ -315,15 +319,18 @@ impl<'a> Parser<'a> {
         }
         let global = self.qualify_variable(name);
         let is_plain = !name.contains("::") && name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
-        if self.strict.vars && is_plain && !is_always_main(name) && !matches!(name, "a" | "b") {
-            if !self.interpreter.has_variable(sigil, &global) {
-                let text = format!(
-                    "Global symbol \"{full}\" requires explicit package name (did you forget to declare \"my {full}\"?)"
-                );
-                let message = self.complaint(&text);
-                if self.errors.len() < 10 {
-                    self.errors.push(message);
-                }
+        if self.strict.vars
+            && is_plain
+            && !is_always_main(name)
+            && !matches!(name, "a" | "b")
+            && !self.interpreter.has_variable(sigil, &global)
+        {
+            let text = format!(
+                "Global symbol \"{full}\" requires explicit package name (did you forget to declare \"my {full}\"?)"
+            );
+            let message = self.complaint(&text);
+            if self.errors.len() < 10 {
+                self.errors.push(message);
             }
         }
         Expr::Global(sigil, global)
@@ -354,10 +361,6 @@ impl<'a> Parser<'a> {
 
     fn define_sub(&mut self, definition: &Rc<SubDefinition>) {
         self.interpreter.define_sub(definition, &self.file_scope);
-    }
-
-    fn regex(&self, source: Vec<u8>, flags: &str) -> Regex {
-        Regex::new(source, flags)
     }
 }
 

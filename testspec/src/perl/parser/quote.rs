@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use crate::model::Value;
+use crate::model::{Regex, Value};
 use crate::perl::ast::{Case, Expr, MatchPattern, Part, Pattern, Sigil};
 use crate::perl::cursor::{Cursor, Delimited, closing, is_word, is_word_start};
 
@@ -181,8 +181,8 @@ impl Parser<'_> {
             self.interpolated(content, text.start, Mode::Pattern)?
         };
         let fixed = match parts.as_slice() {
-            [] => Some(self.regex(Vec::new(), &flags)),
-            [Part::Literal(source)] => Some(self.regex(source.clone(), &flags)),
+            [] => Some(Regex::new(Vec::new(), &flags)),
+            [Part::Literal(source)] => Some(Regex::new(source.clone(), &flags)),
             _ => None,
         };
         Ok(Pattern { parts, flags, fixed })
@@ -300,7 +300,7 @@ impl Parser<'_> {
             }
             b'N' if self.cursor.starts_with(b"{U+") => {
                 let digits = self.cursor.delimited().map(|text| text.content).unwrap_or_default();
-                push_char(out, number_in(digits.get(2..).unwrap_or_default(), 16));
+                push_code(out, number_in(digits.get(2..).unwrap_or_default(), 16));
                 return Ok(());
             }
             b'c' => {
@@ -338,9 +338,18 @@ impl Parser<'_> {
             Some(b'$') => {
                 mode == Mode::Text || self.cursor.byte_at(2).is_some_and(|byte| is_word_start(byte) || byte == b'{')
             }
-            Some(b'&' | b'@' | b'!' | b'/' | b',' | b';' | b'.' | b'0') => mode == Mode::Text,
+            Some(b'&' | b'`' | b'\'' | b'@' | b'!' | b'/' | b',' | b';' | b'.' | b'0') => mode == Mode::Text,
             _ => false,
         };
+        if next == Some(b'#')
+            && mode == Mode::Text
+            && self.cursor.byte_at(2).is_some_and(|byte| is_word_start(byte) || matches!(byte, b'$' | b'{'))
+        {
+            return self.last_index_part().map(Some);
+        }
+        if next.is_none() && mode == Mode::Text {
+            return Err(self.final_dollar());
+        }
         if !starts {
             return Ok(None);
         }
@@ -351,63 +360,54 @@ impl Parser<'_> {
         {
             return Ok(None);
         }
-        let (name, mut term) = self.scalar_name()?;
-        let mut first = true;
+        let of = self.scalar_name()?;
+        let (is_index, is_key) = match (&of, self.cursor.byte()) {
+            (_, Some(b'[')) => (self.is_index(mode, of.as_ref().ok().map(String::as_str)), false),
+            (_, Some(b'{')) => (false, self.is_key(mode, of.as_ref().ok().map(String::as_str))),
+            _ => (false, false),
+        };
+        let mut term = if is_index {
+            let array = self.container(Sigil::Array, of);
+            let index = self.index()?;
+            Expr::Index(Box::new(array), Box::new(index))
+        } else if is_key {
+            let hash = self.container(Sigil::Hash, of);
+            let key = self.hash_key()?;
+            Expr::Key(Box::new(hash), Box::new(key))
+        } else {
+            self.container(Sigil::Scalar, of)
+        };
+        let mut is_subscripted = is_index || is_key;
         loop {
-            let plain = if first { name.as_deref() } else { None };
-            match self.cursor.byte() {
-                Some(b'[') if (plain.is_some() || !first) && self.is_index(mode, plain) => {
-                    let array = match plain {
-                        Some(name) => self.variable(Sigil::Array, name),
-                        None => Expr::Deref(Sigil::Array, Box::new(term)),
-                    };
-                    let index = self.index()?;
-                    term = Expr::Index(Box::new(array), Box::new(index));
-                }
-                Some(b'{') if (plain.is_some() || !first) && self.is_key(mode, plain) => {
-                    let hash = match plain {
-                        Some(name) => self.variable(Sigil::Hash, name),
-                        None => Expr::Deref(Sigil::Hash, Box::new(term)),
-                    };
-                    let key = self.hash_key()?;
-                    term = Expr::Key(Box::new(hash), Box::new(key));
-                }
-                Some(b'-') if self.cursor.starts_with(b"->[") => {
-                    self.cursor.advance(2);
+            let arrow = if self.cursor.starts_with(b"->") { 2 } else { 0 };
+            match self.cursor.byte_at(arrow) {
+                Some(b'[') if arrow > 0 || (is_subscripted && self.is_index(mode, None)) => {
+                    self.cursor.advance(arrow);
                     let index = self.index()?;
                     term = Expr::Index(Box::new(Expr::Deref(Sigil::Array, Box::new(term))), Box::new(index));
                 }
-                Some(b'-') if self.cursor.starts_with(b"->{") => {
-                    self.cursor.advance(2);
+                Some(b'{') if arrow > 0 || (is_subscripted && self.is_key(mode, None)) => {
+                    self.cursor.advance(arrow);
                     let key = self.hash_key()?;
                     term = Expr::Key(Box::new(Expr::Deref(Sigil::Hash, Box::new(term))), Box::new(key));
                 }
                 _ => break,
             }
-            first = false;
-        }
-        if first {
-            if let Some(name) = &name {
-                term = self.variable(Sigil::Scalar, name);
-            }
+            is_subscripted = true;
         }
         Ok(Some(Part::Scalar(term)))
     }
 
-    /// The variable behind `$` at the cursor: its name, or the expression that yields it. A named
-    /// variable is looked up later, when its subscripts are known.
-    fn scalar_name(&mut self) -> Parsed<(Option<String>, Expr)> {
-        let nothing = Expr::Constant(Value::Undef);
+    /// The variable behind `$` at the cursor: its name, or the expression of the reference to it.
+    fn scalar_name(&mut self) -> Parsed<Result<String, Expr>> {
         self.cursor.advance(1);
         match self.cursor.byte() {
             Some(b'{') => {
                 let start = self.cursor.pos();
                 self.cursor.advance(1);
                 self.space();
-                let caret = self.cursor.byte() == Some(b'^');
-                if caret {
-                    self.cursor.advance(1);
-                }
+                let caret = if self.cursor.byte() == Some(b'^') { "^" } else { "" };
+                self.cursor.advance(caret.len());
                 let name = match self.cursor.name() {
                     Some(name) => Some(name),
                     None => self.punctuation_or_digits(),
@@ -416,33 +416,45 @@ impl Parser<'_> {
                     self.space();
                     if self.cursor.byte() == Some(b'}') {
                         self.cursor.advance(1);
-                        return Ok((Some(if caret { format!("^{name}") } else { name }), nothing));
+                        return Ok(Ok(format!("{caret}{name}")));
                     }
                 }
                 self.cursor.reset(start);
                 self.expect(b"{")?;
                 let inner = self.expression()?;
                 self.expect(b"}")?;
-                Ok((None, Expr::Deref(Sigil::Scalar, Box::new(inner))))
+                Ok(Err(inner))
             }
             Some(b'$')
                 if self.cursor.byte_at(1).is_some_and(|byte| is_word_start(byte) || matches!(byte, b'$' | b'{')) =>
             {
-                let (name, term) = self.scalar_name()?;
-                let inner = match name {
-                    Some(name) => self.variable(Sigil::Scalar, &name),
-                    None => term,
-                };
-                Ok((None, Expr::Deref(Sigil::Scalar, Box::new(inner))))
+                let of = self.scalar_name()?;
+                Ok(Err(self.container(Sigil::Scalar, of)))
             }
-            _ => {
-                let name = match self.cursor.name() {
-                    Some(name) => name,
-                    None => self.punctuation_or_digits().unwrap_or_default(),
-                };
-                Ok((Some(name), nothing))
-            }
+            _ => Ok(Ok(match self.cursor.name() {
+                Some(name) => name,
+                None => self.punctuation_or_digits().unwrap_or_default(),
+            })),
         }
+    }
+
+    /// `$#x`, `$#$x`, `$#{…}` at the cursor.
+    fn last_index_part(&mut self) -> Parsed<Part> {
+        // What follows `#` reads like a scalar's name behind `$`.
+        self.cursor.advance(1);
+        let of = self.scalar_name()?;
+        let array = self.container(Sigil::Array, of);
+        Ok(Part::Scalar(Expr::ArrayLast(Box::new(array))))
+    }
+
+    /// A `$` at the end of a text.
+    fn final_dollar(&self) -> ParseError {
+        let mut message = self.message("Final $ should be \\$ or $name", "within string");
+        message.extend_from_slice(&self.message(
+            "syntax error",
+            &format!("near \"\"{}\"\"", String::from_utf8_lossy(self.cursor.slice(0, usize::MAX))),
+        ));
+        ParseError::Perl(message)
     }
 
     /// The name of a variable such as `$1` or `$!`.
@@ -466,8 +478,8 @@ impl Parser<'_> {
         let inner = rest.get(1..end).unwrap_or_default();
         let number = inner.strip_prefix(b"-").unwrap_or(inner);
         let is_number = !number.is_empty() && number.iter().all(u8::is_ascii_digit);
-        let is_variable =
-            number.strip_prefix(b"$").is_some_and(|name| !name.is_empty() && is_word_start(name[0]) || name == b"#");
+        let name = number.strip_prefix(b"$").map(|name| name.strip_prefix(b"#").unwrap_or(name));
+        let is_variable = name.and_then(<[u8]>::first).is_some_and(|byte| is_word_start(*byte));
         match (mode, plain) {
             (Mode::Text, _) => is_number || is_variable,
             (Mode::Pattern, None) => is_number || is_variable,

@@ -18,7 +18,7 @@ impl Parser<'_> {
                 self.cursor.advance(1);
                 return Ok(true);
             }
-            Some(b'{') => {
+            Some(b'{') if !self.is_anonymous_hash() => {
                 let block = self.block()?;
                 body.push(Statement { at, kind: StatementKind::Block { body: block, label: None } });
                 return Ok(true);
@@ -34,10 +34,10 @@ impl Parser<'_> {
                     let before = self.cursor.clone();
                     self.mark();
                     self.cursor.advance(word.len());
-                    match self.keyword_statement(&word, label.clone(), at, body)? {
-                        true => return Ok(true),
-                        false => self.cursor = before,
+                    if self.keyword_statement(&word, label.clone(), at, body)? {
+                        return Ok(true);
                     }
+                    self.cursor = before;
                 }
             }
         }
@@ -48,6 +48,23 @@ impl Parser<'_> {
         }
         self.simple_statement(at, body)?;
         Ok(true)
+    }
+
+    /// Perl's guess at a statement that starts with a brace: a word or string with `=>` or, for a string,
+    /// a comma behind it makes a hash.
+    fn is_anonymous_hash(&self) -> bool {
+        let mut probe = self.cursor.clone();
+        probe.advance(1);
+        probe.skip_space();
+        match probe.byte() {
+            Some(b'"' | b'\'') => {
+                let is_string = probe.delimited().is_some();
+                probe.skip_space();
+                is_string && (probe.byte() == Some(b',') || probe.starts_with(b"=>"))
+            }
+            Some(b'%') => matches!(probe.byte_at(1), Some(b'{' | b'$')),
+            _ => probe.word().is_some() && probe.fat_comma_follows(),
+        }
     }
 
     fn word_is_hash_key(&self) -> bool {

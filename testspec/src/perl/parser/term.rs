@@ -8,7 +8,7 @@ use crate::perl::builtin::{Arity, Builtin};
 use crate::perl::cursor::{is_word, is_word_start};
 
 use super::operator::level;
-use super::{ParseError, Parsed, Parser};
+use super::{Parsed, Parser};
 
 impl Parser<'_> {
     /// A term without subscripts behind `->`.
@@ -57,61 +57,9 @@ impl Parser<'_> {
     fn expect_close(&mut self, close: &[u8]) -> Parsed<()> {
         self.space();
         if self.cursor.is_at_end() {
-            self.errors.push(self.message("Missing right curly or square bracket", "at end of line"));
-            return Err(ParseError::Perl(self.message("syntax error", "at EOF")));
+            return Err(self.missing_bracket());
         }
         self.expect(close)
-    }
-
-    fn number(&mut self) -> Parsed<Expr> {
-        self.mark();
-        let rest = self.cursor.rest();
-        let radix = match rest {
-            [b'0', b'x' | b'X', ..] => Some((16, 2)),
-            [b'0', b'b' | b'B', ..] => Some((2, 2)),
-            [b'0', b'0'..=b'9' | b'_', ..] => Some((8, 1)),
-            _ => None,
-        };
-        if let Some((radix, prefix)) = radix {
-            let is_part = |byte: &&u8| **byte == b'_' || char::from(**byte).is_digit(radix);
-            let digits: Vec<u8> = rest.iter().skip(prefix).take_while(is_part).copied().collect();
-            self.cursor.advance(prefix + digits.len());
-            let text: String = digits.iter().filter(|byte| **byte != b'_').map(|byte| char::from(*byte)).collect();
-            let number = i64::from_str_radix(&text, radix).unwrap_or(0);
-            return Ok(Expr::Constant(Value::Int(number)));
-        }
-        let mut len = 0;
-        let mut text = String::new();
-        let mut seen = (false, false);
-        while let Some(&byte) = rest.get(len) {
-            let next = rest.get(len + 1).copied();
-            match byte {
-                b'0'..=b'9' => text.push(char::from(byte)),
-                b'_' => {}
-                // `1..3` is a range, `1.x` concatenates.
-                b'.' if seen == (false, false) && next != Some(b'.') && !next.is_some_and(is_word_start) => {
-                    seen.0 = true;
-                    text.push('.');
-                }
-                b'e' | b'E' if !seen.1 => {
-                    let signed = matches!(next, Some(b'+' | b'-'));
-                    let digit = rest.get(len + 1 + usize::from(signed));
-                    if !digit.is_some_and(u8::is_ascii_digit) {
-                        break;
-                    }
-                    seen.1 = true;
-                    text.push('e');
-                    if signed {
-                        len += 1;
-                        text.push(char::from(rest.get(len).copied().unwrap_or(b'+')));
-                    }
-                }
-                _ => break,
-            }
-            len += 1;
-        }
-        self.cursor.advance(len);
-        Ok(Expr::Constant(crate::model::parse_number(text.as_bytes())))
     }
 
     /// `<$fh>`, `<FH>`, `<>`, or a here-document.
@@ -126,11 +74,11 @@ impl Parser<'_> {
         }
         let text = self.quoted("<> operator")?;
         let content = String::from_utf8_lossy(&text.content).into_owned();
-        if let Some(name) = content.strip_prefix('$') {
-            if name.bytes().all(is_word) {
-                let variable = self.variable(Sigil::Scalar, name);
-                return Ok(Expr::ReadLine(Box::new(variable)));
-            }
+        if let Some(name) = content.strip_prefix('$')
+            && name.bytes().all(is_word)
+        {
+            let variable = self.variable(Sigil::Scalar, name);
+            return Ok(Expr::ReadLine(Box::new(variable)));
         }
         if content.bytes().all(is_word) {
             let name = if content.is_empty() { "STDIN" } else { &content };
@@ -228,14 +176,14 @@ impl Parser<'_> {
         }
     }
 
-    fn container(&mut self, sigil: Sigil, of: Result<String, Expr>) -> Expr {
+    pub(super) fn container(&mut self, sigil: Sigil, of: Result<String, Expr>) -> Expr {
         match of {
             Ok(name) => self.variable(sigil, &name),
             Err(inner) => Expr::Deref(sigil, Box::new(inner)),
         }
     }
 
-    fn scalar_term(&mut self) -> Parsed<Expr> {
+    pub(super) fn scalar_term(&mut self) -> Parsed<Expr> {
         self.mark();
         self.cursor.advance(1);
         if self.cursor.byte() == Some(b'#')
@@ -322,7 +270,7 @@ impl Parser<'_> {
             return Ok(Expr::Constant(name.as_str().into()));
         }
         if let Some(core) = name.strip_prefix("CORE::") {
-            name = core.trim_start_matches("GLOBAL::").to_owned();
+            name = core.replacen("GLOBAL::", "", 1);
         }
         if let Some(term) = self.quote_like(&name)? {
             return Ok(term);
@@ -529,130 +477,6 @@ impl Parser<'_> {
         Ok(if items.len() == 1 { items.remove(0) } else { Expr::List(items) })
     }
 
-    /// `map`, `grep`, `sort` with their block or expression.
-    fn list_op(&mut self, op: ListOp) -> Parsed<Expr> {
-        let paren = self.eat(b"(");
-        self.space();
-        let package = Rc::clone(&self.package);
-        let (mut code, mut body) = (None, None);
-        if self.cursor.byte() == Some(b'{') {
-            let start = self.cursor.pos();
-            let before = self.cursor.clone();
-            let errors = self.errors.len();
-            let block = self.block();
-            self.space();
-            match block {
-                Ok(block) if self.cursor.byte() != Some(b',') => body = Some(block),
-                // A hash in braces, not a block.
-                _ if op == ListOp::Map => {
-                    self.errors.truncate(errors);
-                    self.cursor = before;
-                    self.cursor.reset(start);
-                    code = Some(Box::new(self.assignment()?));
-                    self.eat(b",");
-                }
-                Ok(_) => return Err(self.syntax_error()),
-                Err(error) => return Err(error),
-            }
-        } else if op == ListOp::Sort {
-            // `sort by_name @list`, `sort $by @list`.
-            let start = self.cursor.pos();
-            let mut is_comparator = false;
-            if self.cursor.byte() == Some(b'$') {
-                self.cursor.advance(1);
-                is_comparator = self.cursor.name().is_some();
-            } else if let Some(word) = self.cursor.name() {
-                is_comparator = Builtin::find(&word).is_none()
-                    && !matches!(word.as_str(), "map" | "grep" | "sort" | "qw" | "do" | "keys");
-            }
-            self.space();
-            is_comparator &= matches!(self.cursor.byte(), Some(b'@' | b'$'))
-                || self
-                    .cursor
-                    .peek_word()
-                    .is_some_and(|word| matches!(word, "map" | "grep" | "keys" | "values" | "qw"));
-            self.cursor.reset(start);
-            if is_comparator {
-                code = Some(Box::new(if self.cursor.byte() == Some(b'$') {
-                    self.scalar_term()?
-                } else {
-                    let name = self.cursor.name().unwrap_or_default();
-                    Expr::Reference(Box::new(Expr::Call {
-                        callee: Callee::Named(self.qualify_sub(&name)),
-                        arguments: Vec::new(),
-                        current_arguments: true,
-                    }))
-                }));
-            }
-        } else {
-            code = Some(Box::new(self.assignment()?));
-            self.expect(b",")?;
-        }
-        let list = self.comma_list()?;
-        if paren {
-            self.expect(b")")?;
-        }
-        Ok(Expr::ListOp { op, code, body, list, package })
-    }
-
-    fn print_term(&mut self, builtin: Builtin) -> Parsed<Expr> {
-        let start = self.cursor.pos();
-        let paren = self.eat(b"(");
-        self.space();
-        let mut file = None;
-        if self.cursor.byte() == Some(b'{') {
-            let body = self.block()?;
-            file = Some(Box::new(Expr::DoBlock(body)));
-        } else if self.cursor.byte() == Some(b'$') {
-            let before = self.cursor.pos();
-            self.cursor.advance(1);
-            let name = self.cursor.name();
-            let blank = self.cursor.byte().is_some_and(|byte| byte.is_ascii_whitespace());
-            self.space();
-            let starts_term = match self.cursor.byte() {
-                Some(b'"' | b'\'' | b'$' | b'@' | b'`') => true,
-                Some(b'<') => self.cursor.byte_at(1) == Some(b'<'),
-                Some(byte) if is_word_start(byte) => {
-                    super::operator::Operator::at(&self.cursor).is_none()
-                        && !matches!(
-                            self.cursor.peek_word(),
-                            Some("if" | "unless" | "for" | "foreach" | "while" | "until")
-                        )
-                }
-                _ => false,
-            };
-            match name {
-                Some(name) if blank && starts_term => file = Some(Box::new(self.variable(Sigil::Scalar, &name))),
-                _ => self.cursor.reset(before),
-            }
-        } else if let Some(word) = self.cursor.peek_word().map(str::to_owned) {
-            let is_upper = word.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_');
-            if is_upper && !word.starts_with("__") && !self.is_known_function(&word) {
-                let before = self.cursor.pos();
-                self.cursor.advance(word.len());
-                self.space();
-                if matches!(self.cursor.byte(), Some(b',' | b'(' | b'.' | b'-' | b':')) {
-                    self.cursor.reset(before);
-                } else {
-                    file = Some(Box::new(self.file_handle(&word)));
-                }
-            }
-        }
-        let arguments = self.comma_list()?;
-        if paren {
-            self.space();
-            if self.cursor.byte() == Some(b')') {
-                self.cursor.advance(1);
-            } else {
-                // `print (…) . …`: the parentheses belonged to the first item only.
-                self.cursor.reset(start);
-                let arguments = self.comma_list()?;
-                return Ok(Expr::Print { builtin, file: None, arguments });
-            }
-        }
-        Ok(Expr::Print { builtin, file, arguments })
-    }
-
     fn builtin_call(&mut self, builtin: Builtin, arity: Arity) -> Parsed<Expr> {
         self.space();
         let takes_handle = matches!(
@@ -692,7 +516,9 @@ impl Parser<'_> {
                     || (self.cursor.byte() == Some(b'<') && builtin != Builtin::Chomp && builtin != Builtin::Scalar);
                 if !handle.is_empty() {
                     handle
-                } else if ends || (self.cursor.byte() == Some(b'/') && matches!(builtin, Builtin::Shift | Builtin::Pop))
+                } else if ends
+                    || (self.cursor.byte() == Some(b'/')
+                        && matches!(builtin, Builtin::Shift | Builtin::Pop | Builtin::Undef))
                 {
                     self.default_argument(builtin).into_iter().collect()
                 } else {

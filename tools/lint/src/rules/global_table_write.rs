@@ -64,7 +64,7 @@ fn through_table(chunk: &Chunk<'_>, sink: &mut Sink<'_>, target: ExprId) {
 fn tell(chunk: &Chunk<'_>, sink: &mut Sink<'_>, place: ExprId, key: ExprId) {
     let range = chunk.tree.expr(place).range;
     match chunk.tree.string(key) {
-        Some(name) if sink.settings.writable.contains(name) => {}
+        Some(name) if sink.settings.is_writable(name) => {}
         Some(name) => {
             let name = rsty_diag::render::printable(name);
             sink.report(chunk, range, format!("setting the global `{name}` through the table of globals"));

@@ -46,7 +46,7 @@ fn check(chunk: &Chunk<'_>, sink: &mut Sink<'_>) {
     let mut statements = None;
     for global in &chunk.tree.globals {
         if global.access != Access::Write
-            || sink.settings.writable.contains(chunk.tree.name(global.name))
+            || sink.settings.is_writable(chunk.tree.name(global.name))
             || !chunk.is_global_environment(global.function, global.range.start)
         {
             continue;

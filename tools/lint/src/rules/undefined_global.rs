@@ -6,7 +6,6 @@ use super::{Group, Rule, Sink};
 use crate::chunk::Chunk;
 use crate::finding::GlobalKind;
 use crate::lua::tree::Access;
-use crate::settings::Settings;
 
 pub(super) static RULE: Rule = Rule {
     id: "undefined_global",
@@ -42,7 +41,7 @@ fn check(chunk: &Chunk<'_>, sink: &mut Sink<'_>) {
     for global in &tree.globals {
         let bytes = tree.name(global.name);
         if global.access != Access::Read
-            || sink.settings.readable.contains(bytes)
+            || sink.settings.is_readable(bytes)
             || !chunk.is_global_environment(global.function, global.range.start)
         {
             continue;
@@ -54,7 +53,7 @@ fn check(chunk: &Chunk<'_>, sink: &mut Sink<'_>) {
                 .note(chunk, *leak, "it leaks here")
                 .about(GlobalKind::Get, name),
             None => {
-                let known = known.get_or_insert_with(|| sorted(sink.settings));
+                let known = known.get_or_insert_with(|| sink.settings.readable_names());
                 let like =
                     rsty_diag::closest(&name, known.iter().copied()).map(|like| format!("did you mean `{like}`?"));
                 let finding = sink.report(chunk, global.range, format!("getting the undefined global `{name}`"));
@@ -63,12 +62,6 @@ fn check(chunk: &Chunk<'_>, sink: &mut Sink<'_>) {
             }
         };
     }
-}
-
-fn sorted(settings: &Settings) -> Vec<&str> {
-    let mut names: Vec<_> = settings.readable.iter().filter_map(|name| std::str::from_utf8(name).ok()).collect();
-    names.sort_unstable();
-    names
 }
 
 #[cfg(test)]

@@ -222,6 +222,8 @@ settings! {
         pub auto_redirect: bool,
         /// `alias`
         pub alias: bool,
+        /// An `if` block inside a location with a pattern: `alias` is the whole path there.
+        pub in_regex: bool,
         /// The content handler, set by the directive of its module (`proxy_pass`, `content_by_lua`, …).
         pub handler: Option<&'static dyn Handler>,
         /// The phase handlers that apply here.
@@ -255,6 +257,7 @@ impl LocConf {
         inner.core.kind = Kind::Unnamed;
         inner.core.internal = self.internal;
         inner.core.alias = self.alias;
+        inner.core.in_regex = matches!(self.kind, Kind::Regex(_));
         self.children.push(Child { conf: inner, reference });
     }
 }

@@ -147,7 +147,7 @@ fn sent_header(r: &Request, name: &[u8]) -> Value {
     match name {
         b"content_type" => {
             let kind = nonempty(out.content_type.get())?;
-            if out.charset.is_empty() {
+            if out.charset.is_empty() || kind.contains(&b';') {
                 return Some(kind);
             }
             Some([&kind, b"; charset=".as_slice(), &out.charset.get()].concat().into())

@@ -11,7 +11,12 @@ use crate::http::complex_value::ComplexValue;
 use crate::http::conf::{Merge, Scope};
 
 /// Settings of `http { }`.
-pub type MainConf = ();
+#[derive(Default)]
+pub struct MainConf {
+    /// Whether any directive puts text around bodies.
+    pub(super) filters: bool,
+}
+
 /// Settings of a server.
 pub type SrvConf = ();
 
@@ -22,12 +27,15 @@ pub struct LocConf {
     pub(super) before_body: Rc<Vec<Command>>,
     pub(super) after_body: Rc<Vec<Command>>,
     pub(super) status: Option<u16>,
+    /// Whether some command before the current one writes something, while the configuration is read.
+    has_output: bool,
 }
 
 /// What a directive does when its turn comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Action {
     AbortParent,
+    Begin,
     BlockingSleep,
     Duplicate,
     Echo,
@@ -112,6 +120,7 @@ pub(crate) const RULES: &[Rule] = &[
         args: Arity::Words(0, Arity::MANY),
         apply: |scope, directive| {
             let command = command(scope, directive, Action::Echo)?;
+            scope.main.echo.filters = true;
             Rc::make_mut(&mut scope.loc.echo.before_body).push(command);
             Ok(())
         },
@@ -122,6 +131,7 @@ pub(crate) const RULES: &[Rule] = &[
         args: Arity::Words(0, Arity::MANY),
         apply: |scope, directive| {
             let command = command(scope, directive, Action::Echo)?;
+            scope.main.echo.filters = true;
             Rc::make_mut(&mut scope.loc.echo.after_body).push(command);
             Ok(())
         },
@@ -136,7 +146,15 @@ pub(crate) const RULES: &[Rule] = &[
 
 fn content(scope: &mut Scope<'_>, directive: &Directive, action: Action) -> Result<(), Diagnostic> {
     let command = command(scope, directive, action)?;
-    Rc::make_mut(&mut scope.loc.echo.commands).push(command);
+    let leads = matches!(action, Action::Location(_) | Action::Subrequest(_));
+    let writes = matches!(action, Action::Echo | Action::RequestBody | Action::Flush | Action::Duplicate);
+    let first = (leads || writes) && !std::mem::replace(&mut scope.loc.echo.has_output, true);
+    let commands = Rc::make_mut(&mut scope.loc.echo.commands);
+    if first && leads {
+        // Filters of this location must see its body begin before the subrequest's does.
+        commands.push(Command { action: Action::Begin, args: Box::default(), options: Box::default() });
+    }
+    commands.push(command);
     scope.loc.core.handler = Some(&EchoHandler);
     Ok(())
 }

@@ -6,10 +6,12 @@ use super::handler::{State, echo_line};
 use crate::http::code::Code;
 use crate::http::output::{BodyNext, Buf, Chain, HeaderNext, chain};
 use crate::http::request::Request;
+use crate::log::Level;
 
 /// The body changes its length when there is text around it.
 pub(crate) fn header_filter(r: &Rc<Request>, next: HeaderNext) -> Code {
     let conf = &r.loc().echo;
+    trace(r, b"header");
     if conf.before_body.is_empty() && conf.after_body.is_empty() {
         if let Some(state) = r.ctx::<State>() {
             state.skip_filter.set(true);
@@ -22,8 +24,17 @@ pub(crate) fn header_filter(r: &Rc<Request>, next: HeaderNext) -> Code {
     next.run(r)
 }
 
+/// Says in the debug log that the filter ran, in configurations that use it at all.
+fn trace(r: &Request, filter: &[u8]) {
+    if r.main_conf().echo.filters && r.logs(Level::Debug) {
+        let (uri, args) = (r.uri.get(), r.args.get());
+        r.log_bytes(Level::Debug, &[b"echo ", filter, b" filter, uri \"", &uri, b"?", &args, b"\""]);
+    }
+}
+
 /// Puts the texts in front of the body and behind it.
 pub(crate) fn body_filter(r: &Rc<Request>, mut chain_in: Chain, next: BodyNext) -> Code {
+    trace(r, b"body");
     if chain_in.is_empty() || r.header_only.get() {
         return next.run(r, chain_in);
     }

@@ -130,6 +130,7 @@ fn finish(r: &Rc<Request>, state: &State) -> Code {
 fn execute(r: &Rc<Request>, state: &Rc<State>, commands: &[Command], command: &Command) -> Flow {
     let arg = |index: usize| command.args.get(index).map(|value| value.eval(r)).unwrap_or_default();
     match command.action {
+        Action::Begin => Flow::of(send(r, state, chain(Buf { sync: true, ..Buf::default() }))),
         Action::Echo => Flow::of(send(r, state, echo_line(r, command))),
         Action::Flush => Flow::of(if r.header_sent.get() { output::flush(r) } else { Code::OK }),
         Action::RequestBody => Flow::of(send(r, state, request_body_chain(r))),
@@ -159,12 +160,12 @@ fn execute(r: &Rc<Request>, state: &Rc<State>, commands: &[Command], command: &C
         }
         Action::Location(waiting) => {
             let args = command.args.get(1).map(|value| value.eval(r));
-            let target = subrequests::Target::get(arg(0), args);
+            let target = subrequests::Target::get(waiting, arg(0), args);
             subrequest(r, state, Some(target), waiting)
         }
         Action::Subrequest(waiting) => {
             let args: Vec<Bytes> = command.args.iter().map(|value| value.eval(r)).collect();
-            subrequest(r, state, subrequests::Target::parse(r, &args), waiting)
+            subrequest(r, state, subrequests::Target::parse(r, waiting, &args), waiting)
         }
         Action::ForeachSplit => foreach_split(r, state, commands, command),
         Action::End => end(r, state),

@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 
+use super::directives::Waiting;
 use crate::http::body::{BodyFile, RequestBody};
 use crate::http::code::Code;
 use crate::http::h1::uri;
@@ -26,12 +27,13 @@ pub(super) struct Target {
 
 impl Target {
     /// `echo_location uri [args]`
-    pub(super) fn get(uri: Bytes, args: Option<Bytes>) -> Self {
-        Self { directive: "echo_location", method_name: Bytes::from_static(b"GET"), uri, args, body: None }
+    pub(super) fn get(waiting: Waiting, uri: Bytes, args: Option<Bytes>) -> Self {
+        let directive = if waiting == Waiting::Sync { "echo_location" } else { "echo_location_async" };
+        Self { directive, method_name: Bytes::from_static(b"GET"), uri, args, body: None }
     }
 
     /// `echo_subrequest METHOD uri [-q args] [-b body] [-f file]`; says in the log why it can't be.
-    pub(super) fn parse(r: &Request, args: &[Bytes]) -> Option<Self> {
+    pub(super) fn parse(r: &Request, waiting: Waiting, args: &[Bytes]) -> Option<Self> {
         let [method, uri, options @ ..] = args else { return None };
         let (mut query, mut body, mut file) = (None, None, None);
         let mut options = options.iter();
@@ -52,7 +54,8 @@ impl Target {
             (None, Some(path)) => Some(file_body(r, &path)?),
             (None, None) => None,
         };
-        Some(Self { directive: "echo_subrequest", method_name: method.clone(), uri: uri.clone(), args: query, body })
+        let directive = if waiting == Waiting::Sync { "echo_subrequest" } else { "echo_subrequest_async" };
+        Some(Self { directive, method_name: method.clone(), uri: uri.clone(), args: query, body })
     }
 
     /// Starts the subrequest.

@@ -74,9 +74,7 @@ fn seconds(text: &[u8]) -> Option<i64> {
     for &byte in text {
         if byte.is_ascii_digit() {
             number = Some(number.unwrap_or(0).checked_mul(10)?.checked_add(i64::from(byte - b'0'))?);
-        } else if byte == b' ' {
-            continue;
-        } else {
+        } else if byte != b' ' {
             let unit = UNITS.iter().position(|unit| unit.0 == byte)?;
             if unit < next_unit {
                 return None;

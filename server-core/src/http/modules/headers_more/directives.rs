@@ -11,7 +11,12 @@ use crate::http::conf::{Merge, Scope};
 use crate::http::header::HeaderId;
 
 /// Settings of `http { }`.
-pub type MainConf = ();
+#[derive(Default)]
+pub struct MainConf {
+    /// Whether any directive looks at responses.
+    pub(super) filters: bool,
+}
+
 /// Settings of a server.
 pub type SrvConf = ();
 
@@ -130,7 +135,10 @@ fn apply(
     }
     let commands = match direction {
         Direction::Input => &mut scope.loc.headers_more.input,
-        Direction::Output => &mut scope.loc.headers_more.output,
+        Direction::Output => {
+            scope.main.headers_more.filters = true;
+            &mut scope.loc.headers_more.output
+        }
     };
     Rc::make_mut(commands).push(Rc::new(command));
     Ok(())

@@ -13,6 +13,7 @@ use crate::http::headers_in::ConnectionType;
 use crate::http::method::Version;
 use crate::http::phases::{Handler, Outcome};
 use crate::http::request::Request;
+use crate::log::Level;
 
 /// Runs the directives.
 pub(crate) struct InputHandler;
@@ -26,6 +27,7 @@ impl Handler for InputHandler {
         if r.http_version.get() < Version::HTTP_10 {
             return Code::DECLINED.into();
         }
+        r.log_bytes(Level::Debug, &[b"headers more rewrite handler, uri \"", &r.uri.get(), b"\""]);
         for command in r.loc().headers_more.input.iter().filter(|command| applies(r, command)) {
             for field in &command.fields {
                 if set(r, field, field.value.eval(r)).is_none() {
@@ -56,6 +58,9 @@ fn set(r: &Request, field: &Field, value: Bytes) -> Option<()> {
         },
         HeaderId::ContentLength => {
             head.content_length.set(if value.is_empty() { -1 } else { number(&value)? });
+            if r.is_main() && r.body.borrow().is_none() {
+                r.frame_body();
+            }
         }
         HeaderId::Connection => {
             let lower = value.to_ascii_lowercase();
@@ -109,7 +114,8 @@ fn set_matching(r: &Request, field: &Field, value: Bytes) {
         if let Some(header) = list.iter_mut().find(|header| matches(header)) {
             header.value = value;
         }
-    } else if !field.replace && !value.is_empty() {
+    } else if !field.replace && !value.is_empty() && !r.main_ref().raw_head.is_empty() {
+        // The head of a bad request is not complete and stays as it is.
         list.push(Header { id: field.id, name: field.name.clone(), value });
     }
 }

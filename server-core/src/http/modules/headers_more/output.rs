@@ -10,10 +10,14 @@ use crate::http::code::Code;
 use crate::http::header::{Header, HeaderId};
 use crate::http::output::HeaderNext;
 use crate::http::request::Request;
+use crate::log::Level;
 
 /// Runs the directives.
 pub(crate) fn header_filter(r: &Rc<Request>, next: HeaderNext) -> Code {
     let conf = &r.loc().headers_more;
+    if r.main_conf().headers_more.filters && r.logs(Level::Debug) {
+        r.log_bytes(Level::Debug, &[b"headers more header filter, uri \"", &r.uri.get(), b"\""]);
+    }
     for command in conf.output.iter().filter(|command| applies(r, command)) {
         for field in &command.fields {
             if set(r, field, field.value.eval(r)).is_none() {

@@ -5,11 +5,12 @@ use std::rc::Rc;
 use rsty_diag::Diagnostic;
 
 use super::conf::StartScript;
-use super::handlers;
 use super::script::{FileScript, Script};
-use crate::conf::{Arity, Block, Contexts, Directive, Rule, value};
+use super::{filters, handlers};
+use crate::conf::{Arity, Block, Contexts, Directive, Rule, Word, value};
 use crate::http::ComplexValue;
 use crate::http::conf::Scope;
+use crate::http::modules::rewrite::{self, Argument};
 use crate::log::Level;
 use crate::lua::code::{self, Inline};
 
@@ -19,6 +20,7 @@ type Apply = fn(&mut Scope<'_>, &Directive) -> Result<(), Diagnostic>;
 const HSL_IF: Contexts = Contexts::HTTP_SERVER_LOCATION_IF;
 const HSL: Contexts = Contexts::HTTP_SERVER_LOCATION;
 const LOC_IF: Contexts = Contexts::LOCATION.or(Contexts::IF_IN_LOCATION);
+const SET: Contexts = Contexts::SERVER.or(Contexts::IF_IN_SERVER).or(LOC_IF);
 const HTTP_SERVER: Contexts = Contexts::HTTP.or(Contexts::SERVER);
 
 const fn rule(name: &'static str, contexts: Contexts, args: Arity, apply: Apply) -> Rule {
@@ -124,6 +126,9 @@ pub(crate) const RULES: &[Rule] = &[
     main("init_worker_by_lua_file", start_script!(init_worker, "init_worker_by_lua")),
     block("exit_worker_by_lua_block", Contexts::HTTP, start_script!(exit_worker, "exit_worker_by_lua")),
     main("exit_worker_by_lua_file", start_script!(exit_worker, "exit_worker_by_lua")),
+    rule("set_by_lua_block", SET, Arity::LuaBlock(1, 1), set_by_lua),
+    rule("set_by_lua", SET, Arity::Words(2, Arity::MANY), set_by_lua),
+    rule("set_by_lua_file", SET, Arity::Words(2, Arity::MANY), set_by_lua),
     block("server_rewrite_by_lua_block", HTTP_SERVER, script!(srv.server_rewrite, "server_rewrite_by_lua")),
     one("server_rewrite_by_lua_file", HTTP_SERVER, script!(srv.server_rewrite, "server_rewrite_by_lua")),
     block("rewrite_by_lua_block", HSL_IF, script!(loc.rewrite, "rewrite_by_lua")),
@@ -236,16 +241,50 @@ fn content(scope: &mut Scope<'_>, directive: &Directive) -> Result<(), Diagnosti
     Ok(())
 }
 
+fn set_by_lua(scope: &mut Scope<'_>, directive: &Directive) -> Result<(), Diagnostic> {
+    let Some(target) = directive.arg(0) else { return Err(value::invalid_value(directive)) };
+    let source = match &directive.block {
+        Block::Lua { .. } => None,
+        _ => directive.arg(1),
+    };
+    let script = match source {
+        Some(word) => script_of_word(scope, directive, "set_by_lua", word)?,
+        None => script_of(scope, directive, "set_by_lua")?,
+    };
+    let mut args = Vec::new();
+    for word in directive.args.iter().skip(2) {
+        args.push(Argument::Value(ComplexValue::of_word(scope, directive, word)?));
+    }
+    rewrite::push_call(scope, directive, target, args, Box::new(move |r, args| filters::set(r, &script, args)))
+}
+
+/// As [`script_of`], with the code or the path in a certain word.
+fn script_of_word(
+    scope: &mut Scope<'_>,
+    directive: &Directive,
+    tag: &str,
+    word: &Word,
+) -> Result<Rc<Script>, Diagnostic> {
+    scope.main.lua.used = true;
+    if word.text.is_empty() {
+        return Err(directive.error("empty_script", "invalid location config: no runnable Lua code"));
+    }
+    if is_file(directive) {
+        let path = ComplexValue::of_word(scope, directive, word)?;
+        return Ok(Rc::new(Script::File(FileScript::new(path, scope.cycle.prefix.clone()))));
+    }
+    Ok(Rc::new(Script::Inline(Inline::new(tag, word.text.clone(), chunk_name(scope, directive, tag)))))
+}
+
 /// The script that a directive of any form holds. `tag` is the name in chunk names.
 fn script_of(scope: &mut Scope<'_>, directive: &Directive, tag: &str) -> Result<Rc<Script>, Diagnostic> {
-    scope.main.lua.used = true;
-    let source = source_of(directive)?;
-    if is_file(directive) {
-        let Some(word) = directive.args.last() else { return Err(value::invalid_value(directive)) };
-        let path = ComplexValue::of_word(scope, directive, word)?;
-        return Ok(Rc::new(Script::File(FileScript { path, prefix: scope.cycle.prefix.clone() })));
+    if let Block::Lua { code, .. } = &directive.block {
+        scope.main.lua.used = true;
+        let source = code.clone();
+        return Ok(Rc::new(Script::Inline(Inline::new(tag, source, chunk_name(scope, directive, tag)))));
     }
-    Ok(Rc::new(Script::Inline(Inline::new(source, chunk_name(scope, directive, tag)))))
+    let Some(word) = directive.args.last() else { return Err(value::invalid_value(directive)) };
+    script_of_word(scope, directive, tag, word)
 }
 
 fn start_script_of(scope: &mut Scope<'_>, directive: &Directive, tag: &str) -> Result<StartScript, Diagnostic> {
@@ -255,7 +294,7 @@ fn start_script_of(scope: &mut Scope<'_>, directive: &Directive, tag: &str) -> R
         let path = scope.cycle.full_path(source);
         return Ok(StartScript::File(path.into_os_string().into_encoded_bytes().into()));
     }
-    Ok(StartScript::Inline(Inline::new(source, chunk_name(scope, directive, tag))))
+    Ok(StartScript::Inline(Inline::new(tag, source, chunk_name(scope, directive, tag))))
 }
 
 fn is_file(directive: &Directive) -> bool {
@@ -279,5 +318,5 @@ fn source_of(directive: &Directive) -> Result<&[u8], Diagnostic> {
 
 pub(crate) fn chunk_name(scope: &Scope<'_>, directive: &Directive, tag: &str) -> std::ffi::CString {
     let conf_prefix = scope.cycle.conf_prefix.to_string_lossy();
-    code::chunk_name(tag, &directive.source.name(), &conf_prefix, directive.line())
+    code::chunk_name(tag, &directive.source.name(), &conf_prefix, directive.head_line())
 }

@@ -20,15 +20,30 @@ use crate::lua::{Ctx, Phase};
 /// `server_rewrite_by_lua*`
 pub struct ServerRewrite;
 /// `rewrite_by_lua*`
-pub struct Rewrite;
+pub struct Rewrite(pub Turn);
 /// `access_by_lua*`
-pub struct Access;
+pub struct Access(pub Turn);
 /// `precontent_by_lua*`
-pub struct Precontent;
+pub struct Precontent(pub Turn);
 /// `content_by_lua*`
 pub struct Content;
 /// `log_by_lua*`
 pub struct Log;
+
+/// The place of a handler in its phase; which one counts is a setting (`*_by_lua_no_postpone`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// Before the other modules.
+    First,
+    /// Behind them.
+    Last,
+}
+
+impl Turn {
+    fn has_come(self, no_postpone: Option<bool>) -> bool {
+        (self == Self::First) == (no_postpone == Some(true))
+    }
+}
 
 impl Handler for ServerRewrite {
     fn handle(&self, r: &Rc<Request>) -> Outcome {
@@ -44,7 +59,7 @@ impl Handler for Rewrite {
     }
 
     fn handle(&self, r: &Rc<Request>) -> Outcome {
-        if r.uri_changed.get() {
+        if r.uri_changed.get() || !self.0.has_come(r.main_conf().lua.rewrite_no_postpone) {
             return Code::DECLINED.into();
         }
         announce(r, "rewrite");
@@ -59,6 +74,9 @@ impl Handler for Access {
     }
 
     fn handle(&self, r: &Rc<Request>) -> Outcome {
+        if !self.0.has_come(r.main_conf().lua.access_no_postpone) {
+            return Code::DECLINED.into();
+        }
         announce(r, "access");
         let Some(script) = &r.loc().lua.access else { return Code::DECLINED.into() };
         enter(r, Phase::ACCESS, script)
@@ -71,6 +89,9 @@ impl Handler for Precontent {
     }
 
     fn handle(&self, r: &Rc<Request>) -> Outcome {
+        if !self.0.has_come(r.main_conf().lua.precontent_no_postpone) {
+            return Code::DECLINED.into();
+        }
         announce(r, "precontent");
         let Some(script) = &r.loc().lua.precontent else { return Code::DECLINED.into() };
         enter(r, Phase::PRECONTENT, script)
@@ -206,7 +227,12 @@ fn finish(r: &Rc<Request>, ctx: &Rc<Ctx>, phase: Phase, ran: Ran) -> Code {
 /// What nginx's `run_thread` returns.
 fn code_of(r: &Rc<Request>, ctx: &Rc<Ctx>, ran: Ran) -> Code {
     match ran {
-        Ran::Again | Ran::Jump => Code::OK,
+        Ran::Again => Code::OK,
+        Ran::Jump => {
+            // The request begins anew for Lua: `ngx.ctx` is lost.
+            ctx.ctx_ref.set(crate::lua::sys::raw::LUA_NOREF);
+            Code::OK
+        }
         Ran::Done if ctx.entered_content.get() && !r.conn().is_fake() => match response::send(r, ctx, Piece::Last) {
             code if code == Code::ERROR || code.is_special_response() => code,
             _ => Code::OK,

@@ -8,13 +8,14 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use super::session::{self, ctx_of};
+use super::session::ctx_of;
 use crate::cycle::Cycle;
 use crate::http::Request;
 use crate::http::conf::{LocConf, SrvConf};
 use crate::http::connection::Connection;
 use crate::log::Level;
 use crate::log_at;
+use crate::lua::ffi::worker;
 use crate::lua::sched::{self, Ran};
 use crate::lua::session::session_debug;
 use crate::lua::sys::raw::*;
@@ -47,6 +48,10 @@ pub fn is_exiting() -> bool {
 /// begins to exit.
 pub fn begin_exit() {
     EXITING.set(true);
+    if PENDING.get() > 0 {
+        worker::debug(format_args!("lua abort pending timers"));
+        worker::debug(format_args!("lua found {} pending timers to be aborted prematurely", PENDING.get()));
+    }
     EXIT.with(|exit| exit.notify_waiters());
 }
 
@@ -155,7 +160,7 @@ async fn fire(timer: Timer, premature: bool) {
 fn finish(r: &Rc<Request>, ran: Ran) {
     session_debug!(&**r, "http lua finalize fake request: {ran:?}, a:1, c:1");
     session_debug!(&**r, "http lua close fake request");
-    session::end(r);
+    r.run_cleanups();
     session_debug!(&**r, "http lua close fake http connection {:p}", Rc::as_ptr(r.conn()));
 }
 

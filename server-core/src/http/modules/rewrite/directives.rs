@@ -99,6 +99,10 @@ fn define(scope: &mut Scope<'_>, directive: &Directive, word: &Word, name: &[u8]
     let variables = &mut scope.main.core.variables;
     let index = variables.index(name);
     let known = variables.named(&name.to_ascii_lowercase());
+    if known.is_none() && variables.is_defined(name) {
+        // A member of a family (`$arg_x`) keeps its own value until it is assigned.
+        return Ok(index);
+    }
     let source = match known {
         Some(known) if !matches!(known.source, Source::Assigned) => Source::Assigned,
         _ => Source::Getter(uninitialized, index.0 as usize),

@@ -8,4 +8,5 @@ pub(crate) mod directives;
 pub(crate) mod program;
 
 pub use directives::{LocConf, MainConf, SrvConf};
-pub(crate) use directives::{RULES, RewriteHandler};
+pub(crate) use directives::{RULES, RewriteHandler, push_call};
+pub(crate) use program::Argument;

@@ -297,8 +297,7 @@ impl Run<'_> {
         if self.log {
             r.log_bytes(Level::Notice, &[b"rewritten redirect: \"", &address, b"\""]);
         }
-        r.headers_out.clear_location();
-        r.headers_out.add("Location", address);
+        r.headers_out.redirect_to(address);
     }
 }
 

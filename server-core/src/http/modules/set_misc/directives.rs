@@ -47,16 +47,21 @@ impl Merge for LocConf {
 }
 
 /// What a computation gets: its arguments as text.
-pub(crate) type Args<'a> = &'a [Bytes];
+type Args<'a> = &'a [Bytes];
 /// A computation; an error is logged and ends the request with 500.
-pub(crate) type Compute = fn(&Rc<Request>, Args<'_>) -> Result<Vec<u8>, String>;
+type Compute = fn(&Rc<Request>, Args<'_>) -> Result<Vec<u8>, String>;
 
 const PLACES: Contexts = PROGRAM.or(Contexts::HTTP);
 
 /// A directive `set_x $target [value]`; without a value, the target's own value is the input.
 macro_rules! unary {
     ($name:literal) => {
-        Rule { name: $name, contexts: PLACES, args: Arity::Words(1, 2), apply: in_place }
+        Rule {
+            name: $name,
+            contexts: PLACES,
+            args: Arity::Words(1, 2),
+            apply: |scope, directive| in_place(scope, directive, |r, args| filter($name)(r, input(args))),
+        }
     };
 }
 
@@ -84,36 +89,6 @@ macro_rules! updating {
     };
 }
 
-/// The computations with one input, by the names of their directives. Lua calls them through `ndk.set_var`.
-const UNARY: &[(&str, Compute)] = &[
-    ("set_encode_base64", |_, args| Ok(encode_base64(input(args)))),
-    ("set_decode_base64", |_, args| {
-        decode_base64(input(args)).ok_or_else(|| "set_decode_base64: invalid value".into())
-    }),
-    ("set_encode_base64url", |_, args| Ok(encode_base64url(input(args)))),
-    ("set_decode_base64url", |_, args| {
-        decode_base64url(input(args)).ok_or_else(|| "set_decode_base64url: invalid value".into())
-    }),
-    ("set_encode_hex", |_, args| Ok(quoting::encode_hex(input(args)))),
-    ("set_decode_hex", |_, args| {
-        quoting::decode_hex(input(args)).ok_or_else(|| "set_decode_hex: invalid value".into())
-    }),
-    ("set_encode_base32", |r, args| Ok(encode_base32(r, input(args)))),
-    ("set_decode_base32", |r, args| Ok(alphabet(r).decode(input(args)).unwrap_or_default())),
-    ("set_md5", |_, args| digest(MessageDigest::md5(), args)),
-    ("set_sha1", |_, args| digest(MessageDigest::sha1(), args)),
-    ("set_unescape_uri", |_, args| Ok(quoting::unescape_uri(input(args)))),
-    ("set_escape_uri", |_, args| Ok(quoting::escape_uri(input(args)))),
-    ("set_quote_sql_str", |_, args| Ok(quoting::quote_sql(input(args)))),
-    ("set_quote_pgsql_str", |_, args| Ok(quoting::quote_pgsql(input(args)))),
-    ("set_quote_json_str", |_, args| Ok(quoting::quote_json(input(args)))),
-];
-
-/// The computation of a directive with one input.
-pub(crate) fn unary(name: &[u8]) -> Option<Compute> {
-    UNARY.iter().find(|(known, _)| known.as_bytes() == name).map(|&(_, compute)| compute)
-}
-
 /// The directive table.
 pub(crate) const RULES: &[Rule] = &[
     unary!("set_encode_base64"),
@@ -125,8 +100,6 @@ pub(crate) const RULES: &[Rule] = &[
     unary!("set_encode_base32"),
     // What is no base32 decodes to nothing, without an error.
     unary!("set_decode_base32"),
-    fixed!("set_hmac_sha1", 2, |_, args| hmac(MessageDigest::sha1(), args)),
-    fixed!("set_hmac_sha256", 2, |_, args| hmac(MessageDigest::sha256(), args)),
     unary!("set_md5"),
     unary!("set_sha1"),
     unary!("set_unescape_uri"),
@@ -134,11 +107,13 @@ pub(crate) const RULES: &[Rule] = &[
     unary!("set_quote_sql_str"),
     unary!("set_quote_pgsql_str"),
     unary!("set_quote_json_str"),
+    fixed!("set_hmac_sha1", 2, |_, args| hmac(MessageDigest::sha1(), args)),
+    fixed!("set_hmac_sha256", 2, |_, args| hmac(MessageDigest::sha256(), args)),
     updating!("set_if_empty", 1, |_, args| Ok(if_empty(args).to_vec())),
     updating!("set_rotate", 2, rotate),
     fixed!("set_random", 2, random),
-    fixed!("set_secure_random_alphanum", 1, |_, args| random_text(args, ALPHANUMERIC)),
-    fixed!("set_secure_random_lcalpha", 1, |_, args| random_text(args, LOWER_CASE)),
+    fixed!("set_secure_random_alphanum", 1, |_, args| random_text(input(args), ALPHANUMERIC)),
+    fixed!("set_secure_random_lcalpha", 1, |_, args| random_text(input(args), LOWER_CASE)),
     fixed!("set_local_today", 0, |_, _| Ok(local_time(b"%Y-%m-%d"))),
     fixed!("set_formatted_gmt_time", 1, |_, args| Ok(format_time(input(args), 0, "GMT"))),
     fixed!("set_formatted_local_time", 1, |_, args| Ok(local_time(input(args)))),
@@ -158,8 +133,42 @@ pub(crate) const RULES: &[Rule] = &[
     Rule { name: "set_base32_alphabet", contexts: PLACES, args: Arity::Words(1, 1), apply: base32_alphabet },
 ];
 
-fn in_place(scope: &mut Scope<'_>, directive: &Directive) -> Result<(), Diagnostic> {
-    let Some(compute) = unary(directive.name().as_bytes()) else { return Ok(()) };
+/// A function of one input, for callers outside configurations.
+pub(crate) type Filter = fn(&Rc<Request>, &[u8]) -> Result<Vec<u8>, String>;
+
+/// The directives that take one input, as functions: what `ndk.set_var` offers to Lua.
+pub(crate) static FILTERS: &[(&str, Filter)] = &[
+    ("set_encode_base64", |_, input| Ok(encode_base64(input))),
+    ("set_decode_base64", |_, input| decode_base64(input).ok_or_else(|| "set_decode_base64: invalid value".into())),
+    ("set_encode_base64url", |_, input| Ok(encode_base64url(input))),
+    ("set_decode_base64url", |_, input| {
+        decode_base64url(input).ok_or_else(|| "set_decode_base64url: invalid value".into())
+    }),
+    ("set_encode_hex", |_, input| Ok(quoting::encode_hex(input))),
+    ("set_decode_hex", |_, input| quoting::decode_hex(input).ok_or_else(|| "set_decode_hex: invalid value".into())),
+    ("set_encode_base32", |r, input| Ok(encode_base32(r, input))),
+    ("set_decode_base32", |r, input| Ok(alphabet(r).decode(input).unwrap_or_default())),
+    ("set_md5", |_, input| digest(MessageDigest::md5(), input)),
+    ("set_sha1", |_, input| digest(MessageDigest::sha1(), input)),
+    ("set_unescape_uri", |_, input| Ok(quoting::unescape_uri(input))),
+    ("set_escape_uri", |_, input| Ok(quoting::escape_uri(input))),
+    ("set_quote_sql_str", |_, input| Ok(quoting::quote_sql(input))),
+    ("set_quote_pgsql_str", |_, input| Ok(quoting::quote_pgsql(input))),
+    ("set_quote_json_str", |_, input| Ok(quoting::quote_json(input))),
+    ("set_secure_random_alphanum", |_, input| random_text(input, ALPHANUMERIC)),
+    ("set_secure_random_lcalpha", |_, input| random_text(input, LOWER_CASE)),
+    ("set_local_today", |_, _| Ok(local_time(b"%Y-%m-%d"))),
+    ("set_formatted_gmt_time", |_, input| Ok(format_time(input, 0, "GMT"))),
+    ("set_formatted_local_time", |_, input| Ok(local_time(input))),
+];
+
+/// A function by its directive's name; rules name only functions that exist.
+fn filter(name: &str) -> Filter {
+    let known = FILTERS.iter().find(|(known, _)| *known == name);
+    known.map_or((|_, _| Err("no such function".into())) as Filter, |(_, filter)| *filter)
+}
+
+fn in_place(scope: &mut Scope<'_>, directive: &Directive, compute: Compute) -> Result<(), Diagnostic> {
     match &directive.args[..] {
         [_] => from_target_and_values(scope, directive, compute),
         _ => from_values(scope, directive, compute),
@@ -226,15 +235,16 @@ fn encode_base32(r: &Request, input: &[u8]) -> Vec<u8> {
     alphabet(r).encode(input, padding)
 }
 
-fn digest(kind: MessageDigest, args: Args<'_>) -> Result<Vec<u8>, String> {
-    let digest = openssl::hash::hash(kind, input(args)).map_err(|error| error.to_string())?;
+fn digest(kind: MessageDigest, input: &[u8]) -> Result<Vec<u8>, String> {
+    let digest = openssl::hash::hash(kind, input).map_err(|error| error.to_string())?;
     Ok(quoting::encode_hex(&digest))
 }
 
 fn hmac(kind: MessageDigest, args: Args<'_>) -> Result<Vec<u8>, String> {
     let [secret, text] = args else { return Ok(Vec::new()) };
     let sign = || {
-        let key = PKey::hmac(secret)?;
+        // Keys are padded with zeros, so one zero is the same key as none, which OpenSSL refuses.
+        let key = PKey::hmac(if secret.is_empty() { b"\0" } else { secret })?;
         Signer::new(kind, &key)?.sign_oneshot_to_vec(text)
     };
     sign().map_err(|error| error.to_string())
@@ -294,10 +304,10 @@ fn random(_r: &Rc<Request>, args: Args<'_>) -> Result<Vec<u8>, String> {
 const LOWER_CASE: &[u8] = b"abcdefghijklmnopqrstuvwxyz";
 const ALPHANUMERIC: &[u8] = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
 
-fn random_text(args: Args<'_>, alphabet: &[u8]) -> Result<Vec<u8>, String> {
-    let length = number(input(args))
+fn random_text(text: &[u8], alphabet: &[u8]) -> Result<Vec<u8>, String> {
+    let length = number(text)
         .filter(|length| (1..=64).contains(length))
-        .ok_or_else(|| format!("set_random: bad \"length\" argument: {}", String::from_utf8_lossy(input(args))))?;
+        .ok_or_else(|| format!("set_random: bad \"length\" argument: {}", String::from_utf8_lossy(text)))?;
     let mut bytes = vec![0; length as usize];
     openssl::rand::rand_bytes(&mut bytes).map_err(|error| error.to_string())?;
     Ok(bytes.into_iter().map(|byte| alphabet[usize::from(byte) % alphabet.len()]).collect())

@@ -99,7 +99,7 @@ c_function! {
         }
         sys::check_yieldable(state)?;
         r.headers_out.set("Location", target.to_vec());
-        r.headers_out.location_is_final.set(target.first() == Some(&b'/'));
+        r.headers_out.redirects_locally.set(false);
         r.headers_out.status.set(status as u16);
         ctx.exit_code.set(status);
         ctx.exited.set(true);

@@ -103,6 +103,6 @@ fn place_of(r: &Request) -> Vec<u8> {
     let mut place = b", client: ".to_vec();
     place.extend_from_slice(&conn.peer_text.borrow());
     place.extend_from_slice(b", server: ");
-    place.extend_from_slice(conn.local().to_string().as_bytes());
+    place.extend_from_slice(conn.listen_text().as_bytes());
     place
 }
