@@ -116,6 +116,9 @@ pub(crate) fn request_vm(r: &Rc<Request>) -> Option<Rc<Vm>> {
         r.log(Level::Error, format_args!("init_by_lua error: {message}"));
         return None;
     }
+    vm.retain();
+    let used = Rc::clone(&vm);
+    r.at_end(move || used.release());
     Some(vm)
 }
 
