@@ -6,6 +6,7 @@ mod body;
 mod config;
 mod control;
 mod output;
+mod req_socket;
 mod req;
 mod resp;
 mod subrequest;
@@ -33,6 +34,7 @@ pub(crate) fn inject(state: State, cycle: &'static Cycle) {
         lua_createtable(state, 0, 25);
         req::inject(state);
         body::inject(state);
+        req_socket::inject(state);
         args::inject_req(state);
         lua_setfield(state, -2, c"req".as_ptr());
         lua_createtable(state, 0, 1);
