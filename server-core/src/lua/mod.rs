@@ -9,6 +9,8 @@ pub mod code;
 pub mod ctx;
 pub mod current;
 pub mod ffi;
+mod jit_modules;
+pub(crate) mod next_turn;
 pub mod phase;
 pub mod sched;
 pub mod session;

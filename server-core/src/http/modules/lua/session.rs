@@ -9,6 +9,7 @@ use crate::log::Level;
 use crate::lua::session::Notice;
 use crate::lua::socket::SocketConf;
 use crate::lua::{Ctx, Session, Vm, sched};
+use crate::upstream::resolver::Resolver;
 
 impl Session for Request {
     fn pointer(&self) -> *mut c_void {
@@ -50,7 +51,8 @@ impl Session for Request {
             pool_size: conf.pool_size.unwrap_or(default.pool_size),
             buffer_size: conf.buffer_size.unwrap_or(default.buffer_size),
             log_errors: conf.log_errors.unwrap_or(default.log_errors),
-            ..default
+            resolver: self.loc().core.resolver.as_ref().map(Resolver::of),
+            resolver_timeout: *self.loc().core.resolver_timeout,
         }
     }
 
@@ -80,6 +82,11 @@ fn vm_of(r: &Rc<Request>) -> Option<Rc<Vm>> {
 /// Ends what Lua still does for a request and forgets its context: at the end of the request, and when an internal
 /// redirect starts it anew.
 pub(crate) fn end(r: &Request) {
+    // A filter may start the request anew while a script runs; its threads go on until they yield or return.
+    let is_running = r.lua.borrow().as_ref().is_some_and(|ctx| ctx.is_running());
+    if is_running {
+        return;
+    }
     let Some(ctx) = r.lua.take() else { return };
     r.debug(format_args!("lua request cleanup: forcible=1"));
     sched::finalize(&ctx, r);

@@ -116,11 +116,15 @@ pub(crate) fn request_vm(r: &Rc<Request>) -> Option<Rc<Vm>> {
         r.log(Level::Error, format_args!("init_by_lua error: {message}"));
         return None;
     }
+    vm.retain();
+    let used = Rc::clone(&vm);
+    r.at_end(move || used.release());
     Some(vm)
 }
 
 /// Runs `init_worker_by_lua*`. A failure is logged; the worker goes on.
 pub fn init_worker(cycle: &'static Cycle) {
+    ffi::errlog::start_capture();
     worker_script(cycle, cycle.http.lua.init_worker.as_ref(), Phase::INIT_WORKER, "init_worker_by_lua");
 }
 
