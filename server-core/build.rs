@@ -10,6 +10,8 @@ fn main() {
     let luajit = luajit_src::Build::new().lua52compat(true).build();
     println!("cargo:rustc-link-search=native={}", luajit.lib_dir().display());
     println!("cargo:rustc-link-lib=static:+whole-archive={}", luajit.libs()[0]);
+    // Unit tests reach the exported C functions through `ffi.C`, as the binary does.
+    println!("cargo:rustc-link-arg=-Wl,--export-dynamic");
     let out = env::var_os("OUT_DIR").expect("cargo sets OUT_DIR");
     embed_modules(Path::new(&out));
 }
@@ -22,7 +24,8 @@ fn embed_modules(out: &Path) {
     for name in MODULES {
         let source = folder.join(name).with_extension("lua");
         assert!(source.exists(), "LuaJIT has no {}", source.display());
-        write!(table, "(c\"jit.{name}\", c\"=jit/{name}.lua\", include_bytes!({source:?})),").expect("memory");
+        write!(table, "(c\"jit.{name}\", c\"=jit/{name}.lua\", include_bytes!(\"{}\")),", source.display())
+            .expect("memory");
     }
     table.push(']');
     fs::write(out.join("jit_modules.rs"), table).expect("OUT_DIR is writable");

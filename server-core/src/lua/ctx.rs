@@ -12,7 +12,7 @@ use futures_util::stream::FuturesUnordered;
 use super::phase::Phase;
 use super::sched;
 use super::session::Silent;
-use super::socket::tcp::TcpSocket;
+use super::socket::Endpoint;
 use super::sys::raw::LUA_NOREF;
 use super::sys::{Error, State};
 use super::thread::{Operation, Resume, Thread, Waiting};
@@ -90,7 +90,7 @@ pub struct Ctx {
     /// Set by the handler of `ngx.on_abort`.
     pub(crate) on_abort: RefCell<Option<Rc<Thread>>>,
     /// Sockets that its code connected: they end with it.
-    sockets: RefCell<Vec<Weak<TcpSocket>>>,
+    sockets: RefCell<Vec<Weak<dyn Endpoint>>>,
     pub(super) entry: RefCell<Option<Rc<Thread>>>,
     pub(super) current: RefCell<Option<Rc<Thread>>>,
     pub(super) posted: RefCell<VecDeque<Rc<Thread>>>,
@@ -172,10 +172,10 @@ impl Ctx {
     }
 
     /// Makes a socket end with this context.
-    pub(crate) fn adopt_socket(&self, socket: &Rc<TcpSocket>) {
+    pub(crate) fn adopt_socket(&self, socket: Weak<dyn Endpoint>) {
         let mut sockets = self.sockets.borrow_mut();
         sockets.retain(|socket| socket.strong_count() > 0);
-        sockets.push(Rc::downgrade(socket));
+        sockets.push(socket);
     }
 
     /// Fails when the running code may not leave the request because subrequests are under way.
@@ -209,7 +209,7 @@ impl Drop for Ctx {
         sched::finalize(self, &Silent);
         for socket in self.sockets.take() {
             if let Some(socket) = socket.upgrade() {
-                socket.close();
+                socket.end();
             }
         }
     }

@@ -18,6 +18,7 @@ pub mod socket;
 pub mod sys;
 pub(crate) mod text;
 pub mod thread;
+pub mod thread_pool;
 pub mod traceback;
 pub mod vm;
 

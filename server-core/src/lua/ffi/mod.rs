@@ -28,6 +28,7 @@ pub mod request;
 pub mod response;
 pub mod semaphore;
 pub mod shdict;
+pub mod socket;
 pub mod strings;
 pub mod symbols;
 pub mod template;

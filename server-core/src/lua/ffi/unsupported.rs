@@ -1,5 +1,5 @@
 //! Functions of the C interface whose features this server does not have yet: TLS inspection, balancers, OCSP, pipes,
-//! socket options, and the request functions of the stream subsystem.
+//! and the request functions of the stream subsystem.
 //!
 //! They are exported all the same, since libraries bind to them when they are loaded. A call fails with an error text,
 //! never otherwise.
@@ -323,20 +323,6 @@ unsupported! {
     ngx_http_lua_ffi_socket_tcp_get_sslhandshake_result(
         _: *mut c_void, _: *mut c_void, _: *mut *mut c_void, err: *mut *mut c_char, _: *mut c_int
     ) -> c_int = ERROR, err;
-    ngx_http_lua_ffi_socket_tcp_getfd(_: *mut c_void, _: *mut c_void, err: *mut *mut c_char) -> c_int = ERROR, err;
-    ngx_stream_lua_ffi_socket_tcp_getfd(_: *mut c_void, _: *mut c_void, err: *mut *mut c_char) -> c_int = ERROR, err;
-    ngx_http_lua_ffi_socket_tcp_getoption(
-        _: *mut c_void, _: c_int, _: *mut c_int, buf: *mut u8, len: *mut usize
-    ) -> c_int = ERROR, (buf, len);
-    ngx_stream_lua_ffi_socket_tcp_getoption(
-        _: *mut c_void, _: c_int, _: *mut c_int, buf: *mut u8, len: *mut usize
-    ) -> c_int = ERROR, (buf, len);
-    ngx_http_lua_ffi_socket_tcp_setoption(
-        _: *mut c_void, _: c_int, _: c_int, buf: *mut u8, len: *mut usize
-    ) -> c_int = ERROR, (buf, len);
-    ngx_stream_lua_ffi_socket_tcp_setoption(
-        _: *mut c_void, _: c_int, _: c_int, buf: *mut u8, len: *mut usize
-    ) -> c_int = ERROR, (buf, len);
     ngx_http_lua_ffi_socket_tcp_settrustedstore(
         _: *mut c_void, _: *mut c_void, _: *mut c_void, err: *mut *mut c_char
     ) -> c_int = ERROR, err;

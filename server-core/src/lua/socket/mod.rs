@@ -1,19 +1,26 @@
 //! Cosockets: sockets that look blocking to Lua and never block the worker.
 //!
 //! [`read`] and [`pattern`] decide, on bytes, when a read is complete; [`transport`] is the connection below;
-//! [`tcp`] is one socket with its timeouts and what is under way on it; [`pool`] keeps idle connections for the
-//! next request. The functions that scripts see are in `lua/api/socket_tcp.rs`.
+//! [`tcp`] is one socket with its timeouts and what is under way on it, [`udp`] one of datagrams; [`pool`] keeps idle connections for the
+//! next request. The functions that scripts see are in `lua/api/socket`.
 
 pub(crate) mod pattern;
 pub(crate) mod pool;
 pub(crate) mod read;
 pub(crate) mod tcp;
 pub(crate) mod transport;
+pub(crate) mod udp;
 
 use std::rc::Rc;
 use std::time::Duration;
 
 use crate::upstream::resolver::Resolver;
+
+/// A socket that ends with the session that connected it.
+pub(crate) trait Endpoint {
+    /// Closes the connection.
+    fn end(&self);
+}
 
 /// The settings of `lua_socket_*` and of the resolver that apply to a session.
 #[derive(Clone)]

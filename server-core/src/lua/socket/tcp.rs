@@ -7,10 +7,10 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
-use super::SocketConf;
 use super::pool::{Kept, Pool};
 use super::read::{Input, Progress, Want};
 use super::transport::Transport;
+use super::{Endpoint, SocketConf};
 
 /// Bytes asked for in one read of `*a` and of sizes beyond the buffer.
 const READ_MAX: usize = 64 * 1024;
@@ -284,6 +284,12 @@ impl TcpSocket {
             }
         }
         Ok(())
+    }
+}
+
+impl Endpoint for TcpSocket {
+    fn end(&self) {
+        self.close();
     }
 }
 

@@ -77,6 +77,16 @@ pub(crate) enum Address {
     Unix(Vec<u8>),
 }
 
+impl Address {
+    /// The address as nginx writes it.
+    pub(crate) fn text(&self) -> String {
+        match self {
+            Self::Ip(address) => address.to_string(),
+            Self::Unix(path) => format!("unix:{}", String::from_utf8_lossy(path)),
+        }
+    }
+}
+
 /// Begins to connect. The connection is complete when it can be written ([`connected`]).
 pub(crate) enum Connecting {
     /// TCP.

@@ -10,6 +10,7 @@ use super::script::{FileScript, Script};
 use crate::conf::value::KeyValues;
 use crate::http::conf::Merge;
 use crate::lua::Vm;
+use crate::lua::api::http::worker_thread::WorkerThreads;
 use crate::lua::code::Inline;
 use crate::shared_dict::Zones;
 
@@ -60,6 +61,8 @@ pub struct MainConf {
     pub needed: Needed,
     /// The VM, once started.
     pub vm: OnceCell<Rc<Vm>>,
+    /// The thread pools with their interpreters.
+    pub(crate) worker_threads: WorkerThreads,
 }
 
 /// Which filters the directives of a configuration ask for.

@@ -212,7 +212,7 @@ fn shared_dict(scope: &mut Scope<'_>, directive: &Directive) -> Result<(), Diagn
 
 fn malloc_trim(scope: &mut Scope<'_>, directive: &Directive) -> Result<(), Diagnostic> {
     value::set_number(&mut scope.main.lua.malloc_trim, directive)?;
-    scope.loc.lua.trims_memory = true;
+    scope.loc.lua.trims_memory = scope.main.lua.malloc_trim != Some(0);
     Ok(())
 }
 

@@ -9,6 +9,7 @@ use crate::log::Level;
 use crate::lua::session::Notice;
 use crate::lua::socket::SocketConf;
 use crate::lua::{Ctx, Session, Vm, sched};
+use crate::upstream::resolver::Resolver;
 
 impl Session for Request {
     fn pointer(&self) -> *mut c_void {
@@ -50,7 +51,8 @@ impl Session for Request {
             pool_size: conf.pool_size.unwrap_or(default.pool_size),
             buffer_size: conf.buffer_size.unwrap_or(default.buffer_size),
             log_errors: conf.log_errors.unwrap_or(default.log_errors),
-            ..default
+            resolver: self.loc().core.resolver.as_ref().map(Resolver::of),
+            resolver_timeout: *self.loc().core.resolver_timeout,
         }
     }
 

@@ -86,7 +86,7 @@ fn new_vm(cycle: &'static Cycle) -> Result<Rc<Vm>, VmError> {
 }
 
 /// The shared dictionaries of a cycle; those of the cycle before that did not change are kept.
-fn zones(cycle: &'static Cycle) -> Result<&'static Zones, VmError> {
+pub(crate) fn zones(cycle: &'static Cycle) -> Result<&'static Zones, VmError> {
     let conf = &cycle.http.lua;
     if let Some(zones) = conf.zones.get() {
         return Ok(zones);

@@ -5,6 +5,7 @@ use std::ffi::c_int;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 
+use super::address::{self, Parsed};
 use super::object::{self, Uses};
 use crate::lua::api::running;
 use crate::lua::ctx::Ctx;
@@ -13,7 +14,7 @@ use crate::lua::session::{Session, level, session_debug, session_log};
 use crate::lua::socket::SocketConf;
 use crate::lua::socket::pool::{Admission, Kept, Pool};
 use crate::lua::socket::tcp::{Failure, Kind, TcpSocket, Timeouts, errno_text};
-use crate::lua::socket::transport::{Address, Connecting};
+use crate::lua::socket::transport::Connecting;
 use crate::lua::sys::raw::*;
 use crate::lua::sys::{self, Answer, Error, Reply, State, c_function};
 use crate::lua::thread::Resume;
@@ -111,7 +112,8 @@ fn begin(state: State) -> Answer {
     }
     let socket = TcpSocket::new(Kind::Peer, session.pointer(), &conf, timeouts);
     object::store(state, 1, &socket);
-    ctx.adopt_socket(&socket);
+    let endpoint = Rc::downgrade(&socket);
+    ctx.adopt_socket(endpoint);
 
     let pool = Pool::find(&target.key).or_else(|| {
         let (size, backlog) = target.pool?;
@@ -247,7 +249,8 @@ fn connect_at_once(
     target: &Target,
     conf: &SocketConf,
 ) -> Result<Option<Answer>, Error> {
-    match address(target) {
+    let parsed = address::parse(&target.host, target.port);
+    match parsed {
         Parsed::Invalid(reason) => {
             release(session, socket);
             let host = String::from_utf8_lossy(&target.host);
@@ -262,40 +265,13 @@ fn connect_at_once(
         Parsed::Address(_) => session_debug!(session, "lua tcp socket network address given directly"),
     }
     if sys::check_yieldable(state).is_err() {
+        if matches!(parsed, Parsed::Name) {
+            session_debug!(session, "resolve name done: -2");
+        }
         release(session, socket);
         sys::check_yieldable(state)?;
     }
     Ok(None)
-}
-
-/// What a host is.
-enum Parsed {
-    Address(Address),
-    Name,
-    Invalid(&'static str),
-}
-
-fn address(target: &Target) -> Parsed {
-    let host = target.host.as_slice();
-    if let Some(path) = host.get(5..).filter(|_| host[..5].eq_ignore_ascii_case(b"unix:")) {
-        return if path.is_empty() {
-            Parsed::Invalid("no path in the unix domain socket")
-        } else if path.len() > 107 {
-            Parsed::Invalid("too long path in the unix domain socket")
-        } else {
-            Parsed::Address(Address::Unix(path.to_vec()))
-        };
-    }
-    if host.is_empty() {
-        return Parsed::Invalid("no host");
-    }
-    let text = std::str::from_utf8(host).unwrap_or_default();
-    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
-    match bare.parse::<IpAddr>() {
-        Ok(ip) if ip.is_ipv4() || bare != text => Parsed::Address(Address::Ip(SocketAddr::new(ip, target.port))),
-        _ if host.contains(&b':') => Parsed::Invalid("invalid port"),
-        _ => Parsed::Name,
-    }
 }
 
 /// How a connect in the background ended.
@@ -368,24 +344,15 @@ async fn run(
         }
         pool.count();
     }
-    let address = match address(target) {
+    let address = match address::parse(&target.host, target.port) {
         Parsed::Address(address) => address,
         Parsed::Invalid(_) => return Outcome::Failed(Failure::Closed, ""),
-        Parsed::Name => {
-            let Some(resolver) = conf.resolver.as_ref() else {
-                return Outcome::Unresolved(ResolveError::TimedOut);
-            };
-            let name = String::from_utf8_lossy(&target.host);
-            match resolver.resolve(&name, conf.resolver_timeout).await {
-                Ok(addresses) => match addresses.first() {
-                    Some(ip) => Address::Ip(SocketAddr::new(*ip, target.port)),
-                    None => return Outcome::Unresolved(ResolveError::Code(3)),
-                },
-                Err(error) => return Outcome::Unresolved(error),
-            }
-        }
+        Parsed::Name => match address::look_up(&target.host, target.port, conf).await {
+            Ok(address) => address,
+            Err(error) => return Outcome::Unresolved(error),
+        },
     };
-    let peer = peer_text(target, &address);
+    let peer: Rc<str> = address::describe(&target.host, &address).into();
     socket.peer.replace(Rc::clone(&peer));
     let connecting = match Connecting::start(&address, local) {
         Ok(connecting) => connecting,
@@ -395,18 +362,6 @@ async fn run(
         Ok(Ok(transport)) => Outcome::Connected(Kept { transport: transport.into(), reused: 0, peer }),
         Ok(Err(error)) => Outcome::Failed(Failure::from_io(&error), "later"),
         Err(_elapsed) => Outcome::Failed(Failure::Timeout, "later"),
-    }
-}
-
-/// `HOST:PORT(ADDRESS)`, as the error log names a peer.
-fn peer_text(target: &Target, address: &Address) -> Rc<str> {
-    let host = String::from_utf8_lossy(&target.host);
-    match address {
-        Address::Ip(address) => format!("{host}:{}({})", address.port(), address.ip()).into(),
-        Address::Unix(path) => {
-            let path = String::from_utf8_lossy(path);
-            format!("unix:{path}(unix:{path})").into()
-        }
     }
 }
 
@@ -434,7 +389,7 @@ fn finish(co: State, socket: &Rc<TcpSocket>, target: &Target, conf: &SocketConf,
         }
         Outcome::Unresolved(error) => {
             let host = String::from_utf8_lossy(&target.host);
-            session_debug!(session, "lua tcp socket resolver error: {error} (connect waiting: 0)");
+            session_debug!(session, "lua tcp socket resolver error: {} (connect waiting: 0)", error.text());
             release(session, socket);
             format!("{host} could not be resolved ({error})")
         }

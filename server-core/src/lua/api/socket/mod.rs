@@ -1,8 +1,10 @@
 //! `ngx.socket`: the functions and methods of cosockets.
 
+mod address;
 mod connect;
 mod object;
 mod stream;
+mod udp;
 
 pub(crate) use connect::LAYER;
 
@@ -13,6 +15,7 @@ use super::super::sys::{self, State};
 pub(crate) fn inject(state: State) {
     sys::set_function(state, c"tcp", object::tcp);
     sys::set_function(state, c"stream", object::tcp);
+    sys::set_function(state, c"udp", udp::udp);
     // SAFETY: fresh tables under string keys of the registry.
     unsafe {
         lua_createtable(state, 0, 24);
@@ -33,6 +36,9 @@ pub(crate) fn inject(state: State) {
         stream::inject_common(state);
         sys::set_function(state, c"close", stream::close);
         register(state, c"__tcp_req_cosocket_mt");
+
+        udp::inject(state);
+        register(state, udp::METATABLE_NAME);
     }
 }
 
