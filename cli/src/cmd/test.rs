@@ -93,6 +93,9 @@ pub(crate) struct Args {
     /// Name every block, not only those that fail.
     #[arg(short, long, help_heading = "Output")]
     verbose: bool,
+    /// Keep no records of this run for --last-failed and --partition.
+    #[arg(long, help_heading = "Output")]
+    no_records: bool,
     /// No live progress.
     #[arg(short, long, help_heading = "Output")]
     quiet: bool,
@@ -173,7 +176,11 @@ fn run_specs(args: &Args, scratch: &Path) -> Result<Exit, Failure> {
     let mut baseline = args.baseline.as_deref().map(read_baseline).transpose()?;
     let stop = Arc::new(AtomicBool::new(false));
     stop_on_signals(&stop);
-    let options = options(args, scratch, Arc::clone(&stop))?;
+    let mut options = options(args, scratch, Arc::clone(&stop))?;
+    if args.shuffle.is_none() && !args.failed_first {
+        let all = files.iter().flat_map(|file| &file.blocks);
+        options.durations = all.filter_map(|id| Some((id.clone(), records.duration(id)?))).collect();
+    }
     let format = if args.tap {
         Format::Tap
     } else if args.json {
@@ -185,11 +192,13 @@ fn run_specs(args: &Args, scratch: &Path) -> Result<Exit, Failure> {
     let ran = lane::run(files, &options, |event| output.observe(event));
     ran.map_err(|error| failure(Exit::ToolFailure, "run the blocks", &error))?;
     let finished = output.finish(start.elapsed());
-    for report in &finished.reports {
-        records.add(report);
-    }
-    if let Err(error) = records.write(Path::new(RECORDS)) {
-        ui::warning(&format!("failed to keep records of this run: {error}"));
+    if !args.no_records {
+        for report in &finished.reports {
+            records.add(report);
+        }
+        if let Err(error) = records.write(Path::new(RECORDS)) {
+            ui::warning(&format!("failed to keep records of this run: {error}"));
+        }
     }
     if let Some(path) = &args.junit {
         let written = std::fs::File::create(path)
@@ -311,6 +320,7 @@ fn options(args: &Args, scratch: &Path, stop: Arc<AtomicBool>) -> Result<Options
         scratch: scratch.to_owned(),
         block_limit: Duration::try_from_secs_f64(args.block_timeout).unwrap_or(Duration::from_mins(2)),
         retries: args.retries,
+        durations: BTreeMap::new(),
         max_failures: if args.fail_fast { Some(1) } else { args.max_fail },
         stop,
     })

@@ -178,6 +178,16 @@ impl Connection {
         self.cycle
     }
 
+    /// The address that is listened on, as configured: `0.0.0.0:80`.
+    pub fn listen_text(&self) -> String {
+        let ports = &self.cycle.http.core.ports;
+        let index = self.port.and_then(|port| ports.iter().position(|known| std::ptr::eq(known, port)));
+        match index.and_then(|index| self.cycle.conf.listen.get(index)) {
+            Some(spec) => spec.address.to_string(),
+            None => self.local().to_string(),
+        }
+    }
+
     /// Whether there is a client at all.
     pub fn is_fake(&self) -> bool {
         matches!(self.stream, Stream::Fake)

@@ -136,6 +136,11 @@ impl Ctx {
         self.current.borrow().clone()
     }
 
+    /// Whether code of this context is running at this moment.
+    pub fn is_running(&self) -> bool {
+        self.current.borrow().is_some()
+    }
+
     /// The thread of a coroutine, if it is one of this context.
     pub fn thread_of(&self, co: State) -> Option<Rc<Thread>> {
         let entry = self.entry.borrow();

@@ -168,7 +168,7 @@ impl Zone {
         let zone = Self { name: name.into(), size, layout: Layout::of(size), bucket_mask: buckets as u32 - 1, memory };
         // SAFETY: the header lies in the new mapping, which nobody else knows yet.
         unsafe { SharedMutex::init(&raw mut (*zone.header()).mutex)? };
-        zone.locked(0, |dict| dict.reset());
+        zone.locked(0, |dict: &Dict<'_>| dict.reset());
         Ok(zone)
     }
 
@@ -534,7 +534,7 @@ impl Dict<'_> {
     }
 
     fn overwrite(&self, link: Link, kind: u8, data: &[u8], expires: u64, flags: u32) {
-        let entry = Entry { kind, expires, flags, ..self.entry(link) };
+        let entry = Entry { expires, flags, kind, ..self.entry(link) };
         self.set_entry(link, entry);
         self.write_value(link, &entry, data);
     }

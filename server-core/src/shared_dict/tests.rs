@@ -124,7 +124,9 @@ fn smallest_chunks_are_distinct() {
             blocks.sort_unstable();
             blocks.dedup_by(|next, at| *next < *at + size);
             assert_eq!(blocks.len(), count, "blocks of {size} overlap");
-            blocks.into_iter().for_each(|block| dict.slab.free(block));
+            for block in blocks {
+                dict.slab.free(block);
+            }
             assert_eq!(dict.slab.free_space(), before, "blocks of {size}");
         }
     });
@@ -144,7 +146,7 @@ fn lists_work_at_both_ends() {
     assert_eq!(zone.push(b"l", End::Left, Value::Str(b"a"), NOW), Ok(2));
     assert_eq!(zone.push(b"l", End::Right, Value::Number(3.0), NOW), Ok(3));
     assert_eq!(zone.llen(b"l", NOW), Ok(3));
-    assert_eq!(zone.read(b"l", false, NOW, |read| read.err()), Some(Failure::IsList));
+    assert_eq!(zone.read(b"l", false, NOW, |read: Result<Read<'_>, Failure>| read.err()), Some(Failure::IsList));
     assert_eq!(pop(End::Left), "a");
     assert_eq!(pop(End::Right), "Ok(Number(3.0))");
     assert_eq!(pop(End::Right), "b");

@@ -309,7 +309,7 @@ impl Run<'_> {
             Duration::try_from_secs_f64(self.settings.timeout).unwrap_or(Duration::from_secs(3))
         } else {
             // Nobody looks at what a slow shutdown does.
-            Duration::from_millis(300)
+            Duration::from_millis(100)
         };
         let signal = if self.has_flag("TEST_NGINX_FAST_SHUTDOWN") { Signal::SIGTERM } else { Signal::SIGQUIT };
         server.stop(signal, limit);

@@ -55,6 +55,8 @@ pub struct Options {
     pub retries: u32,
     /// End the run after this many failed blocks.
     pub max_failures: Option<usize>,
+    /// How long blocks took last time: long ones begin early.
+    pub durations: BTreeMap<BlockId, Duration>,
     /// Set from outside to end the run.
     pub stop: Arc<AtomicBool>,
 }
@@ -91,19 +93,16 @@ pub enum Event {
 pub fn run(files: Vec<PlannedFile>, options: &Options, mut observe: impl FnMut(Event)) -> io::Result<()> {
     process::adopt_orphans()?;
     let files: Vec<Arc<PlannedFile>> = files.into_iter().map(Arc::new).collect();
-    let work = units(&files, options.jobs);
+    let work = units(&files, options.jobs, |id| options.durations.get(id).copied());
     let own_networks = options.jobs > 1 && netns::is_possible();
-    let needs_shared = !own_networks || work.iter().any(|unit| unit.outside);
-    let needs_own = own_networks && work.iter().any(|unit| !unit.outside);
+    let outside = work.iter().filter(|unit| unit.outside || !own_networks).count();
+    let inside = work.len() - outside;
     let schedule = Arc::new(Schedule::new(work, own_networks));
     let mut lanes = Vec::new();
-    if needs_own {
-        lanes.extend((0..options.jobs).map(|index| (index, Reach::Own)));
-    }
-    if needs_shared {
-        let count = if own_networks { options.jobs.div_ceil(2) } else { options.jobs };
-        lanes.extend((lanes.len()..lanes.len() + count).map(|index| (index, Reach::Shared)));
-    }
+    lanes.extend((0..options.jobs.min(inside)).map(|index| (index, Reach::Own)));
+    // Beside the others: what speaks to services mostly waits, for them or for each other.
+    let shared = if own_networks { options.jobs.div_ceil(2) } else { options.jobs };
+    lanes.extend((lanes.len()..).take(shared.min(outside)).map(|index| (index, Reach::Shared)));
     let (sender, receiver) = channel();
     let mut threads = Vec::new();
     for (index, reach) in lanes {

@@ -12,6 +12,7 @@ use crate::http::header::HeaderId;
 use crate::http::headers_in::ConnectionType;
 use crate::http::method::Version;
 use crate::http::request::Request;
+use crate::http::variables::Source;
 use crate::lua::current;
 use crate::lua::session::session_debug;
 
@@ -144,8 +145,7 @@ fn set(r: &Request, name: &[u8], value: Bytes, mode: Mode) -> Option<()> {
     match id {
         HeaderId::Host => set_host(r, &value)?,
         HeaderId::Connection => set_connection(r, &value),
-        HeaderId::ContentLength if value.is_empty() => r.headers_in.content_length.set(-1),
-        HeaderId::ContentLength => r.headers_in.content_length.set(decimal(&value)?),
+        HeaderId::ContentLength => set_content_length(r, &value)?,
         HeaderId::UserAgent => set_user_agent(r, &value),
         HeaderId::Authorization => r.headers_in.basic.replace(None).map_or((), drop),
         _ => {}
@@ -197,12 +197,23 @@ const fn is_parsed(id: HeaderId) -> bool {
     )
 }
 
+/// A body that nobody asked for yet is read with the new length.
+fn set_content_length(r: &Request, value: &[u8]) -> Option<()> {
+    r.headers_in.content_length.set(if value.is_empty() { -1 } else { decimal(value)? });
+    if r.is_main() && r.body.borrow().is_none() {
+        r.frame_body();
+    }
+    Some(())
+}
+
 fn set_host(r: &Request, value: &[u8]) -> Option<()> {
     let host = if value.is_empty() { Vec::new() } else { host_name(value)? };
-    r.headers_in.server.set(host.clone());
+    r.headers_in.server.set(host);
     // The cached variable follows.
-    if let Some(index) = r.main_conf().core.variables.named(b"host").and_then(|variable| variable.index) {
-        r.set_variable(index, Some(host.into()));
+    if let Some(variable) = r.main_conf().core.variables.named(b"host")
+        && let (Some(index), Source::Getter(get, data)) = (variable.index, variable.source)
+    {
+        r.set_variable(index, get(r, data));
     }
     Some(())
 }

@@ -23,6 +23,7 @@ const SMALLEST_JIT_STACK: usize = 32 * 1024;
 static TEMPLATE_MARK: u8 = 0;
 
 /// `ngx_http_lua_regex_t`: Lua reads all of these fields.
+#[expect(clippy::struct_field_names, reason = "the names are those of the C structure")]
 #[repr(C)]
 pub struct Regex {
     pool: *mut c_void,

@@ -79,8 +79,8 @@ fn spelled<'a>(r: &Request, name: &'a [u8]) -> std::borrow::Cow<'a, [u8]> {
 }
 
 /// `lua_transform_underscores_in_response_headers`.
-fn transforms_underscores(_r: &Request) -> bool {
-    true
+fn transforms_underscores(r: &Request) -> bool {
+    r.loc().lua.transform_underscores != Some(false)
 }
 
 fn set(r: &Request, ctx: &Ctx, name: &[u8], value: Bytes, mode: Mode) -> Option<()> {

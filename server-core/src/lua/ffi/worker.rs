@@ -13,6 +13,8 @@ use crate::process::{self, ProcessKind};
 struct Surroundings {
     log: ErrorLog,
     workers: usize,
+    /// Whether there is a master beside this process, or will be.
+    has_master: bool,
     /// `NAME=VALUE` of the `env` directives that give a value, each with a NUL at its end.
     environment: Vec<Vec<u8>>,
 }
@@ -25,7 +27,8 @@ thread_local! {
 pub fn set_cycle(cycle: &Cycle) {
     let environment = cycle.conf.env.iter().filter_map(environment_entry).collect();
     let workers = cycle.conf.worker_count();
-    SURROUNDINGS.set(Some(Surroundings { log: cycle.log.clone(), workers, environment }));
+    let has_master = cycle.conf.master_process != Some(false);
+    SURROUNDINGS.set(Some(Surroundings { log: cycle.log.clone(), workers, has_master, environment }));
 }
 
 fn environment_entry(variable: &EnvironmentVariable) -> Option<Vec<u8>> {
@@ -96,6 +99,8 @@ both! {
     /// The part this process plays.
     ngx_http_lua_ffi_get_process_type, ngx_stream_lua_ffi_get_process_type() -> c_int {
         match process::kind() {
+            // A master that is still starting.
+            ProcessKind::Single if SURROUNDINGS.with_borrow(|here| here.as_ref().is_some_and(|here| here.has_master)) => 1,
             ProcessKind::Single => 0,
             ProcessKind::Master => 1,
             ProcessKind::Signaller => 2,

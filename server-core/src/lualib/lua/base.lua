@@ -55,6 +55,7 @@ function _M.get_request()
     if r ~= nil then
         return r
     end
+    return nil
 end
 
 local chars = ffi.typeof("char[?]")

@@ -6,6 +6,7 @@ local base = require "resty.core.base"
 local C = ffi.C
 local ffi_cast, ffi_string = ffi.cast, ffi.string
 local type, error, tostring = type, error, tostring
+local lower, gsub = string.lower, string.gsub
 local get_request, get_string_buf, new_tab = base.get_request, base.get_string_buf, base.new_tab
 local OK, DECLINED, BAD_CONTEXT, NO_REQ_CTX =
     base.FFI_OK, base.FFI_DECLINED, base.FFI_BAD_CONTEXT, base.FFI_NO_REQ_CTX
@@ -99,6 +100,16 @@ local function get_resp_header(_, key)
     end
     return found
 end
+
+-- Tables of response headers, which the server makes, are found in any spelling.
+debug.getregistry().__ngx_headers_mt = {
+    __index = function(headers, key)
+        local known = gsub(lower(key), "_", "-")
+        if known ~= key then
+            return headers[known]
+        end
+    end,
+}
 
 ngx.header = setmetatable({}, { __index = get_resp_header, __newindex = set_resp_header })
 

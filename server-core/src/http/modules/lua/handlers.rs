@@ -1,5 +1,6 @@
 //! The phases whose scripts run as light threads: rewrite, access, precontent, content; and the log phase.
 
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::Poll;
@@ -108,16 +109,35 @@ impl Handler for Content {
 
 impl Handler for Log {
     fn applies(&self, loc: &LocConf) -> bool {
-        loc.lua.log.is_some()
+        loc.lua.log.is_some() || loc.lua.trims_memory
     }
 
     fn handle(&self, r: &Rc<Request>) -> Outcome {
+        trim_memory(r);
         announce(r, "log");
         let Some(script) = &r.loc().lua.log else { return Code::DECLINED.into() };
         let Some(ctx) = ctx_of(r) else { return Code::ERROR.into() };
         ctx.phase.set(Phase::LOG);
         let ran = filters::call(r, &ctx, script, "log_by_lua*");
         if ran.is_ok() { Code::OK.into() } else { Code::ERROR.into() }
+    }
+}
+
+/// Gives free memory back to the system every so many requests (`lua_malloc_trim`).
+fn trim_memory(r: &Rc<Request>) {
+    thread_local! {
+        static REQUESTS: Cell<usize> = const { Cell::new(0) };
+    }
+    let every = r.main_conf().lua.malloc_trim.unwrap_or(1000);
+    if every == 0 {
+        r.debug(format_args!("malloc_trim() disabled"));
+        return;
+    }
+    let count = REQUESTS.get() + 1;
+    REQUESTS.set(if count >= every { 0 } else { count });
+    if count >= every {
+        let trimmed = crate::process::trim_memory();
+        r.debug(format_args!("malloc_trim(1) returned {}", i32::from(trimmed)));
     }
 }
 
@@ -232,7 +252,12 @@ fn finish(r: &Rc<Request>, ctx: &Rc<Ctx>, phase: Phase, ran: Ran) -> Code {
 /// What nginx's `run_thread` returns.
 fn code_of(r: &Rc<Request>, ctx: &Rc<Ctx>, ran: Ran) -> Code {
     match ran {
-        Ran::Again | Ran::Jump => Code::OK,
+        Ran::Again => Code::OK,
+        Ran::Jump => {
+            // The request begins anew for Lua: `ngx.ctx` is lost.
+            ctx.ctx_ref.set(crate::lua::sys::raw::LUA_NOREF);
+            Code::OK
+        }
         Ran::Done if ctx.entered_content.get() && !r.conn().is_fake() => match response::send(r, ctx, Piece::Last) {
             code if code == Code::ERROR || code.is_special_response() => code,
             _ => Code::OK,

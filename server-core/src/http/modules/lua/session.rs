@@ -83,6 +83,11 @@ fn vm_of(r: &Rc<Request>) -> Option<Rc<Vm>> {
 /// Ends what Lua still does for a request and forgets its context: at the end of the request, and when an internal
 /// redirect starts it anew.
 pub(crate) fn end(r: &Request) {
+    // A filter may start the request anew while a script runs; its threads go on until they yield or return.
+    let is_running = r.lua.borrow().as_ref().is_some_and(|ctx| ctx.is_running());
+    if is_running {
+        return;
+    }
     let Some(ctx) = r.lua.take() else { return };
     r.debug(format_args!("lua request cleanup: forcible=1"));
     sched::finalize(&ctx, r);

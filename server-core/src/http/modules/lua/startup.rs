@@ -84,7 +84,7 @@ fn new_vm(cycle: &'static Cycle) -> Result<Rc<Vm>, VmError> {
 }
 
 /// The shared dictionaries of a cycle; those of the cycle before that did not change are kept.
-fn zones(cycle: &'static Cycle) -> Result<&'static Zones, VmError> {
+pub(crate) fn zones(cycle: &'static Cycle) -> Result<&'static Zones, VmError> {
     let conf = &cycle.http.lua;
     if let Some(zones) = conf.zones.get() {
         return Ok(zones);
@@ -116,11 +116,15 @@ pub(crate) fn request_vm(r: &Rc<Request>) -> Option<Rc<Vm>> {
         r.log(Level::Error, format_args!("init_by_lua error: {message}"));
         return None;
     }
+    vm.retain();
+    let used = Rc::clone(&vm);
+    r.at_end(move || used.release());
     Some(vm)
 }
 
 /// Runs `init_worker_by_lua*`. A failure is logged; the worker goes on.
 pub fn init_worker(cycle: &'static Cycle) {
+    ffi::errlog::start_capture();
     worker_script(cycle, cycle.http.lua.init_worker.as_ref(), Phase::INIT_WORKER, "init_worker_by_lua");
 }
 

@@ -263,6 +263,8 @@ fn spill_to_file(r: &Rc<Request>, builder: &Builder) -> Result<(), Error> {
         Some(file) => file,
         None => {
             let file = body::create_temp_file(r).map_err(|_| Error::from("fail to write file"))?;
+            let path = file.path.display();
+            r.log(Level::Warn, format_args!("a client request body is buffered to a temporary file {path}"));
             slot.insert(file)
         }
     };

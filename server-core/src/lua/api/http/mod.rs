@@ -5,6 +5,7 @@ pub(crate) mod args;
 mod body;
 mod config;
 mod control;
+mod deep_copy;
 mod output;
 mod req_socket;
 mod req;
@@ -12,6 +13,7 @@ mod resp;
 mod subrequest;
 mod timer;
 mod uri;
+pub(crate) mod worker_thread;
 
 use std::rc::Rc;
 
@@ -29,6 +31,7 @@ pub(crate) fn inject(state: State, cycle: &'static Cycle) {
     arg::inject(state);
     config::inject(state, cycle);
     timer::inject(state);
+    worker_thread::inject(state);
     // SAFETY: fresh tables.
     unsafe {
         lua_createtable(state, 0, 25);
