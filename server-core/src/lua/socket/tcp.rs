@@ -10,9 +10,9 @@ use std::time::Duration;
 use super::pool::{Kept, Pool};
 use super::read::{Input, Progress, Want};
 use super::transport::Transport;
+use super::{Endpoint, SocketConf};
 use crate::lua::ffi::worker;
 use crate::lua::session::Notice;
-use super::{Endpoint, SocketConf};
 
 /// Bytes asked for in one read of `*a` and of sizes beyond the buffer.
 const READ_MAX: usize = 64 * 1024;
