@@ -7,6 +7,7 @@ pub const EXPORTED: &[&str] = &[
     "ngx_encode_base64url",
     "ngx_escape_uri",
     "ngx_hex_dump",
+    "ngx_argv",
     "ngx_http_lua_ffi_balancer_bind_to_local_addr",
     "ngx_http_lua_ffi_balancer_enable_keepalive",
     "ngx_http_lua_ffi_balancer_get_last_failure",
