@@ -66,7 +66,7 @@ location = /streams {
         ngx.say(merged:stderr_read_line())
         local named = pipe.spawn("echo $COLOUR", { environ = { "COLOUR=blue" } })
         ngx.say((named:stdout_read_bytes(4)))
-        ngx.say(named:stdout_read_bytes(9))
+        ngx.say((select(2, named:stdout_read_bytes(9))))
     }
 }
 --- request
@@ -78,5 +78,4 @@ out
 err
 nilmerged to stdoutnil
 blue
-nilclosed
-
+closed
