@@ -56,6 +56,7 @@ const MODULES: &[Module] = modules! {
     c"resty.core.worker" = "worker",
     c"ngx.base64" = "ngx_base64",
     c"ngx.errlog" = "ngx_errlog",
+    c"ngx.pipe" = "ngx_pipe",
     c"ngx.process" = "ngx_process",
     c"ngx.re" = "ngx_re",
     c"ngx.req" = "ngx_req",

@@ -22,6 +22,7 @@ pub mod hash;
 pub mod headers;
 pub mod ndk;
 pub mod param;
+pub mod pipe;
 pub mod public;
 pub mod regex;
 pub mod request;

@@ -143,7 +143,11 @@ c_function! {
         let job = Call { state: lease.state(), arguments: count - 3 };
         let (done, finished) = oneshot::channel();
         lease.running.set(true);
-        if let Err(error) = pool.submit(Box::new(move || drop(done.send(job.run())))) {
+        let job = Box::new(move || {
+            // Nobody listens any more when the process ends.
+            let _ = done.send(job.run());
+        });
+        if let Err(error) = pool.submit(job) {
             lease.running.set(false);
             log_at!(cycle.log, Level::Error, "thread pool \"{}\" {error}", String::from_utf8_lossy(pool_name));
             return refuse(state, b"ngx_thread_task_post failed");
