@@ -11,6 +11,7 @@ use super::pool::{Kept, Pool};
 use super::read::{Input, Progress, Want};
 use super::transport::Transport;
 use super::{Endpoint, SocketConf};
+use crate::lua::ffi::worker;
 use crate::lua::session::Notice;
 
 /// Bytes asked for in one read of `*a` and of sizes beyond the buffer.
@@ -108,6 +109,8 @@ pub(crate) struct TcpSocket {
     pub(crate) buffer_size: Cell<usize>,
     /// A connect is under way.
     pub(crate) connecting: Cell<bool>,
+    /// A connection to the peer is being made.
+    pub(crate) dialing: Cell<bool>,
     /// A read is under way.
     pub(crate) reading: Cell<bool>,
     /// A write is under way.
@@ -140,6 +143,7 @@ impl TcpSocket {
             timeouts: Cell::new(timeouts),
             buffer_size: Cell::new(conf.buffer_size.max(1)),
             connecting: Cell::new(false),
+            dialing: Cell::new(false),
             reading: Cell::new(false),
             writing: Cell::new(false),
             read_closed: Cell::new(false),
@@ -150,6 +154,14 @@ impl TcpSocket {
             pool: RefCell::default(),
             peer: RefCell::new("".into()),
         })
+    }
+
+    /// A read is under way, or no more.
+    pub(crate) fn set_reading(&self, reading: bool) {
+        self.reading.set(reading);
+        if let Some(transport) = self.transport.borrow().as_ref() {
+            transport.set_reading(reading);
+        }
     }
 
     /// Turns off the delay of small packets, once for each connection. Whether that was done now.
@@ -163,9 +175,9 @@ impl TcpSocket {
         if peer.is_empty() { String::new() } else { format!(", upstream: {peer}") }
     }
 
-    /// Whether there is a connection.
+    /// Whether there is a connection, or one being made.
     pub(crate) fn is_connected(&self) -> bool {
-        self.transport.borrow().is_some()
+        self.transport.borrow().is_some() || self.dialing.get()
     }
 
     /// Whether reading is over.
@@ -324,6 +336,12 @@ impl TcpSocket {
 
 impl Endpoint for TcpSocket {
     fn end(&self) {
+        if self.transport.borrow().is_some() {
+            worker::debug(format_args!("lua finalize socket"));
+            if self.kind == Kind::Peer {
+                worker::debug(format_args!("lua close socket connection"));
+            }
+        }
         self.close();
         self.owner.set(std::ptr::null_mut());
     }
