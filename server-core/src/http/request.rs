@@ -93,6 +93,8 @@ pub struct Request {
     pub body: RefCell<Option<Rc<RequestBody>>>,
     /// What the Lua module keeps.
     pub lua: RefCell<Option<Rc<crate::lua::Ctx>>>,
+    /// What is known of servers behind us.
+    pub upstream: RefCell<Option<Rc<super::modules::upstream::Attempts>>>,
     ctx: RefCell<SmallVec<[ModuleCtx; 4]>>,
     slots: RefCell<Rc<Slots>>,
     cleanups: RefCell<Vec<Cleanup>>,
@@ -267,6 +269,7 @@ impl Request {
             captures: RefCell::default(),
             body: RefCell::default(),
             lua: RefCell::default(),
+            upstream: RefCell::default(),
             ctx: RefCell::default(),
             slots: RefCell::new(slots),
             cleanups: RefCell::default(),
@@ -362,6 +365,7 @@ impl Request {
         self.captures.take();
         self.body.take();
         self.lua.take();
+        self.upstream.take();
         self.ctx.take();
         self.content_handler.set(None);
         self.restart.set(None);
@@ -425,6 +429,7 @@ impl Request {
     /// Lets go of what the request holds, when it is over and the connection waits for the next one.
     pub(crate) fn release(&self) {
         self.clear_ctx();
+        self.upstream.take();
         self.body.take();
         self.posted.take();
         self.raw_head.clear();
