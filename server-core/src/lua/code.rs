@@ -58,9 +58,8 @@ impl Inline {
             return Ok(());
         }
         // SAFETY: compiling does not run anything; on failure the message is popped.
-        let status = unsafe {
-            luaL_loadbuffer(state, self.source.as_ptr().cast(), self.source.len(), self.name.as_ptr())
-        };
+        let status =
+            unsafe { luaL_loadbuffer(state, self.source.as_ptr().cast(), self.source.len(), self.name.as_ptr()) };
         if status != 0 {
             let message = pop_message(state);
             session_log!(session, level::ERR, "failed to load inlined Lua code: {message}");

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use crate::model::Regex;
 use crate::run::outcome::BlockId;
+use crate::run::sections::is_opaque;
 use crate::run::select::PlannedFile;
 
 /// Some blocks of one file that run one after the other in one lane.
@@ -214,9 +215,10 @@ impl FileFacts {
             needs.resources.retain(|resource| excluder(resource).is_none());
         }
         let keeps_order = contains("no_shuffle");
-        // A module of the suite's own that stands in for the harness may add anything to the blocks.
-        let is_opaque = !contains("Test::Nginx") && !all(prologue, r"(?m)^\s*use\s+(\w+::\w+)").is_empty();
-        Self { needs, ordered: contains("use_hup") || (keeps_order && is_opaque), keeps_order }
+        // One server for all blocks means one lane.
+        let reloads = contains("use_hup") || !all(prologue, r"(USE_HUP)\W*?\s*=[^=~]").is_empty();
+        let ordered = reloads || (keeps_order && is_opaque(prologue));
+        Self { needs, ordered, keeps_order }
     }
 
     fn of_block(&self, file: &PlannedFile, id: &BlockId) -> Needs {
