@@ -3,7 +3,7 @@
 mod output;
 mod supervise;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
@@ -203,7 +203,11 @@ fn dry_run(args: &Args, scratch: &Path) -> Result<Exit, Failure> {
 /// own. Whether there was one.
 fn tell_unknown_sections(files: &[PlannedFile], strict: bool) -> bool {
     let mut any = false;
-    for unknown in files.iter().flat_map(|file| unknown_sections(&file.document)) {
+    let of_file = |file: &PlannedFile| {
+        let chosen: BTreeSet<usize> = file.blocks.iter().map(|id| id.number).collect();
+        unknown_sections(&file.document, |number| chosen.contains(&number))
+    };
+    for unknown in files.iter().flat_map(of_file) {
         if strict {
             any = true;
         } else if !unknown.is_slip {

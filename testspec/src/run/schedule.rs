@@ -9,6 +9,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
+use rsty_diag::Span;
+
 use crate::model::Regex;
 use crate::run::outcome::BlockId;
 use crate::run::sections::is_opaque;
@@ -205,7 +207,10 @@ struct FileFacts {
 
 impl FileFacts {
     fn of(file: &PlannedFile) -> Self {
-        let prologue = file.document.prologue.map(|span| file.document.slice(span)).unwrap_or_default();
+        // Without Perl, the sections above the first block stand for it.
+        let document = &file.document;
+        let above = document.blocks.first().map_or(0, |block| block.span.start);
+        let prologue = document.slice(document.prologue.unwrap_or(Span { start: 0, end: above }));
         let contains = |word: &str| memchr::memmem::find(prologue, word.as_bytes()).is_some();
         let mut needs = Needs::of(prologue);
         // A prologue usually names every service's port; what counts is whether a block uses it. But text that

@@ -66,17 +66,18 @@ pub struct UnknownSection {
     pub is_slip: bool,
 }
 
-/// The unknown sections of a file, each name once, at its first place.
+/// The unknown sections of the blocks that `is_chosen` takes by their number, each name once, at its first place.
 ///
 /// A name that the prologue mentions is known: a preprocessor reads it. Where a module of the suite stands in for the
 /// harness nothing can be said, and nothing is.
-pub fn unknown_sections(document: &Document) -> Vec<UnknownSection> {
+pub fn unknown_sections(document: &Document, is_chosen: impl Fn(usize) -> bool) -> Vec<UnknownSection> {
     let prologue = document.prologue.map(|span| document.slice(span)).unwrap_or_default();
     if is_opaque(prologue) {
         return Vec::new();
     }
     let mut places: BTreeMap<&str, Vec<Span>> = BTreeMap::new();
-    for section in document.blocks.iter().flat_map(|block| &block.sections) {
+    let chosen = document.blocks.iter().enumerate().filter(|(index, _)| is_chosen(index + 1));
+    for section in chosen.flat_map(|(_, block)| &block.sections) {
         places.entry(document.section_name(section)).or_default().push(section.name);
     }
     let known = || INHERITED.iter().chain(OTHERS).copied();
@@ -116,7 +117,10 @@ mod tests {
 
     fn unknown(text: &str) -> Vec<(String, bool)> {
         let document = parse(&Source::new("a.t", text));
-        unknown_sections(&document).into_iter().map(|unknown| (unknown.diagnostic.message, unknown.is_slip)).collect()
+        unknown_sections(&document, |_| true)
+            .into_iter()
+            .map(|unknown| (unknown.diagnostic.message, unknown.is_slip))
+            .collect()
     }
 
     #[test]

@@ -8,7 +8,7 @@
 --- config
     location = /t {
         content_by_lua_block {
-            ngx.say("first: ", ngx.shared.visits:incr("n", 1, 0))
+            ngx.say("first: ", (ngx.shared.visits:incr("n", 1, 0)))
         }
     }
 --- request
@@ -26,7 +26,7 @@ first: 1
 --- config
     location = /t {
         content_by_lua_block {
-            ngx.say("second: ", ngx.shared.visits:incr("n", 1, 0))
+            ngx.say("second: ", (ngx.shared.visits:incr("n", 1, 0)))
         }
     }
 --- request
