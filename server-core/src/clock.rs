@@ -58,7 +58,7 @@ mod tests {
     #[test]
     fn time_stands_still_between_updates() {
         let first = now();
-        std::thread::sleep(std::time::Duration::from_millis(3));
+        std::thread::sleep(Duration::from_millis(3));
         assert_eq!(now(), first);
         assert!(update().epoch_msec() > first.epoch_msec());
     }

@@ -124,8 +124,11 @@ fn compile_file(state: State, path: &[u8], session: &dyn Session) -> Result<(), 
 
 /// The MD5 of some bytes in hex, by which chunks are told apart.
 fn digest(bytes: &[u8]) -> String {
-    let digest = openssl::hash::hash(openssl::hash::MessageDigest::md5(), bytes);
-    digest.map(|digest| digest.iter().map(|byte| format!("{byte:02x}")).collect()).unwrap_or_default()
+    let mut text = String::with_capacity(32);
+    for byte in openssl::hash::hash(openssl::hash::MessageDigest::md5(), bytes).as_deref().unwrap_or_default() {
+        text.push_str(&format!("{byte:02x}"));
+    }
+    text
 }
 
 /// The name of an inline chunk: `=TAG(FILE:LINE)`.

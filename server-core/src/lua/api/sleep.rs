@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::lua::next_turn::next_turn;
 use crate::lua::phase::Phase;
 use crate::lua::session::{Notice, session_debug};
 use crate::lua::sys::{self, Reply, State, c_function};
@@ -37,7 +38,7 @@ c_function! {
         let uri = pending.notice.as_ref().map(|_| session.uri()).unwrap_or_default();
         ctx.suspend(async move {
             if duration.is_zero() {
-                tokio::task::yield_now().await;
+                next_turn().await;
             } else {
                 tokio::time::sleep(duration).await;
             }

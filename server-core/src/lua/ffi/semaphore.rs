@@ -56,10 +56,15 @@ impl Semaphore {
 struct Place {
     semaphore: Rc<Semaphore>,
     ticket: u64,
+    /// Whether the wait came to its end.
+    over: bool,
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
+        if !self.over {
+            worker::debug(format_args!("http lua semaphore cleanup"));
+        }
         self.semaphore.waiters.borrow_mut().retain(|(ticket, _)| *ticket != self.ticket);
     }
 }
@@ -140,9 +145,10 @@ fn wait(semaphore: Rc<Semaphore>, milliseconds: c_int) -> Result<c_int, String> 
     let ticket = semaphore.tickets.get() + 1;
     semaphore.tickets.set(ticket);
     semaphore.waiters.borrow_mut().push_back((ticket, sender));
-    let place = Place { semaphore, ticket };
+    let mut place = Place { semaphore, ticket, over: false };
     let operation = async move {
         let served = tokio::time::timeout(Duration::from_millis(time), receiver).await;
+        place.over = true;
         drop(place);
         let served = matches!(served, Ok(Ok(())));
         Box::new(move |state: State| push_result(state, served)) as Resume

@@ -16,6 +16,7 @@ use crate::http::connection::Connection;
 use crate::log::Level;
 use crate::log_at;
 use crate::lua::ffi::worker;
+use crate::lua::next_turn::next_turn;
 use crate::lua::sched::{self, Ran};
 use crate::lua::session::session_debug;
 use crate::lua::sys::raw::*;
@@ -86,14 +87,19 @@ pub(crate) struct Timer {
 
 /// Puts a timer to work.
 pub(crate) fn schedule(timer: Timer) {
+    // The worker's own VM is not counted.
+    let is_private = timer.cycle.http.lua.vm.get().is_none_or(|vm| !Rc::ptr_eq(vm, &timer.vm));
+    if is_private {
+        timer.vm.retain();
+    }
     PENDING.set(PENDING.get() + 1);
     tokio::task::spawn_local(async move {
         let exit = EXIT.with(Rc::clone);
         let premature = if EXITING.get() {
-            tokio::task::yield_now().await;
+            next_turn().await;
             true
         } else if timer.delay.is_zero() {
-            tokio::task::yield_now().await;
+            next_turn().await;
             false
         } else {
             tokio::select! {
@@ -105,13 +111,17 @@ pub(crate) fn schedule(timer: Timer) {
         if timer.every && !EXITING.get() {
             schedule(next(&timer));
         }
+        let vm = Rc::clone(&timer.vm);
         fire(timer, premature).await;
+        if is_private {
+            vm.release();
+        }
     });
 }
 
 /// The same timer once more, with a coroutine of its own.
 fn next(timer: &Timer) -> Timer {
-    let (co, reference) = timer.vm.anchored_thread();
+    let (co, reference) = timer.vm.cached_thread();
     let count = sys::top(timer.co);
     // SAFETY: the callback and its arguments are on the stack of a coroutine that never ran; both are of one VM.
     unsafe {
