@@ -53,6 +53,7 @@ const MODULES: &[Module] = modules! {
     c"resty.core.time" = "time",
     c"resty.core.var" = "var",
     c"resty.core.worker" = "worker",
+    c"ngx.balancer" = "ngx_balancer",
     c"ngx.base64" = "ngx_base64",
     c"ngx.errlog" = "ngx_errlog",
     c"ngx.process" = "ngx_process",
