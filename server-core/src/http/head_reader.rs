@@ -438,18 +438,11 @@ fn is_unique(id: HeaderId) -> bool {
             | HeaderId::IfUnmodifiedSince
             | HeaderId::IfMatch
             | HeaderId::IfNoneMatch
-            | HeaderId::Referer
             | HeaderId::ContentLength
-            | HeaderId::ContentType
-            | HeaderId::Range
             | HeaderId::IfRange
             | HeaderId::TransferEncoding
             | HeaderId::Expect
             | HeaderId::Authorization
-            | HeaderId::UserAgent
-            | HeaderId::Depth
-            | HeaderId::Destination
-            | HeaderId::Overwrite
     )
 }
 

@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::path::Path;
 use std::task::{Context, Poll, ready};
 
@@ -102,6 +102,11 @@ impl Connection {
                 done => return Poll::Ready(done),
             }
         }
+    }
+
+    /// The descriptor, for messages.
+    pub(crate) fn fd(&self) -> RawFd {
+        on_stream!(self, stream => stream.as_raw_fd())
     }
 
     /// Whether nothing has arrived and the server has not closed: fit for another request.

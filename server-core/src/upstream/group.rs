@@ -120,6 +120,8 @@ pub struct Group {
     pub keepalive: Option<Keepalive>,
     /// The connections that are kept.
     pub(crate) idle: Rc<IdlePool>,
+    /// Idle connections that Lua code may keep; `None` is the default.
+    pub balancer_keepalive: Option<usize>,
     /// The Lua code that chooses.
     pub balancer: Option<Rc<Script>>,
 }

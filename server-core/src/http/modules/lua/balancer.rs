@@ -1,6 +1,7 @@
 //! `balancer_by_lua*`: code that chooses the server for each attempt of a proxied request.
 
 use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -25,6 +26,8 @@ pub(crate) struct Balance {
     pub(crate) keepalive: Cell<Option<(Duration, u32)>>,
     /// `recreate_request`
     pub(crate) recreate: Cell<bool>,
+    /// `bind_to_local_addr`
+    pub(crate) bind: Cell<Option<SocketAddr>>,
     /// Attempts that are left.
     pub(crate) tries: Cell<u32>,
     /// Attempts so far, the current one included.
@@ -66,7 +69,13 @@ const AGE_MAX: Duration = Duration::from_hours(1);
 
 /// Runs the code for one attempt. A code in place of a choice ends the request; [`Code::BUSY`] means that no server
 /// is left, [`Code::DECLINED`] that this attempt failed.
-pub(crate) fn choose(r: &Rc<Request>, script: &Script, balance: &Rc<Balance>, tries: &mut u32) -> Result<Chosen, Code> {
+pub(crate) fn choose(
+    r: &Rc<Request>,
+    script: &Script,
+    balance: &Rc<Balance>,
+    tries: &mut u32,
+    idle_max: Option<usize>,
+) -> Result<Chosen, Code> {
     r.debug(format_args!("lua balancer: get peer, tries: {tries}"));
     let ctx = ctx_of(r).ok_or(Code::INTERNAL_SERVER_ERROR)?;
     sched::reset(&ctx, &**r);
@@ -89,7 +98,7 @@ pub(crate) fn choose(r: &Rc<Request>, script: &Script, balance: &Rc<Balance>, tr
     }
     let [connect_timeout, send_timeout, read_timeout] = balance.timeouts.get();
     let keepalive = balance.keepalive.get().map(|(timeout, requests)| Keepalive {
-        max: IDLE_MAX,
+        max: idle_max.unwrap_or(IDLE_MAX),
         requests,
         time: AGE_MAX,
         timeout,

@@ -217,6 +217,11 @@ impl Merge for LocConf {
 }
 
 impl LocConf {
+    /// `proxy_next_upstream_tries`; 0 is no limit.
+    pub(crate) fn tries_limit(&self) -> u32 {
+        *self.next_upstream_tries
+    }
+
     /// Whether a header of the response stays with us.
     pub(super) fn hides(&self, name: &[u8]) -> bool {
         let is = |list: &[Box<[u8]>]| list.iter().any(|known| known.eq_ignore_ascii_case(name));
@@ -238,7 +243,7 @@ const HIDDEN: &[&str] = &[
 ];
 
 /// Reads an address for `proxy_bind`.
-pub(super) fn local_address(text: &[u8]) -> Option<SocketAddr> {
+pub(crate) fn local_address(text: &[u8]) -> Option<SocketAddr> {
     let text = std::str::from_utf8(text).ok()?;
     let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
     text.parse().ok().or_else(|| bare.parse().ok().map(|address| SocketAddr::new(address, 0)))

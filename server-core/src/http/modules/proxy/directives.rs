@@ -25,6 +25,10 @@ const fn rule(name: &'static str, args: Arity, apply: fn(&mut Scope<'_>, &Direct
     Rule { name, contexts: HSL, args, apply }
 }
 
+const fn tls(name: &'static str, args: Arity) -> Rule {
+    rule(name, args, |_, _| Ok(()))
+}
+
 macro_rules! set {
     ($name:literal, $args:expr, $set:ident, $field:ident) => {
         rule($name, $args, |scope, directive| value::$set(scope.loc.proxy.$field.slot(), directive))
@@ -64,6 +68,20 @@ pub(crate) const RULES: &[Rule] = &[
     set!("proxy_buffers", Arity::Words(2, 2), set_buffers, buffers),
     // Nothing is spooled to files.
     rule("proxy_temp_path", Arity::Words(1, 4), |_, _| Ok(())),
+    // Without TLS to servers (`https://` is refused), there is nothing that these could change.
+    tls("proxy_ssl_certificate", Arity::Words(1, 1)),
+    tls("proxy_ssl_certificate_key", Arity::Words(1, 1)),
+    tls("proxy_ssl_ciphers", Arity::Words(1, 1)),
+    tls("proxy_ssl_conf_command", Arity::Words(2, 2)),
+    tls("proxy_ssl_crl", Arity::Words(1, 1)),
+    tls("proxy_ssl_name", Arity::Words(1, 1)),
+    tls("proxy_ssl_password_file", Arity::Words(1, 1)),
+    tls("proxy_ssl_protocols", Arity::Words(1, Arity::MANY)),
+    tls("proxy_ssl_server_name", Arity::Flag),
+    tls("proxy_ssl_session_reuse", Arity::Flag),
+    tls("proxy_ssl_trusted_certificate", Arity::Words(1, 1)),
+    tls("proxy_ssl_verify", Arity::Flag),
+    tls("proxy_ssl_verify_depth", Arity::Words(1, 1)),
     rule("proxy_http_version", ONE, |scope, directive| {
         let words = [("1.0", Version::HTTP_10), ("1.1", Version::HTTP_11)];
         value::set_enum(scope.loc.proxy.http_version.slot(), directive, &words)

@@ -167,7 +167,8 @@ impl<'a> Proxied<'a> {
         let local_tag = std::ptr::from_ref(conf).addr().to_ne_bytes();
         let (address, name) = if let Some(script) = &group.balancer {
             self.name_peer(&group.name);
-            let chosen = match balancer::choose(self.r, script, &self.balance, &mut self.selection.tries) {
+            let tries = &mut self.selection.tries;
+            let chosen = match balancer::choose(self.r, script, &self.balance, tries, group.balancer_keepalive) {
                 Err(Code::BUSY) => return Ok(None),
                 chosen => chosen?,
             };
@@ -268,6 +269,7 @@ impl<'a> Proxied<'a> {
         let r = self.r;
         let bind = r.loc().proxy.bind.as_ref().map(|bind| bind.eval(r));
         let local = match bind {
+            _ if self.balance.bind.get().is_some() => self.balance.bind.get(),
             Some(text) if !text.is_empty() => {
                 let local = local_address(&text);
                 if local.is_none() {
@@ -295,6 +297,7 @@ impl<'a> Proxied<'a> {
                 return Err(Failure::ERROR);
             }
         };
+        timer_added(r, &connection, self.timeouts.connect);
         match tokio::time::timeout(self.timeouts.connect, connection.connected()).await {
             Ok(Ok(())) => Ok(Rc::new(connection)),
             Ok(Err(error)) => {
@@ -310,6 +313,7 @@ impl<'a> Proxied<'a> {
     async fn read_head(&mut self, exchange: &mut Exchange) -> Result<ResponseHead, Failure> {
         let r = self.r;
         let size = *r.loc().proxy.buffer_size;
+        timer_added(r, &exchange.connection, self.timeouts.send);
         loop {
             let event = exchange.next(size.saturating_sub(exchange.input.len())).await;
             if !matches!(event, Event::Sent) && (!exchange.is_sending() || !matches!(event, Event::TimedOut)) {
@@ -317,7 +321,11 @@ impl<'a> Proxied<'a> {
             }
             self.attempts.last(|attempt| attempt.bytes_sent = exchange.sender.sent);
             match event {
-                Event::Sent => self.request_sent = true,
+                Event::Sent => {
+                    self.request_sent = true;
+                    let limit = if exchange.is_sending() { self.timeouts.send } else { self.timeouts.read };
+                    timer_added(r, &exchange.connection, limit);
+                }
                 Event::Data(length) => {
                     self.attempts.last(|attempt| attempt.bytes_received += length as u64);
                     if let Some(head) = self.parse(exchange)? {
@@ -503,6 +511,12 @@ fn intercepted(r: &Rc<Request>, head: &ResponseHead) -> Option<Code> {
         }
     }
     Some(Code(i32::from(head.status)))
+}
+
+fn timer_added(r: &Request, connection: &Connection, limit: Duration) {
+    let limit = limit.as_millis();
+    let until = crate::clock::now().monotonic_msec as u128 + limit;
+    debug!(r, "event timer add: {}: {limit}:{until}", connection.fd());
 }
 
 fn msec(elapsed: Duration) -> u64 {

@@ -16,6 +16,7 @@ mod response;
 mod target;
 mod variables;
 
+pub(crate) use conf::local_address;
 pub use conf::{LocConf, MainConf, SrvConf};
 pub(crate) use directives::RULES;
 pub(crate) use variables::VARIABLES;

@@ -87,7 +87,8 @@ pub(super) async fn body(
             }
             Event::TimedOut => {
                 r.log_errno(Level::Error, libc::ETIMEDOUT, format_args!("upstream timed out"));
-                return truncated(r, gathered);
+                // What was gathered for later stays behind, as a buffer that is not full does.
+                return truncated(r, Chain::new());
             }
         }
     };

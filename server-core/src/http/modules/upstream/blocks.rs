@@ -122,8 +122,12 @@ fn not_found(directive: &Directive, name: &str) -> Diagnostic {
 pub(crate) const RULES: &[Rule] = &[
     Rule { name: "upstream", contexts: Contexts::HTTP, args: Arity::Block(1, 1), apply: upstream },
     inner("server", Arity::Words(1, Arity::MANY), server),
-    inner("least_conn", Arity::Words(0, 0), |scope, _| {
-        with(scope, |building| building.group.method = Method::LeastConnections);
+    inner("least_conn", Arity::Words(0, 0), |scope, directive| {
+        let again = with(scope, |building| {
+            building.group.balancer.is_some()
+                || std::mem::replace(&mut building.group.method, Method::LeastConnections) != Method::RoundRobin
+        });
+        warn_if(scope, directive, again);
         Ok(())
     }),
     // Workers share no counters; each shares out its own requests.
@@ -144,6 +148,9 @@ pub(crate) const RULES: &[Rule] = &[
         args: Arity::LuaBlock(0, 0),
         apply: balancer_by_lua,
     },
+    inner("balancer_keepalive", Arity::Words(1, 1), |scope, directive| {
+        with(scope, |building| value::set_number(&mut building.group.balancer_keepalive, directive)).unwrap_or(Ok(()))
+    }),
     inner("balancer_by_lua_file", Arity::Words(1, 1), balancer_by_lua),
 ];
 
@@ -210,6 +217,15 @@ fn keepalive(scope: &mut Scope<'_>, directive: &Directive) -> Result<(), Diagnos
         Ok(())
     })
     .unwrap_or(Ok(()))
+}
+
+/// Says that the way of choosing was set before.
+fn warn_if(scope: &mut Scope<'_>, directive: &Directive, again: Option<bool>) {
+    if again == Some(true) {
+        let message = "load balancing method redefined";
+        let warning = Diagnostic::warning("balancer_redefined", message).at(&directive.source, directive.name.span);
+        scope.cycle.notice(crate::log::Level::Warn, warning);
+    }
 }
 
 fn balancer_by_lua(scope: &mut Scope<'_>, directive: &Directive) -> Result<(), Diagnostic> {
