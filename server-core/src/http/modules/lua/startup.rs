@@ -8,7 +8,6 @@ use std::os::unix::ffi::OsStrExt;
 use std::rc::Rc;
 
 use super::conf::StartScript;
-use super::session::ctx_of;
 use super::timers;
 use crate::cycle::Cycle;
 use crate::http::Request;
@@ -17,7 +16,7 @@ use crate::lua::code::pop_message;
 use crate::lua::sys::raw::*;
 use crate::lua::sys::{self, StackGuard};
 use crate::lua::vm::{Options, VmError};
-use crate::lua::{Phase, Vm, api, current, ffi};
+use crate::lua::{Ctx, Phase, Vm, api, current, ffi};
 use crate::shared_dict::Zones;
 use crate::{log_at, lualib};
 
@@ -138,7 +137,9 @@ pub fn exit_worker(cycle: &'static Cycle) {
 fn worker_script(cycle: &'static Cycle, script: Option<&StartScript>, phase: Phase, name: &str) {
     let (Some(script), Some(vm)) = (script, cycle.http.lua.vm.get()) else { return };
     let Some(r) = timers::fake_request(cycle, phase, Vec::new()) else { return };
-    let Some(ctx) = ctx_of(&r) else { return };
+    // Also with `lua_code_cache off` it is the worker's VM, in which what the script leaves behind goes on.
+    let ctx = Ctx::new(Rc::clone(vm));
+    r.lua.replace(Some(Rc::clone(&ctx)));
     ctx.phase.set(phase);
     let ran = {
         let _entered = current::enter(&ctx, &*r);
