@@ -118,6 +118,8 @@ pub struct Connection {
     output: RefCell<OutputQueue>,
     /// Sending goes on at this moment (`limit_rate`).
     pub(crate) delayed_until: Cell<Option<Instant>>,
+    /// Why a write failed; whoever logs it takes it.
+    pub(crate) write_errno: Cell<Option<i32>>,
     sleep: RefCell<Option<Pin<Box<Sleep>>>>,
     waker: RefCell<Option<Waker>>,
     wake: Cell<bool>,
@@ -164,6 +166,7 @@ impl Connection {
             input: RefCell::default(),
             output: RefCell::default(),
             delayed_until: Cell::new(None),
+            write_errno: Cell::new(None),
             sleep: RefCell::default(),
             waker: RefCell::default(),
             wake: Cell::new(false),
@@ -400,8 +403,9 @@ impl Connection {
                 self.sent.set(self.sent.get() + sent.bytes);
                 if output.is_empty() { Code::OK } else { Code::AGAIN }
             }
-            Err(_) => {
+            Err(error) => {
                 output.discard();
+                self.write_errno.set(error.raw_os_error());
                 self.error.set(true);
                 Code::ERROR
             }
