@@ -15,6 +15,7 @@
 use std::ffi::{c_char, c_int};
 
 pub mod args;
+pub mod balancer;
 pub mod codec;
 pub mod control;
 pub mod errlog;
@@ -22,6 +23,8 @@ pub mod hash;
 pub mod headers;
 pub mod ndk;
 pub mod param;
+pub mod pipe;
+pub mod public;
 pub mod regex;
 pub mod request;
 pub mod response;

@@ -1,10 +1,10 @@
-//! Functions of the C interface whose features this server does not have yet: TLS inspection, balancers, OCSP, pipes,
-//! and the request functions of the stream subsystem.
+//! Functions of the C interface whose features this server does not have yet: TLS inspection, balancers, OCSP, and the
+//! request functions of the stream subsystem.
 //!
 //! They are exported all the same, since libraries bind to them when they are loaded. A call fails with an error text,
 //! never otherwise.
 
-use std::ffi::{c_char, c_int, c_long, c_uint, c_ulong, c_ushort, c_void};
+use std::ffi::{c_char, c_int, c_long, c_uint, c_ushort, c_void};
 use std::ptr;
 
 use super::{BAD_CONTEXT, ERROR, ErrorOut, NO_REQ_CTX, NgxStr};
@@ -27,33 +27,16 @@ macro_rules! unsupported {
 }
 
 unsupported! {
-    ngx_http_lua_ffi_balancer_bind_to_local_addr(
-        _: *mut c_void, _: *mut u8, _: usize, buf: *mut u8, len: *mut usize
-    ) -> c_int = ERROR, (buf, len);
     ngx_stream_lua_ffi_balancer_bind_to_local_addr(
         _: *mut c_void, _: *mut u8, _: usize, buf: *mut u8, len: *mut usize
     ) -> c_int = ERROR, (buf, len);
-    ngx_http_lua_ffi_balancer_enable_keepalive(
-        _: *mut c_void, _: c_ulong, _: c_uint, err: *mut *mut c_char
-    ) -> c_int = ERROR, err;
-    ngx_http_lua_ffi_balancer_get_last_failure(
-        _: *mut c_void, _: *mut c_int, err: *mut *mut c_char
-    ) -> c_int = ERROR, err;
     ngx_stream_lua_ffi_balancer_get_last_failure(
         _: *mut c_void, _: *mut c_int, err: *mut *mut c_char
-    ) -> c_int = ERROR, err;
-    ngx_http_lua_ffi_balancer_recreate_request(_: *mut c_void, err: *mut *mut c_char) -> c_int = ERROR, err;
-    ngx_http_lua_ffi_balancer_set_current_peer(
-        _: *mut c_void, _: *mut u8, _: usize, _: c_int, _: *mut u8, _: isize, err: *mut *mut c_char
     ) -> c_int = ERROR, err;
     ngx_stream_lua_ffi_balancer_set_current_peer(
         _: *mut c_void, _: *mut u8, _: usize, _: c_int, _: *mut u8, _: isize, err: *mut *mut c_char
     ) -> c_int = ERROR, err;
-    ngx_http_lua_ffi_balancer_set_more_tries(_: *mut c_void, _: c_int, err: *mut *mut c_char) -> c_int = ERROR, err;
     ngx_stream_lua_ffi_balancer_set_more_tries(_: *mut c_void, _: c_int, err: *mut *mut c_char) -> c_int = ERROR, err;
-    ngx_http_lua_ffi_balancer_set_timeouts(
-        _: *mut c_void, _: c_long, _: c_long, _: c_long, err: *mut *mut c_char
-    ) -> c_int = ERROR, err;
     ngx_stream_lua_ffi_balancer_set_timeouts(
         _: *mut c_void, _: c_long, _: c_long, _: c_long, err: *mut *mut c_char
     ) -> c_int = ERROR, err;
@@ -71,39 +54,6 @@ unsupported! {
     ) -> c_int = ERROR, err;
     ngx_http_lua_ffi_ssl_validate_ocsp_response(
         _: *mut u8, _: usize, _: *mut c_char, _: usize, buf: *mut u8, len: *mut usize, _: *mut c_long
-    ) -> c_int = ERROR, (buf, len);
-    ngx_http_lua_ffi_pipe_get_read_result(
-        _: *mut c_void, _: *mut c_void, _: c_int, _: *mut *mut u8, _: *mut usize, buf: *mut u8, len: *mut usize
-    ) -> c_int = ERROR, (buf, len);
-    ngx_http_lua_ffi_pipe_get_write_result(
-        _: *mut c_void, _: *mut c_void, buf: *mut u8, len: *mut usize
-    ) -> isize = -1, (buf, len);
-    ngx_http_lua_ffi_pipe_proc_destroy(_: *mut c_void);
-    ngx_http_lua_ffi_pipe_proc_kill(
-        _: *mut c_void, _: c_int, buf: *mut u8, len: *mut usize
-    ) -> c_int = ERROR, (buf, len);
-    ngx_http_lua_ffi_pipe_proc_read(
-        _: *mut c_void, _: *mut c_void, _: c_int, _: c_int, _: usize, _: *mut *mut u8, _: *mut usize, buf: *mut u8,
-        len: *mut usize
-    ) -> c_int = ERROR, (buf, len);
-    ngx_http_lua_ffi_pipe_proc_shutdown_stderr(
-        _: *mut c_void, buf: *mut u8, len: *mut usize
-    ) -> c_int = ERROR, (buf, len);
-    ngx_http_lua_ffi_pipe_proc_shutdown_stdin(
-        _: *mut c_void, buf: *mut u8, len: *mut usize
-    ) -> c_int = ERROR, (buf, len);
-    ngx_http_lua_ffi_pipe_proc_shutdown_stdout(
-        _: *mut c_void, buf: *mut u8, len: *mut usize
-    ) -> c_int = ERROR, (buf, len);
-    ngx_http_lua_ffi_pipe_proc_wait(
-        _: *mut c_void, _: *mut c_void, _: *mut *mut c_char, _: *mut c_int, buf: *mut u8, len: *mut usize
-    ) -> c_int = ERROR, (buf, len);
-    ngx_http_lua_ffi_pipe_proc_write(
-        _: *mut c_void, _: *mut c_void, _: *mut u8, _: usize, buf: *mut u8, len: *mut usize
-    ) -> isize = -1, (buf, len);
-    ngx_http_lua_ffi_pipe_spawn(
-        _: *mut c_void, _: *mut c_void, _: *mut c_char, _: *mut *mut c_char, _: c_int, _: usize,
-        _: *mut *mut c_char, buf: *mut u8, len: *mut usize
     ) -> c_int = ERROR, (buf, len);
     ngx_http_lua_ffi_proxy_ssl_get_tls1_version(_: *mut c_void, err: *mut *mut c_char) -> c_int = ERROR, err;
     ngx_stream_lua_ffi_proxy_ssl_get_tls1_version(_: *mut c_void, err: *mut *mut c_char) -> c_int = ERROR, err;
