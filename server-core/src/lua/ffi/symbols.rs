@@ -134,6 +134,7 @@ pub const EXPORTED: &[&str] = &[
     "ngx_http_lua_ffi_socket_tcp_get_sslhandshake_result",
     "ngx_http_lua_ffi_socket_tcp_getfd",
     "ngx_http_lua_ffi_socket_tcp_getoption",
+    "ngx_http_lua_ffi_socket_tcp_hack_fd",
     "ngx_http_lua_ffi_socket_tcp_setoption",
     "ngx_http_lua_ffi_socket_tcp_settrustedstore",
     "ngx_http_lua_ffi_socket_tcp_sslhandshake",
