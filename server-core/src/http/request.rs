@@ -239,7 +239,8 @@ impl Request {
         let loc = srv.core.loc.get().copied().unwrap_or(parent.loc());
         let slots = parent.slots();
         let r = Self::build(Rc::clone(&parent.conn), parent.main_conf, srv, loc, Some(parent), slots);
-        r.clear_state();
+        r.headers_in.reset();
+        r.headers_out.reset();
         r.started.set(parent.started.get());
         r
     }
@@ -283,8 +284,8 @@ impl Request {
             content_handler: Cell::new(None),
             restart: Cell::new(None),
             access_code: Cell::new(Code::OK),
-            uri_changes: Cell::new(0),
-            subrequests: Cell::new(0),
+            uri_changes: Cell::new(MAX_URI_CHANGES + 1),
+            subrequests: Cell::new(MAX_SUBREQUESTS + 1),
             err_status: Cell::new(0),
             started: Cell::new(Now::default()),
             request_length: Cell::new(0),
@@ -578,8 +579,12 @@ impl Request {
     }
 
     /// What a module keeps in this request.
+    #[inline]
     pub fn ctx<T: 'static>(&self) -> Option<Rc<T>> {
         let ctx = self.ctx.borrow();
+        if ctx.is_empty() {
+            return None;
+        }
         let (_, value) = ctx.iter().find(|(id, _)| *id == TypeId::of::<T>())?;
         Rc::clone(value).downcast().ok()
     }
