@@ -115,7 +115,7 @@ async fn group_of(r: &Rc<Request>, target: &Target) -> Result<Rc<Group>, Code> {
     }
     let host = target.host.clone();
     let name = String::from_utf8_lossy(&host).into_owned();
-    let Some(resolver) = r.loc().core.resolver.as_ref().map(Resolver::of) else {
+    let Some(resolver) = resolver_of(r) else {
         r.log(Level::Error, format_args!("no resolver defined to resolve {name}"));
         return Err(Code::BAD_GATEWAY);
     };
@@ -129,4 +129,9 @@ async fn group_of(r: &Rc<Request>, target: &Target) -> Result<Rc<Group>, Code> {
             Err(Code::BAD_GATEWAY)
         }
     }
+}
+
+/// The resolver of the request's location.
+fn resolver_of(r: &Request) -> Option<Rc<Resolver>> {
+    r.loc().core.resolver.as_ref().map(Resolver::of)
 }
