@@ -107,6 +107,8 @@ pub struct Connection {
     pub read_eof: Cell<bool>,
     /// Several requests came at once.
     pub pipelined: Cell<bool>,
+    /// A script reads from the connection: nobody else may.
+    pub(crate) has_other_reader: Cell<bool>,
     /// No request is being served; a worker that ends closes it.
     pub idle: Cell<bool>,
     /// What is going on, for log lines.
@@ -156,6 +158,7 @@ impl Connection {
             timed_out: Cell::new(false),
             read_eof: Cell::new(false),
             pipelined: Cell::new(false),
+            has_other_reader: Cell::new(false),
             idle: Cell::new(true),
             action: Cell::new(None),
             input: RefCell::default(),
@@ -261,7 +264,8 @@ impl Connection {
         read
     }
 
-    fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    /// Waits until there is something to read.
+    pub(crate) fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &self.stream {
             Stream::Fake => Poll::Ready(Ok(())),
             Stream::Tcp(stream) => stream.poll_read_ready(cx),
@@ -383,6 +387,26 @@ impl Connection {
                 self.error.set(true);
                 Code::ERROR
             }
+        }
+    }
+
+    /// Writes past the output: for scripts that took the connection over.
+    pub(crate) fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        let sent = match &self.stream {
+            Stream::Fake => return Err(io::ErrorKind::NotConnected.into()),
+            Stream::Tcp(stream) => stream.try_write(bytes),
+            Stream::Unix(stream) => stream.try_write(bytes),
+        }?;
+        self.sent.set(self.sent.get() + sent as u64);
+        Ok(sent)
+    }
+
+    /// Waits until the socket takes bytes.
+    pub(crate) fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &self.stream {
+            Stream::Fake => Poll::Ready(Ok(())),
+            Stream::Tcp(stream) => stream.poll_write_ready(cx),
+            Stream::Unix(stream) => stream.poll_write_ready(cx),
         }
     }
 

@@ -91,6 +91,7 @@ pub struct Ctx {
     pub(crate) on_abort: RefCell<Option<Rc<Thread>>>,
     /// Sockets that its code connected: they end with it.
     sockets: RefCell<Vec<Weak<dyn Endpoint>>>,
+    free_cleanups: Cell<u32>,
     pub(super) entry: RefCell<Option<Rc<Thread>>>,
     pub(super) current: RefCell<Option<Rc<Thread>>>,
     pub(super) posted: RefCell<VecDeque<Rc<Thread>>>,
@@ -119,6 +120,7 @@ impl Ctx {
             output: Output::default(),
             on_abort: RefCell::new(None),
             sockets: RefCell::default(),
+            free_cleanups: Cell::new(0),
             entry: RefCell::new(None),
             current: RefCell::new(None),
             posted: RefCell::new(VecDeque::new()),
@@ -176,6 +178,23 @@ impl Ctx {
         let mut sockets = self.sockets.borrow_mut();
         sockets.retain(|socket| socket.strong_count() > 0);
         sockets.push(socket);
+    }
+
+    /// The sockets that its code connected, to be ended by the caller.
+    pub(crate) fn take_sockets(&self) -> Vec<Weak<dyn Endpoint>> {
+        self.sockets.take()
+    }
+
+    /// A socket was closed: the record of what to clean up can serve another one.
+    pub(crate) fn free_cleanup(&self) {
+        self.free_cleanups.set(self.free_cleanups.get() + 1);
+    }
+
+    /// Takes a record that a closed socket left, if there is one.
+    pub(crate) fn reuse_cleanup(&self) -> bool {
+        let free = self.free_cleanups.get();
+        self.free_cleanups.set(free.saturating_sub(1));
+        free > 0
     }
 
     /// Fails when the running code may not leave the request because subrequests are under way.

@@ -246,7 +246,7 @@ fn processes_errors_and_semaphores_answer() {
         ("require('ngx.errlog').get_logs()", "nil directive \"lua_capture_error_log\" is not set"),
         ("require('ngx.semaphore').new(3):count()", "3"),
         ("ngx.get_phase()", "init"),
-        ("pcall(function() return ngx.var.uri end)", "false resty/core/var.lua:26: no request found"),
+        ("pcall(function() return ngx.var.uri end)", "false resty/core/base.lua:66: no request found"),
     ]);
 }
 

@@ -36,7 +36,6 @@ pub(super) fn inject(state: State) {
         lua_getfield_(state, LUA_GLOBALSINDEX, c"coroutine".as_ptr());
         for (from, to) in [
             (c"running", c"running"),
-            (c"isyieldable", c"isyieldable"),
             (c"create", c"_create"),
             (c"wrap", c"_wrap"),
             (c"resume", c"_resume"),

@@ -87,11 +87,13 @@ ffi.cdef 'extern void *rsty_current_request;'
 local C = ffi.C
 local null = ffi.null
 package.preload['thread.exdata'] = function ()
-    return function ()
+    local function exdata()
         local r = C.rsty_current_request
         if r ~= null then
             return r
         end
     end
+    rawset(_G, 'exdata', exdata)
+    return exdata
 end
 ";

@@ -23,6 +23,7 @@ pub mod headers;
 pub mod ndk;
 pub mod param;
 pub mod pipe;
+pub mod public;
 pub mod regex;
 pub mod request;
 pub mod response;

@@ -2,12 +2,14 @@
 
 /// All names, functions and data.
 pub const EXPORTED: &[&str] = &[
+    "ngx_argv",
     "ngx_atoi",
     "ngx_decode_base64url",
     "ngx_encode_base64url",
     "ngx_escape_uri",
     "ngx_hex_dump",
-    "ngx_argv",
+    "ngx_http_lua_find_zone",
+    "ngx_http_lua_shared_dict_get",
     "ngx_http_lua_ffi_balancer_bind_to_local_addr",
     "ngx_http_lua_ffi_balancer_enable_keepalive",
     "ngx_http_lua_ffi_balancer_get_last_failure",

@@ -20,6 +20,8 @@ use crate::upstream::resolver::Resolver;
 pub(crate) trait Endpoint {
     /// Closes the connection.
     fn end(&self);
+    /// Makes it nobody's, until it ends: its session is over, but not the request that it is a part of.
+    fn disown(&self);
 }
 
 /// The settings of `lua_socket_*` and of the resolver that apply to a session.
@@ -39,6 +41,8 @@ pub struct SocketConf {
     pub buffer_size: usize,
     /// `lua_socket_log_errors`
     pub log_errors: bool,
+    /// `tcp_nodelay`
+    pub tcp_nodelay: bool,
     /// `resolver`
     pub resolver: Option<Rc<Resolver>>,
     /// `resolver_timeout`
@@ -56,6 +60,7 @@ impl Default for SocketConf {
             pool_size: 30,
             buffer_size: 4096,
             log_errors: true,
+            tcp_nodelay: true,
             resolver: None,
             resolver_timeout: Duration::from_secs(30),
         }

@@ -137,6 +137,11 @@ impl UdpSocket {
 impl Endpoint for UdpSocket {
     fn end(&self) {
         self.datagrams.take();
+        self.owner.set(std::ptr::null_mut());
+    }
+
+    fn disown(&self) {
+        self.owner.set(std::ptr::dangling_mut::<u64>().cast());
     }
 }
 

@@ -195,6 +195,7 @@ fn wait(r: &Rc<Request>, ctx: Rc<Ctx>, phase: Phase) -> Outcome {
         let mut gone = watched.then(|| Box::pin(r.conn().client_gone()));
         let ran = poll_fn(|cx| {
             if let Some(watch) = &mut gone
+                && !r.conn().has_other_reader.get()
                 && watch.as_mut().poll(cx).is_ready()
             {
                 gone = None;

@@ -2,12 +2,12 @@
 
 use std::ffi::c_void;
 use std::fmt;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 
 use crate::http::Request;
 use crate::log::Level;
 use crate::lua::session::Notice;
-use crate::lua::socket::SocketConf;
+use crate::lua::socket::{Endpoint, SocketConf};
 use crate::lua::{Ctx, Session, Vm, sched};
 use crate::upstream::resolver::Resolver;
 
@@ -51,6 +51,7 @@ impl Session for Request {
             pool_size: conf.pool_size.unwrap_or(default.pool_size),
             buffer_size: conf.buffer_size.unwrap_or(default.buffer_size),
             log_errors: conf.log_errors.unwrap_or(default.log_errors),
+            tcp_nodelay: *self.loc().core.tcp_nodelay,
             resolver: self.loc().core.resolver.as_ref().map(Resolver::of),
             resolver_timeout: *self.loc().core.resolver_timeout,
         }
@@ -90,6 +91,22 @@ pub(crate) fn end(r: &Request) {
     let Some(ctx) = r.lua.take() else { return };
     r.debug(format_args!("lua request cleanup: forcible=1"));
     sched::finalize(&ctx, r);
+    let sockets = ctx.take_sockets();
+    if r.is_main() || sockets.is_empty() {
+        end_all(&sockets);
+        return;
+    }
+    // The sockets of a subrequest live as long as the main request.
+    for socket in sockets.iter().filter_map(Weak::upgrade) {
+        socket.disown();
+    }
+    r.at_end(move || end_all(&sockets));
+}
+
+fn end_all(sockets: &[Weak<dyn Endpoint>]) {
+    for socket in sockets.iter().filter_map(Weak::upgrade) {
+        socket.end();
+    }
 }
 
 impl Request {

@@ -67,13 +67,15 @@ fn new_vm(cycle: &'static Cycle) -> Result<Rc<Vm>, VmError> {
         prefix: cycle.prefix().as_os_str().as_bytes().to_vec(),
         thread_cache: conf.thread_cache.unwrap_or(1024),
     };
+    let zones = zones(cycle)?;
+    ffi::public::publish(zones);
     let vm = Vm::new(&options)?;
     api::inject(&vm, |state| api::http::inject(state, cycle))?;
     // SAFETY: the VM is new: its main state is outside of any call. A worker leaks its cycle, and the zones with it.
     unsafe {
         let _guard = StackGuard::new(vm.state());
         lua_getfield_(vm.state(), LUA_GLOBALSINDEX, c"ngx".as_ptr());
-        ffi::shdict::push_shared(vm.state(), zones(cycle)?);
+        ffi::shdict::push_shared(vm.state(), zones);
         lua_setfield(vm.state(), -2, c"shared".as_ptr());
         lualib::install(vm.state());
     }

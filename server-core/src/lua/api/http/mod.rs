@@ -7,6 +7,7 @@ mod config;
 mod control;
 mod deep_copy;
 mod output;
+mod req_socket;
 mod req;
 mod resp;
 mod subrequest;
@@ -36,6 +37,7 @@ pub(crate) fn inject(state: State, cycle: &'static Cycle) {
         lua_createtable(state, 0, 25);
         req::inject(state);
         body::inject(state);
+        req_socket::inject(state);
         args::inject_req(state);
         lua_setfield(state, -2, c"req".as_ptr());
         lua_createtable(state, 0, 1);

@@ -8,13 +8,14 @@ use std::rc::Rc;
 use super::address::{self, Parsed};
 use super::object::{self, Uses};
 use crate::lua::api::running;
+use crate::lua::ffi::worker;
 use crate::lua::ctx::Ctx;
 use crate::lua::phase::Phase;
-use crate::lua::session::{Session, level, session_debug, session_log};
+use crate::lua::session::{Notice, Session, level, session_debug, session_log};
 use crate::lua::socket::SocketConf;
 use crate::lua::socket::pool::{Admission, Kept, Pool};
 use crate::lua::socket::tcp::{Failure, Kind, TcpSocket, Timeouts, errno_text};
-use crate::lua::socket::transport::Connecting;
+use crate::lua::socket::transport::{Connecting, StartError};
 use crate::lua::sys::raw::*;
 use crate::lua::sys::{self, Answer, Error, Reply, State, c_function};
 use crate::lua::thread::Resume;
@@ -53,10 +54,12 @@ c_function! {
         let text = sys::check_bytes(state, 2)?;
         let address: Option<IpAddr> = std::str::from_utf8(text).ok().and_then(|text| text.parse().ok());
         let Some(address) = address else { return sys::fail(state, "bad address") };
+        let port = if count == 3 { sys::check_integer(state, 3)? } else { 0 };
+        let Ok(port) = u16::try_from(port) else { return sys::fail(state, &format!("bad port number: {port}")) };
         session_debug!(session, "lua tcp socket bind ip: {address}");
+        sys::push(state, SocketAddr::new(address, port).to_string().as_bytes());
         // SAFETY: argument 1 is a table.
         unsafe {
-            lua_pushvalue(state, 2);
             lua_rawseti_(state, 1, object::BIND);
             lua_pushboolean(state, 1);
         }
@@ -114,6 +117,9 @@ fn begin(state: State) -> Answer {
     object::store(state, 1, &socket);
     let endpoint = Rc::downgrade(&socket);
     ctx.adopt_socket(endpoint);
+    if ctx.reuse_cleanup() {
+        session_debug!(session, "lua http cleanup reuse");
+    }
 
     let pool = Pool::find(&target.key).or_else(|| {
         let (size, backlog) = target.pool?;
@@ -281,6 +287,8 @@ enum Outcome {
     Failed(Failure, &'static str),
     Unresolved(ResolveError),
     QueueTimeout,
+    Invalid(&'static str),
+    Unbound(Failure),
 }
 
 fn wait(
@@ -294,10 +302,11 @@ fn wait(
     sys::check_yieldable(state)?;
     let local = object::local_address(state, 1);
     socket.connecting.set(true);
-    let under_way = UnderWay { socket: Rc::clone(&socket), done: Cell::new(false) };
+    let notice = running().ok().and_then(|(_, session)| session.notice());
+    let under_way = UnderWay { socket: Rc::clone(&socket), stage: Cell::new(Stage::Queueing) };
     ctx.suspend(async move {
-        let outcome = run(&socket, &target, &conf, local, queue).await;
-        under_way.done.set(true);
+        let outcome = run(&socket, &target, &conf, local, queue, &under_way.stage, notice.as_ref()).await;
+        under_way.stage.set(Stage::Done);
         socket.connecting.set(false);
         let resume: Resume = Box::new(move |co| finish(co, &socket, &target, &conf, outcome));
         resume
@@ -308,12 +317,36 @@ fn wait(
 /// Cleans up after a connect that was cancelled.
 struct UnderWay {
     socket: Rc<TcpSocket>,
-    done: Cell<bool>,
+    stage: Cell<Stage>,
+}
+
+/// How far a connect is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Queueing,
+    Resolving,
+    Connecting,
+    Done,
 }
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
-        if !self.done.get() {
+        let stage = self.stage.get();
+        if stage != Stage::Done {
+            let u = Rc::as_ptr(&self.socket).addr();
+            match stage {
+                Stage::Queueing => {
+                    let op = std::ptr::from_ref(self).addr();
+                    worker::debug(format_args!(
+                        "lua tcp socket abort queueing, conn_op_ctx: {op:016X}, u: {u:016X}"
+                    ));
+                }
+                Stage::Resolving => worker::debug(format_args!("lua tcp socket abort resolver")),
+                Stage::Connecting | Stage::Done => {
+                    worker::debug(format_args!("lua finalize socket"));
+                    worker::debug(format_args!("lua close socket connection"));
+                }
+            }
             self.socket.connecting.set(false);
             if let Some(pool) = self.socket.pool.take() {
                 pool.release();
@@ -328,6 +361,8 @@ async fn run(
     conf: &SocketConf,
     local: Option<SocketAddr>,
     queue: Option<tokio::sync::oneshot::Receiver<()>>,
+    stage: &Cell<Stage>,
+    notice: Option<&Notice>,
 ) -> Outcome {
     let limit = socket.timeouts.get().connect;
     if let Some(turn) = queue {
@@ -344,9 +379,10 @@ async fn run(
         }
         pool.count();
     }
+    stage.set(Stage::Resolving);
     let address = match address::parse(&target.host, target.port) {
         Parsed::Address(address) => address,
-        Parsed::Invalid(_) => return Outcome::Failed(Failure::Closed, ""),
+        Parsed::Invalid(reason) => return Outcome::Invalid(reason),
         Parsed::Name => match address::look_up(&target.host, target.port, conf).await {
             Ok(address) => address,
             Err(error) => return Outcome::Unresolved(error),
@@ -354,10 +390,15 @@ async fn run(
     };
     let peer: Rc<str> = address::describe(&target.host, &address).into();
     socket.peer.replace(Rc::clone(&peer));
+    stage.set(Stage::Connecting);
     let connecting = match Connecting::start(&address, local) {
         Ok(connecting) => connecting,
-        Err(error) => return Outcome::Failed(Failure::from_io(&error), "at once"),
+        Err(StartError::Bind(error)) => return Outcome::Unbound(Failure::from_io(&error)),
+        Err(StartError::Connect(error)) => return Outcome::Failed(Failure::from_io(&error), "at once"),
     };
+    if let Some(notice) = notice {
+        notice(format_args!("connect to {}, fd:{} #0", address.text(), connecting.fd()));
+    }
     match tokio::time::timeout(limit, connecting.finish()).await {
         Ok(Ok(transport)) => Outcome::Connected(Kept { transport: transport.into(), reused: 0, peer }),
         Ok(Err(error)) => Outcome::Failed(Failure::from_io(&error), "later"),
@@ -386,6 +427,20 @@ fn finish(co: State, socket: &Rc<TcpSocket>, target: &Target, conf: &SocketConf,
                 );
             }
             "timeout".to_owned()
+        }
+        Outcome::Invalid(reason) => {
+            let host = String::from_utf8_lossy(&target.host);
+            release(session, socket);
+            format!("failed to parse host name \"{host}\": {reason}")
+        }
+        Outcome::Unbound(failure) => {
+            if let (Failure::System(number), Some(local)) = (failure, object::local_address(co, 1)) {
+                let text = errno_text(number);
+                let ip = local.ip();
+                session_log!(session, level::CRIT, "bind({ip}) failed ({number}: {text}){}", socket.upstream());
+            }
+            release(session, socket);
+            failure.text()
         }
         Outcome::Unresolved(error) => {
             let host = String::from_utf8_lossy(&target.host);

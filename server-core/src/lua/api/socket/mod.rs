@@ -2,7 +2,7 @@
 
 mod address;
 mod connect;
-mod object;
+pub(crate) mod object;
 mod stream;
 mod udp;
 
@@ -19,7 +19,8 @@ pub(crate) fn inject(state: State) {
     // SAFETY: fresh tables under string keys of the registry.
     unsafe {
         lua_createtable(state, 0, 24);
-        stream::inject_common(state);
+        stream::inject_reader(state);
+        sys::set_function(state, c"send", stream::send);
         sys::set_function(state, c"connect", connect::connect);
         sys::set_function(state, c"bind", connect::bind);
         sys::set_function(state, c"close", stream::close);
@@ -28,13 +29,12 @@ pub(crate) fn inject(state: State) {
         register(state, c"__tcp_cosocket_mt");
 
         lua_createtable(state, 0, 12);
-        stream::inject_common(state);
-        sys::set_function(state, c"close", stream::close);
+        stream::inject_reader(state);
+        sys::set_function(state, c"send", stream::send);
         register(state, c"__tcp_raw_req_cosocket_mt");
 
         lua_createtable(state, 0, 12);
-        stream::inject_common(state);
-        sys::set_function(state, c"close", stream::close);
+        stream::inject_reader(state);
         register(state, c"__tcp_req_cosocket_mt");
 
         udp::inject(state);

@@ -36,7 +36,7 @@ c_function! {
 }
 
 /// Pushes a table with one of the socket metatables.
-pub(super) fn push_object(state: State, metatable: &std::ffi::CStr) {
+pub(crate) fn push_object(state: State, metatable: &std::ffi::CStr) {
     // SAFETY: a fresh table; the metatable was filed when the VM was made.
     unsafe {
         lua_createtable(state, 5, 1);
@@ -51,7 +51,7 @@ pub(super) fn socket_of(state: State, table: c_int) -> Option<Rc<TcpSocket>> {
 }
 
 /// Puts a socket into its table.
-pub(super) fn store(state: State, table: c_int, socket: &Rc<TcpSocket>) {
+pub(crate) fn store(state: State, table: c_int, socket: &Rc<TcpSocket>) {
     store_shared(state, table, SOCKET, socket, &METATABLE, collect);
 }
 
@@ -139,14 +139,15 @@ pub(super) fn local_address(state: State, table: c_int) -> Option<SocketAddr> {
     address_slot(state, table, BIND)
 }
 
-/// A slot that holds an address as text.
+/// A slot that holds an address as text, with or without port.
 pub(super) fn address_slot(state: State, table: c_int, slot: c_int) -> Option<SocketAddr> {
     // SAFETY: raw access to the table.
     unsafe {
         lua_rawgeti_(state, table, slot);
-        let address = sys::bytes(state, -1).and_then(|text| std::str::from_utf8(text).ok()?.parse().ok());
+        let text = sys::bytes(state, -1).and_then(|text| std::str::from_utf8(text).ok());
+        let address = text.and_then(|text| text.parse().or_else(|_| Ok::<_, ()>(SocketAddr::new(text.parse().map_err(drop)?, 0))).ok());
         lua_settop(state, -2);
-        address.map(|ip| SocketAddr::new(ip, 0))
+        address
     }
 }
 
@@ -157,7 +158,7 @@ pub(super) fn check_table(state: State) -> Result<(), Error> {
 
 /// Fails when the socket belongs to other code or does the same already. The answer is the reason scripts get.
 pub(super) fn busy(socket: &TcpSocket, session: &dyn Session, uses: Uses) -> Result<Option<&'static str>, Error> {
-    if socket.owner.get() != session.pointer() {
+    if !socket.owner.get().is_null() && socket.owner.get() != session.pointer() {
         return Err("bad request".into());
     }
     Ok(if socket.connecting.get() {

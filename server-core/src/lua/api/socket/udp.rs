@@ -81,7 +81,7 @@ fn connected(state: State, session: &dyn Session, verb: &str) -> Result<Option<R
 
 /// Fails when the socket belongs to other code. Whether it is in use.
 fn is_busy(socket: &UdpSocket, session: &dyn Session) -> Result<bool, Error> {
-    if socket.owner.get() != session.pointer() {
+    if !socket.owner.get().is_null() && socket.owner.get() != session.pointer() {
         return Err("bad request".into());
     }
     Ok(socket.waiting.get())
@@ -296,7 +296,11 @@ c_function! {
         }
         let datagrams = socket.datagrams.borrow().clone();
         let Some(datagrams) = datagrams else { return sys::fail(state, "closed") };
-        match datagrams.send(&bytes) {
+        let result = datagrams.send(&bytes);
+        if let Ok(sent) = result {
+            session_debug!(session, "send: fd:{} {sent} of {}", datagrams.fd(), bytes.len());
+        }
+        match result {
             Ok(sent) if sent == bytes.len() => {
                 // SAFETY: a slot is free.
                 unsafe { lua_pushinteger(state, 1) };
@@ -389,7 +393,7 @@ fn woken(co: State, session: &dyn Session, socket: &UdpSocket, result: Result<Ve
     push_received(co, session, socket, result)
 }
 
-fn push_received(state: State, session: &dyn Session, _: &UdpSocket, result: Result<Vec<u8>, Failure>) -> c_int {
+fn push_received(state: State, session: &dyn Session, socket: &UdpSocket, result: Result<Vec<u8>, Failure>) -> c_int {
     session_debug!(session, "lua udp socket receive return value handler");
     match result {
         Ok(data) => {
@@ -397,6 +401,10 @@ fn push_received(state: State, session: &dyn Session, _: &UdpSocket, result: Res
             1
         }
         Err(failure) => {
+            if let Failure::System(number) = failure {
+                let (text, peer) = (errno_text(number), socket.peer.borrow().clone());
+                session_log!(session, level::ERR, "recv() failed ({number}: {text}), upstream: {peer}");
+            }
             session_debug!(session, "lua udp socket error retval handler");
             failed(state, &failure.text())
         }
