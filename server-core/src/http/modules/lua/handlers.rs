@@ -194,17 +194,21 @@ fn wait(r: &Rc<Request>, ctx: Rc<Ctx>, phase: Phase) -> Outcome {
         let watched = r.loc().lua.check_client_abort == Some(true) && r.is_main() && !r.conn().is_fake();
         let mut gone = watched.then(|| Box::pin(r.conn().client_gone()));
         let ran = poll_fn(|cx| {
-            if let Some(watch) = &mut gone
-                && !r.conn().has_other_reader.get()
-                && watch.as_mut().poll(cx).is_ready()
-            {
+            loop {
+                if let Poll::Ready(ran) = sched::poll(&ctx, &*r, cx) {
+                    return Poll::Ready(Some(ran));
+                }
+                // What the threads read themselves tells them when the client is gone.
+                let Some(watch) = gone.as_mut().filter(|_| !r.conn().is_being_read()) else { return Poll::Pending };
+                if watch.as_mut().poll(cx).is_pending() {
+                    return Poll::Pending;
+                }
                 gone = None;
                 r.log(Level::Info, format_args!("client prematurely closed connection"));
                 if sched::client_gone(&ctx, &*r).is_none() {
                     return Poll::Ready(None);
                 }
             }
-            sched::poll(&ctx, &*r, cx).map(Some)
         })
         .await;
         session_debug!(&*r, "lua run thread returned {ran:?}");

@@ -8,8 +8,8 @@ use std::rc::Rc;
 use super::address::{self, Parsed};
 use super::object::{self, Uses};
 use crate::lua::api::running;
-use crate::lua::ffi::worker;
 use crate::lua::ctx::Ctx;
+use crate::lua::ffi::worker;
 use crate::lua::phase::Phase;
 use crate::lua::session::{Notice, Session, level, session_debug, session_log};
 use crate::lua::socket::SocketConf;
@@ -337,9 +337,7 @@ impl Drop for UnderWay {
             match stage {
                 Stage::Queueing => {
                     let op = std::ptr::from_ref(self).addr();
-                    worker::debug(format_args!(
-                        "lua tcp socket abort queueing, conn_op_ctx: {op:016X}, u: {u:016X}"
-                    ));
+                    worker::debug(format_args!("lua tcp socket abort queueing, conn_op_ctx: {op:016X}, u: {u:016X}"));
                 }
                 Stage::Resolving => worker::debug(format_args!("lua tcp socket abort resolver")),
                 Stage::Connecting | Stage::Done => {

@@ -145,7 +145,9 @@ pub(super) fn address_slot(state: State, table: c_int, slot: c_int) -> Option<So
     unsafe {
         lua_rawgeti_(state, table, slot);
         let text = sys::bytes(state, -1).and_then(|text| std::str::from_utf8(text).ok());
-        let address = text.and_then(|text| text.parse().or_else(|_| Ok::<_, ()>(SocketAddr::new(text.parse().map_err(drop)?, 0))).ok());
+        let address = text.and_then(|text| {
+            text.parse().or_else(|_| Ok::<_, ()>(SocketAddr::new(text.parse().map_err(drop)?, 0))).ok()
+        });
         lua_settop(state, -2);
         address
     }
