@@ -107,9 +107,7 @@ pub struct Connection {
     pub read_eof: Cell<bool>,
     /// Several requests came at once.
     pub pipelined: Cell<bool>,
-    /// A script has the connection for itself: nobody else may read.
-    pub(crate) is_taken_over: Cell<bool>,
-    /// Whether a script is reading the request's body as a socket at this moment.
+    /// Whether a script is reading from the request's socket at this moment.
     pub(crate) socket_reads: RefCell<Option<Box<dyn Fn() -> bool>>>,
     /// Somebody waits in [`Connection::read`].
     is_waiting_to_read: Cell<bool>,
@@ -162,7 +160,6 @@ impl Connection {
             timed_out: Cell::new(false),
             read_eof: Cell::new(false),
             pipelined: Cell::new(false),
-            is_taken_over: Cell::new(false),
             socket_reads: RefCell::default(),
             is_waiting_to_read: Cell::new(false),
             idle: Cell::new(true),
@@ -323,7 +320,7 @@ impl Connection {
     /// Whether somebody waits for bytes, so that nobody else may.
     pub(crate) fn is_being_read(&self) -> bool {
         let socket_reads = || self.socket_reads.borrow().as_ref().is_some_and(|reads| reads());
-        self.is_taken_over.get() || self.is_waiting_to_read.get() || socket_reads()
+        self.is_waiting_to_read.get() || socket_reads()
     }
 
     /// Waits until the client closes its side. Bytes that arrive meanwhile are kept.

@@ -248,7 +248,6 @@ async fn serve_connection(server: &Server, conn: &Rc<Connection>) {
         crate::clock::update();
         conn.requests.set(conn.requests.get() + 1);
         conn.sent.set(0);
-        conn.is_taken_over.set(false);
         conn.socket_reads.take();
         let r = match reused.take() {
             Some(r) if Rc::strong_count(&r) == 1 => {

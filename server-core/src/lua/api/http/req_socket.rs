@@ -49,13 +49,9 @@ c_function! {
         let socket = TcpSocket::new(kind, r.pointer(), &conf, Timeouts::new(0, 0, 0, &conf));
         let transport = Rc::new(Downstream { r: Rc::clone(&r), kind });
         socket.attach(Kept { transport, reused: 0, peer: "".into() });
-        if raw {
-            r.conn().is_taken_over.set(true);
-        } else {
-            let reader = Rc::downgrade(&socket);
-            let reads = move || reader.upgrade().is_some_and(|socket| socket.reading.get());
-            r.conn().socket_reads.replace(Some(Box::new(reads)));
-        }
+        let reader = Rc::downgrade(&socket);
+        let reads = move || reader.upgrade().is_some_and(|socket| socket.reading.get());
+        r.conn().socket_reads.replace(Some(Box::new(reads)));
         // SAFETY: drops the argument.
         unsafe { lua_settop(state, 0) };
         object::push_object(state, if raw { c"__tcp_raw_req_cosocket_mt" } else { c"__tcp_req_cosocket_mt" });
