@@ -107,8 +107,10 @@ pub struct Connection {
     pub read_eof: Cell<bool>,
     /// Several requests came at once.
     pub pipelined: Cell<bool>,
-    /// A script reads from the connection: nobody else may.
+    /// Whether a script is reading from the request's socket at this moment.
     pub(crate) has_other_reader: Cell<bool>,
+    /// Somebody waits in [`Connection::read`].
+    is_waiting_to_read: Cell<bool>,
     /// No request is being served; a worker that ends closes it.
     pub idle: Cell<bool>,
     /// What is going on, for log lines.
@@ -161,6 +163,7 @@ impl Connection {
             read_eof: Cell::new(false),
             pipelined: Cell::new(false),
             has_other_reader: Cell::new(false),
+            is_waiting_to_read: Cell::new(false),
             idle: Cell::new(true),
             action: Cell::new(None),
             input: RefCell::default(),
@@ -294,11 +297,13 @@ impl Connection {
     /// Waits for bytes (at most until `deadline`) and reads them into `input`. `Ok(0)` is the end of the
     /// stream; no answer in time is an error of kind `TimedOut`. Only one reader at a time; dropping it is fine.
     pub async fn read(&self, deadline: Instant) -> io::Result<usize> {
+        let mut waiting = None;
         loop {
             match self.try_read() {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 done => return done,
             }
+            waiting.get_or_insert_with(|| Waiting::mark(&self.is_waiting_to_read));
             poll_fn(|cx| {
                 if let Poll::Ready(ready) = self.poll_read_ready(cx) {
                     return Poll::Ready(ready);
@@ -330,6 +335,11 @@ impl Connection {
         false
     }
 
+    /// Whether somebody waits for bytes, so that nobody else may.
+    pub(crate) fn is_being_read(&self) -> bool {
+        self.is_waiting_to_read.get() || self.has_other_reader.get()
+    }
+
     /// Waits until the client closes its side. Bytes that arrive meanwhile are kept.
     pub async fn client_gone(&self) {
         loop {
@@ -345,6 +355,22 @@ impl Connection {
                 Err(_) => return,
             }
         }
+    }
+}
+
+/// Somebody waits, until this is dropped.
+struct Waiting<'a>(&'a Cell<bool>);
+
+impl<'a> Waiting<'a> {
+    fn mark(flag: &'a Cell<bool>) -> Self {
+        flag.set(true);
+        Self(flag)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.set(false);
     }
 }
 

@@ -199,7 +199,7 @@ fn wait(r: &Rc<Request>, ctx: Rc<Ctx>, phase: Phase) -> Outcome {
                     return Poll::Ready(Some(ran));
                 }
                 // While a script reads from the client, that read notices the end.
-                let watch = gone.as_mut().filter(|_| !r.conn().has_other_reader.get());
+                let watch = gone.as_mut().filter(|_| !r.conn().is_being_read());
                 if watch.is_none_or(|watch| watch.as_mut().poll(cx).is_pending()) {
                     return Poll::Pending;
                 }

@@ -95,12 +95,12 @@ pub(crate) fn schedule(timer: Timer) {
     PENDING.set(PENDING.get() + 1);
     tokio::task::spawn_local(async move {
         let exit = EXIT.with(Rc::clone);
-        let premature = if EXITING.get() {
-            next_turn().await;
-            true
-        } else if timer.delay.is_zero() {
+        let premature = if timer.delay.is_zero() {
             next_turn().await;
             false
+        } else if EXITING.get() {
+            next_turn().await;
+            true
         } else {
             tokio::select! {
                 () = tokio::time::sleep(timer.delay) => false,

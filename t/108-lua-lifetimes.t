@@ -1,4 +1,4 @@
-# What `init_worker_by_lua*` sets up.
+# When Lua code starts and ends: workers, timers, clients that leave.
 
 === timers of the start run before the first request
 --- http_config
@@ -62,3 +62,29 @@ location = /options {
 GET /options
 --- response_body
 falseno pool_size
+
+
+
+=== a client that leaves while the script sleeps after reading the body is noticed
+--- config
+location = /upload {
+    lua_check_client_abort on;
+    content_by_lua_block {
+        local sock = assert(ngx.req.socket())
+        ngx.log(ngx.NOTICE, "read ", (sock:receive(4)))
+        ngx.sleep(1)
+        ngx.log(ngx.ERR, "still here")
+    }
+}
+--- request
+POST /upload
+data
+--- timeout: 0.2
+--- abort
+--- ignore_response
+--- wait: 0.1
+--- error_log
+read data
+client prematurely closed connection
+--- no_error_log
+still here
