@@ -15,13 +15,16 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::exit::Exit;
 use crate::ui::ColourChoice;
 
 /// Spec runner, server, formatter and linter for Lua on nginx.
 #[derive(Debug, Parser)]
-#[command(name = "rsty", version, max_term_width = 100, after_help = EXAMPLES)]
+#[command(name = "rsty", version, disable_version_flag = true, max_term_width = 100, after_help = EXAMPLES)]
 struct Cli {
+    /// Print the version of rsty (`-V` answers as nginx does).
+    #[arg(long, action = clap::ArgAction::Version)]
+    version: (),
+
     /// When to use colour.
     #[arg(long, global = true, value_enum, default_value_t, value_name = "WHEN")]
     color: ColourChoice,
@@ -69,14 +72,15 @@ fn main() -> ExitCode {
     }
 }
 
+/// Whether the call is one for nginx: by that name, or with one of nginx's own options in place of a command, as
+/// harnesses call whatever binary they were given (`$TEST_NGINX_BINARY -p DIR -c FILE`).
 fn called_as_nginx(arguments: &[OsString]) -> bool {
-    arguments.first().is_some_and(|name| Path::new(name).file_name().is_some_and(|name| name == "nginx"))
-}
-
-/// What a command that this build lacks answers.
-fn not_built_in(command: &str) -> ExitCode {
-    ui::error(&format!("`rsty {command}` is not part of this build"));
-    Exit::ToolFailure.into()
+    let by_name = |name: &OsString| Path::new(name).file_name().is_some_and(|name| name == "nginx");
+    let by_option = |option: &OsString| match option.as_encoded_bytes() {
+        [b'-', letter, ..] => b"?cegpqstTvV".contains(letter),
+        _ => false,
+    };
+    arguments.first().is_some_and(by_name) || arguments.get(1).is_some_and(by_option)
 }
 
 #[cfg(test)]
@@ -91,8 +95,12 @@ mod tests {
     }
 
     #[test]
-    fn only_the_file_name_nginx_means_nginx() {
+    fn the_name_nginx_or_its_options_mean_nginx() {
         assert!(called_as_nginx(&["nginx".into()]));
+        assert!(called_as_nginx(&["rsty".into(), "-V".into()]));
+        assert!(called_as_nginx(&["rsty".into(), "-pdir/".into()]));
+        assert!(!called_as_nginx(&["rsty".into(), "-h".into()]));
+        assert!(!called_as_nginx(&["rsty".into(), "--version".into()]));
         assert!(called_as_nginx(&["/usr/sbin/nginx".into(), "-V".into()]));
         assert!(!called_as_nginx(&["rsty".into(), "nginx".into()]));
         assert!(!called_as_nginx(&[]));

@@ -4,8 +4,9 @@
 //! loop calls it when it wakes up, and Lua through `ngx.update_time`. The cache belongs to its thread.
 
 use std::cell::Cell;
-use std::sync::OnceLock;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
+
+use nix::time::{ClockId, clock_gettime};
 
 /// A point in time as nginx keeps it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -29,9 +30,6 @@ thread_local! {
     static NOW: Cell<Now> = const { Cell::new(Now { sec: 0, msec: 0, monotonic_msec: 0 }) };
 }
 
-/// Where the monotonic milliseconds start: a day before the first reading, so that no difference is negative.
-static START: OnceLock<Instant> = OnceLock::new();
-
 /// The cached time; reads the system's clocks when this thread has never done so.
 #[inline]
 pub fn now() -> Now {
@@ -41,12 +39,13 @@ pub fn now() -> Now {
 
 /// Reads the system's clocks and remembers the answer.
 pub fn update() -> Now {
-    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let running = START.get_or_init(Instant::now).elapsed();
+    let since_epoch = clock_gettime(ClockId::CLOCK_REALTIME).map_or(Duration::ZERO, Duration::from);
+    // The system counts from its start, and so do programs that compare the two.
+    let running = clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(Duration::ZERO, Duration::from);
     let now = Now {
         sec: since_epoch.as_secs() as i64,
         msec: i64::from(since_epoch.subsec_millis()),
-        monotonic_msec: running.as_millis() as i64 + 86_400_000,
+        monotonic_msec: running.as_millis() as i64,
     };
     NOW.set(now);
     now
@@ -59,7 +58,7 @@ mod tests {
     #[test]
     fn time_stands_still_between_updates() {
         let first = now();
-        std::thread::sleep(std::time::Duration::from_millis(3));
+        std::thread::sleep(Duration::from_millis(3));
         assert_eq!(now(), first);
         assert!(update().epoch_msec() > first.epoch_msec());
     }

@@ -1,8 +1,9 @@
-//! Integration tests of the binary: raw bytes against the server, its processes, and pages of commands with what they
-//! answer, in `tests/cmd`.
+//! Integration tests of the binary: raw bytes against the server, its processes, the specs in `t/`, and pages of
+//! commands with what they answer, in `tests/cmd`.
 
 mod http1;
 mod server_process;
+mod specs;
 
 use libtest_mimic::{Arguments, Trial};
 
@@ -15,5 +16,6 @@ fn main() {
     let mut trials = vec![pages];
     trials.extend(http1::trials());
     trials.extend(server_process::trials());
+    trials.extend(specs::trials());
     libtest_mimic::run(&arguments, trials).exit();
 }

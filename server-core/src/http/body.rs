@@ -196,6 +196,10 @@ pub fn read(r: &Rc<Request>) -> Outcome {
     }
     let body = Rc::new(RequestBody::default());
     *r.body.borrow_mut() = Some(Rc::clone(&body));
+    if !r.headers_in.chunked.get() {
+        // The application may have changed the length since the head was read.
+        r.frame_body();
+    }
     if r.headers_in.content_length.get() < 0 && !r.headers_in.chunked.get() {
         body.complete.set(true);
         return Code::OK.into();

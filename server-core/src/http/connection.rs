@@ -107,6 +107,8 @@ pub struct Connection {
     pub read_eof: Cell<bool>,
     /// Several requests came at once.
     pub pipelined: Cell<bool>,
+    /// A script reads from the connection: nobody else may.
+    pub(crate) has_other_reader: Cell<bool>,
     /// No request is being served; a worker that ends closes it.
     pub idle: Cell<bool>,
     /// What is going on, for log lines.
@@ -116,6 +118,8 @@ pub struct Connection {
     output: RefCell<OutputQueue>,
     /// Sending goes on at this moment (`limit_rate`).
     pub(crate) delayed_until: Cell<Option<Instant>>,
+    /// Why a write failed; whoever logs it takes it.
+    pub(crate) write_errno: Cell<Option<i32>>,
     sleep: RefCell<Option<Pin<Box<Sleep>>>>,
     waker: RefCell<Option<Waker>>,
     wake: Cell<bool>,
@@ -156,11 +160,13 @@ impl Connection {
             timed_out: Cell::new(false),
             read_eof: Cell::new(false),
             pipelined: Cell::new(false),
+            has_other_reader: Cell::new(false),
             idle: Cell::new(true),
             action: Cell::new(None),
             input: RefCell::default(),
             output: RefCell::default(),
             delayed_until: Cell::new(None),
+            write_errno: Cell::new(None),
             sleep: RefCell::default(),
             waker: RefCell::default(),
             wake: Cell::new(false),
@@ -173,6 +179,16 @@ impl Connection {
     /// The configuration and the top level's log.
     pub fn cycle(&self) -> &'static Cycle {
         self.cycle
+    }
+
+    /// The address that is listened on, as configured: `0.0.0.0:80`.
+    pub fn listen_text(&self) -> String {
+        let ports = &self.cycle.http.core.ports;
+        let index = self.port.and_then(|port| ports.iter().position(|known| std::ptr::eq(known, port)));
+        match index.and_then(|index| self.cycle.conf.listen.get(index)) {
+            Some(spec) => spec.address.to_string(),
+            None => self.local().to_string(),
+        }
     }
 
     /// Whether there is a client at all.
@@ -240,18 +256,34 @@ impl Connection {
     pub fn try_read(&self) -> io::Result<usize> {
         let mut input = self.input.borrow_mut();
         input.reserve(READ_SIZE);
+        let room = input.capacity() - input.len();
         let read = match &self.stream {
             Stream::Fake => Ok(0),
             Stream::Tcp(stream) => stream.try_read_buf(&mut *input),
             Stream::Unix(stream) => stream.try_read_buf(&mut *input),
         };
-        if matches!(read, Ok(0)) {
-            self.read_eof.set(true);
+        match read {
+            Ok(0) => self.read_eof.set(true),
+            Ok(length) if length < room => self.forget_readiness(),
+            _ => {}
         }
         read
     }
 
-    fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    /// Says that the socket is empty, without asking the system. A read that left room took all there was: only
+    /// the next event makes another one worth a system call. That the client closed its side is not forgotten.
+    fn forget_readiness(&self) {
+        let empty = || Err::<(), _>(io::ErrorKind::WouldBlock.into());
+        // The answer is the error that was passed in.
+        let _ = match &self.stream {
+            Stream::Fake => Ok(()),
+            Stream::Tcp(stream) => stream.try_io(Interest::READABLE, empty),
+            Stream::Unix(stream) => stream.try_io(Interest::READABLE, empty),
+        };
+    }
+
+    /// Waits until there is something to read.
+    pub(crate) fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &self.stream {
             Stream::Fake => Poll::Ready(Ok(())),
             Stream::Tcp(stream) => stream.poll_read_ready(cx),
@@ -356,11 +388,14 @@ impl Connection {
         let mut output = self.output.borrow_mut();
         let sent = match &self.stream {
             Stream::Fake => Ok(Sent { bytes: output.discard(), blocked: false }),
-            Stream::Tcp(stream) => output.send(limit, |slices| {
-                stream.try_io(Interest::WRITABLE, || nix::sys::uio::writev(stream, slices).map_err(io::Error::from))
+            // `send` is the cheaper call, where it does.
+            Stream::Tcp(stream) => output.send(limit, |slices| match slices {
+                [slice] => stream.try_write(slice),
+                _ => stream.try_write_vectored(slices),
             }),
-            Stream::Unix(stream) => output.send(limit, |slices| {
-                stream.try_io(Interest::WRITABLE, || nix::sys::uio::writev(stream, slices).map_err(io::Error::from))
+            Stream::Unix(stream) => output.send(limit, |slices| match slices {
+                [slice] => stream.try_write(slice),
+                _ => stream.try_write_vectored(slices),
             }),
         };
         match sent {
@@ -368,11 +403,32 @@ impl Connection {
                 self.sent.set(self.sent.get() + sent.bytes);
                 if output.is_empty() { Code::OK } else { Code::AGAIN }
             }
-            Err(_) => {
+            Err(error) => {
                 output.discard();
+                self.write_errno.set(error.raw_os_error());
                 self.error.set(true);
                 Code::ERROR
             }
+        }
+    }
+
+    /// Writes past the output: for scripts that took the connection over.
+    pub(crate) fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        let sent = match &self.stream {
+            Stream::Fake => return Err(io::ErrorKind::NotConnected.into()),
+            Stream::Tcp(stream) => stream.try_write(bytes),
+            Stream::Unix(stream) => stream.try_write(bytes),
+        }?;
+        self.sent.set(self.sent.get() + sent as u64);
+        Ok(sent)
+    }
+
+    /// Waits until the socket takes bytes.
+    pub(crate) fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &self.stream {
+            Stream::Fake => Poll::Ready(Ok(())),
+            Stream::Tcp(stream) => stream.poll_write_ready(cx),
+            Stream::Unix(stream) => stream.poll_write_ready(cx),
         }
     }
 

@@ -26,8 +26,8 @@ use super::variables::VariableDef;
 /// Phase handlers, in the order in which they run within their phase.
 pub(crate) static HANDLERS: &[(Phase, &dyn Handler)] = &[
     (Phase::PostRead, &RealipHandler),
-    (Phase::ServerRewrite, &RewriteHandler),
     (Phase::ServerRewrite, &lua::handlers::ServerRewrite),
+    (Phase::ServerRewrite, &RewriteHandler),
     (Phase::Rewrite, &lua::handlers::Rewrite(Turn::First)),
     (Phase::Rewrite, &RewriteHandler),
     (Phase::Rewrite, &InputHandler),

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::cell::Cell;
 use std::ffi::{CString, c_int};
+use std::ptr;
 
 use super::session::{Session, level, session_debug, session_log};
 use super::sys::raw::*;
@@ -22,7 +23,12 @@ pub struct Inline {
     pub source: Box<[u8]>,
     /// `=content_by_lua(nginx.conf:45)`
     pub name: CString,
-    /// Its place in the main VM's cache, once compiled.
+    slot: Slot,
+}
+
+/// A file of Lua code, as one directive uses it.
+#[derive(Debug)]
+pub struct File {
     slot: Slot,
 }
 
@@ -38,15 +44,17 @@ pub enum LoadError {
 }
 
 impl Inline {
-    /// Code with its chunk name.
-    pub fn new(source: impl Into<Box<[u8]>>, name: CString) -> Self {
-        Self { source: source.into(), name, slot: Slot::default() }
+    /// Code with its chunk name, of which `tag` is the beginning.
+    pub fn new(tag: &str, source: impl Into<Box<[u8]>>, name: CString) -> Self {
+        let source = source.into();
+        let slot = Slot::new(format!("{tag}_nhli_{}", digest(&source)));
+        Self { source, name, slot }
     }
 
     /// Pushes the compiled function onto the VM's main state. A failure is logged and pushes nothing.
     pub fn push(&self, vm: &Vm, cache: Cache, session: &dyn Session) -> Result<(), LoadError> {
         let state = vm.state();
-        if cache == Cache::On && self.slot.push(state) {
+        if self.slot.push(state, cache, session) {
             return Ok(());
         }
         // SAFETY: compiling does not run anything; on failure the message is popped.
@@ -57,71 +65,70 @@ impl Inline {
             session_log!(session, level::ERR, "failed to load inlined Lua code: {message}");
             return Err(LoadError::Code);
         }
-        if cache == Cache::On {
-            self.slot.store(state);
-        }
+        self.slot.store(state);
         Ok(())
     }
 }
 
-/// Whether compiled code is kept (`lua_code_cache`).
+impl File {
+    /// A file by its path; the digest in its key is that of the path as written.
+    pub fn new(path: &[u8]) -> Self {
+        Self { slot: Slot::new(format!("nhlf_{}", digest(path))) }
+    }
+
+    /// Pushes the function of the file at `path`. A failure is logged and pushes nothing.
+    pub fn push(&self, vm: &Vm, path: &[u8], cache: Cache, session: &dyn Session) -> Result<(), LoadError> {
+        let state = vm.state();
+        if self.slot.push(state, cache, session) {
+            return Ok(());
+        }
+        compile_file(state, path, session)?;
+        self.slot.store(state);
+        Ok(())
+    }
+}
+
+/// Whether compiled code is kept from one request to the next (`lua_code_cache`). It is always kept in its VM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cache {
-    /// Compile at every use.
+    /// The VM is the request's.
     Off,
-    /// Compile once.
+    /// The VM is the worker's.
     On,
 }
 
-/// Pushes the function of a Lua file, which the VM keeps by its path. A failure is logged and pushes nothing.
-pub(crate) fn push_file(vm: &Vm, path: &[u8], cache: Cache, session: &dyn Session) -> Result<(), LoadError> {
-    let state = vm.state();
+/// Compiles a file onto the stack. A failure is logged and pushes nothing.
+fn compile_file(state: State, path: &[u8], session: &dyn Session) -> Result<(), LoadError> {
     let shown = String::from_utf8_lossy(path);
-    // SAFETY: raw accesses to our registry table; the function is the only value left on success.
-    unsafe {
-        sys::push_registry_table(state, sys::registry_key(&CODE_CACHE));
-        sys::push(state, path);
-        lua_rawget_(state, -2);
-        if cache == Cache::On && sys::kind(state, -1) == LUA_TFUNCTION {
-            session_debug!(session, "code cache hit (key='{shown}')");
-            lua_remove(state, -2);
-            return Ok(());
-        }
-        session_debug!(session, "code cache miss (key='{shown}')");
-        lua_settop(state, -3);
-    }
-    let read = std::fs::read(bytes_to_path(path));
-    let source = match read {
-        Ok(source) => source,
-        Err(error) => {
-            let reason = system_message(&error);
-            session_log!(
-                session,
-                level::ERR,
-                "failed to load external Lua file \"{shown}\": cannot open {shown}: {reason}"
-            );
-            let missing = error.kind() == std::io::ErrorKind::NotFound;
-            return Err(if missing { LoadError::NotFound } else { LoadError::Unreadable });
-        }
-    };
+    let source = std::fs::read(bytes_to_path(path)).map_err(|error| {
+        let reason = system_message(&error);
+        session_log!(
+            session,
+            level::ERR,
+            "failed to load external Lua file \"{shown}\": cannot open {shown}: {reason}"
+        );
+        let missing = error.kind() == std::io::ErrorKind::NotFound;
+        if missing { LoadError::NotFound } else { LoadError::Unreadable }
+    })?;
     let name = CString::new([b"@", path].concat()).unwrap_or_default();
     let code = without_shebang(&source);
-    // SAFETY: as above.
-    unsafe {
-        if luaL_loadbuffer(state, code.as_ptr().cast(), code.len(), name.as_ptr()) != 0 {
-            let message = pop_message(state);
-            session_log!(session, level::ERR, "failed to load external Lua file \"{shown}\": {message}");
-            return Err(LoadError::Code);
-        }
-        if cache == Cache::On {
-            sys::push_registry_table(state, sys::registry_key(&CODE_CACHE));
-            sys::push(state, path);
-            lua_pushvalue(state, -3);
-            lua_rawset(state, -3);
-            lua_settop(state, -2);
-        }
+    // SAFETY: compiling does not run anything; on failure the message is popped.
+    let status = unsafe { luaL_loadbuffer(state, code.as_ptr().cast(), code.len(), name.as_ptr()) };
+    if status != 0 {
+        let message = pop_message(state);
+        session_log!(session, level::ERR, "failed to load external Lua file \"{shown}\": {message}");
+        return Err(LoadError::Code);
     }
     Ok(())
+}
+
+/// The MD5 of some bytes in hex, by which chunks are told apart.
+fn digest(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(32);
+    for byte in openssl::hash::hash(openssl::hash::MessageDigest::md5(), bytes).as_deref().unwrap_or_default() {
+        text.push_str(&format!("{byte:02x}"));
+    }
+    text
 }
 
 /// The name of an inline chunk: `=TAG(FILE:LINE)`.
@@ -156,41 +163,73 @@ pub(crate) fn pop_message(state: State) -> String {
     message
 }
 
-/// A place in the VM's code table, found without hashing.
+/// A chunk's place in the VM's code table: by number, once its key has been looked up.
+///
+/// The table maps keys to numbers and numbers to functions; chunks with the same code share one function.
 #[derive(Debug)]
 struct Slot {
+    key: CString,
     state: Cell<State>,
     reference: Cell<c_int>,
 }
 
-impl Default for Slot {
-    fn default() -> Self {
-        Self { state: Cell::new(std::ptr::null_mut()), reference: Cell::new(LUA_NOREF) }
-    }
-}
-
 impl Slot {
-    fn push(&self, state: State) -> bool {
-        if self.state.get() != state {
-            return false;
+    fn new(key: String) -> Self {
+        let key = CString::new(key).unwrap_or_default();
+        Self { key, state: Cell::new(ptr::null_mut()), reference: Cell::new(LUA_REFNIL) }
+    }
+
+    /// Pushes the function if the VM has it.
+    fn push(&self, state: State, cache: Cache, session: &dyn Session) -> bool {
+        if cache == Cache::Off || self.state.get() != state {
+            self.state.set(state);
+            self.reference.set(LUA_REFNIL);
         }
-        // SAFETY: the reference was made in this state's table and is never released.
+        let notice = |what: &str| {
+            session_debug!(
+                session,
+                "code cache {what} (key='{}', ref={})",
+                self.key.to_string_lossy(),
+                self.reference.get()
+            );
+        };
+        notice("lookup");
+        // SAFETY: raw accesses to our own table; the stack ends with the function or as it was.
         unsafe {
-            lua_rawgeti_(state, LUA_REGISTRYINDEX, self.reference.get());
-            if sys::kind(state, -1) == LUA_TFUNCTION {
-                return true;
+            sys::push_registry_table(state, sys::registry_key(&CODE_CACHE));
+            if self.reference.get() == LUA_REFNIL {
+                lua_getfield_(state, -1, self.key.as_ptr());
+                if lua_type(state, -1) == LUA_TNUMBER {
+                    self.reference.set(lua_tonumber(state, -1) as c_int);
+                    notice("setting ref");
+                }
+                lua_settop(state, -2);
+            }
+            if self.reference.get() != LUA_REFNIL {
+                lua_rawgeti_(state, -1, self.reference.get());
+                if lua_type(state, -1) == LUA_TFUNCTION {
+                    notice("hit");
+                    lua_remove(state, -2);
+                    return true;
+                }
+                lua_settop(state, -2);
             }
             lua_settop(state, -2);
         }
+        notice("miss");
         false
     }
 
     /// Keeps the function on the top, which stays there.
     fn store(&self, state: State) {
-        // SAFETY: the function is on the top.
+        // SAFETY: the function is on the top; raw accesses to our own table.
         unsafe {
-            lua_pushvalue(state, -1);
-            self.reference.set(luaL_ref(state, LUA_REGISTRYINDEX));
+            sys::push_registry_table(state, sys::registry_key(&CODE_CACHE));
+            lua_pushvalue(state, -2);
+            self.reference.set(luaL_ref(state, -2));
+            lua_pushnumber(state, f64::from(self.reference.get()));
+            lua_setfield(state, -2, self.key.as_ptr());
+            lua_settop(state, -2);
         }
         self.state.set(state);
     }

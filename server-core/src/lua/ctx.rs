@@ -12,7 +12,7 @@ use futures_util::stream::FuturesUnordered;
 use super::phase::Phase;
 use super::sched;
 use super::session::Silent;
-use super::socket::tcp::TcpSocket;
+use super::socket::Endpoint;
 use super::sys::raw::LUA_NOREF;
 use super::sys::{Error, State};
 use super::thread::{Operation, Resume, Thread, Waiting};
@@ -90,7 +90,8 @@ pub struct Ctx {
     /// Set by the handler of `ngx.on_abort`.
     pub(crate) on_abort: RefCell<Option<Rc<Thread>>>,
     /// Sockets that its code connected: they end with it.
-    sockets: RefCell<Vec<Weak<TcpSocket>>>,
+    sockets: RefCell<Vec<Weak<dyn Endpoint>>>,
+    free_cleanups: Cell<u32>,
     pub(super) entry: RefCell<Option<Rc<Thread>>>,
     pub(super) current: RefCell<Option<Rc<Thread>>>,
     pub(super) posted: RefCell<VecDeque<Rc<Thread>>>,
@@ -119,6 +120,7 @@ impl Ctx {
             output: Output::default(),
             on_abort: RefCell::new(None),
             sockets: RefCell::default(),
+            free_cleanups: Cell::new(0),
             entry: RefCell::new(None),
             current: RefCell::new(None),
             posted: RefCell::new(VecDeque::new()),
@@ -132,6 +134,11 @@ impl Ctx {
     /// The thread whose code is running.
     pub fn current_thread(&self) -> Option<Rc<Thread>> {
         self.current.borrow().clone()
+    }
+
+    /// Whether code of this context is running at this moment.
+    pub fn is_running(&self) -> bool {
+        self.current.borrow().is_some()
     }
 
     /// The thread of a coroutine, if it is one of this context.
@@ -167,10 +174,27 @@ impl Ctx {
     }
 
     /// Makes a socket end with this context.
-    pub(crate) fn adopt_socket(&self, socket: &Rc<TcpSocket>) {
+    pub(crate) fn adopt_socket(&self, socket: Weak<dyn Endpoint>) {
         let mut sockets = self.sockets.borrow_mut();
         sockets.retain(|socket| socket.strong_count() > 0);
-        sockets.push(Rc::downgrade(socket));
+        sockets.push(socket);
+    }
+
+    /// The sockets that its code connected, to be ended by the caller.
+    pub(crate) fn take_sockets(&self) -> Vec<Weak<dyn Endpoint>> {
+        self.sockets.take()
+    }
+
+    /// A socket was closed: the record of what to clean up can serve another one.
+    pub(crate) fn free_cleanup(&self) {
+        self.free_cleanups.set(self.free_cleanups.get() + 1);
+    }
+
+    /// Takes a record that a closed socket left, if there is one.
+    pub(crate) fn reuse_cleanup(&self) -> bool {
+        let free = self.free_cleanups.get();
+        self.free_cleanups.set(free.saturating_sub(1));
+        free > 0
     }
 
     /// Fails when the running code may not leave the request because subrequests are under way.
@@ -204,7 +228,7 @@ impl Drop for Ctx {
         sched::finalize(self, &Silent);
         for socket in self.sockets.take() {
             if let Some(socket) = socket.upgrade() {
-                socket.close();
+                socket.end();
             }
         }
     }

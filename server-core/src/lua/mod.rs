@@ -9,6 +9,8 @@ pub mod code;
 pub mod ctx;
 pub mod current;
 pub mod ffi;
+mod jit_modules;
+pub(crate) mod next_turn;
 pub mod phase;
 pub mod sched;
 pub mod session;
@@ -16,6 +18,7 @@ pub mod socket;
 pub mod sys;
 pub(crate) mod text;
 pub mod thread;
+pub mod thread_pool;
 pub mod traceback;
 pub mod vm;
 

@@ -346,6 +346,9 @@ fn failed(ctx: &Rc<Ctx>, session: &dyn Session, thread: &Rc<Thread>, status: Opt
 }
 
 /// A light thread is through: its parent gets the results now, later, or never.
+///
+/// As in lua-nginx-module, what a failed thread leaves is all that lies on its stack: after `error("x")` that is
+/// `"x"`, then the message with its place.
 fn light_ended(ctx: &Rc<Ctx>, session: &dyn Session, thread: &Rc<Thread>, success: bool) -> Next {
     let parent = thread.parent().filter(|parent| parent.is_alive());
     let Some(parent) = parent else {
@@ -353,14 +356,6 @@ fn light_ended(ctx: &Rc<Ctx>, session: &dyn Session, thread: &Rc<Thread>, succes
         let all_through = ctx.lights.borrow().is_empty() && !ctx.is_entry_alive();
         return Next::Leave(if all_through { Ran::Done } else { Ran::Again });
     };
-    if !success {
-        // Only the error value counts.
-        // SAFETY: the error value is on the top of a dead coroutine.
-        unsafe {
-            lua_insert(thread.co, 1);
-            lua_settop(thread.co, 1);
-        }
-    }
     if thread.is_waited_by(&parent) {
         parent.stop_waiting();
         return resume_parent(ctx, session, thread, success);

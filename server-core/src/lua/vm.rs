@@ -4,6 +4,8 @@ use std::cell::{Cell, RefCell};
 use std::ffi::c_int;
 use std::rc::Rc;
 
+use super::ffi::worker;
+use super::jit_modules;
 use super::session::{Session, session_debug};
 use super::sys::raw::*;
 use super::sys::{self, StackGuard, State};
@@ -47,7 +49,7 @@ pub struct Vm {
     state: State,
     idle: RefCell<Vec<(State, c_int)>>,
     thread_cache: usize,
-    requests: Cell<u64>,
+    users: Cell<usize>,
 }
 
 impl Vm {
@@ -63,7 +65,8 @@ impl Vm {
             luaL_openlibs(state);
             state
         };
-        let vm = Self { state, idle: RefCell::default(), thread_cache: options.thread_cache, requests: Cell::new(0) };
+        let vm = Self { state, idle: RefCell::default(), thread_cache: options.thread_cache, users: Cell::new(0) };
+        jit_modules::install(state);
         vm.run_layer("=jit_options", JIT_OPTIONS.as_bytes())?;
         vm.set_package_path(c"path", options.path.as_deref(), &options.prefix);
         vm.set_package_path(c"cpath", options.cpath.as_deref(), &options.prefix);
@@ -105,8 +108,18 @@ impl Vm {
         (co, reference)
     }
 
+    /// A coroutine for a light thread or a timer, a used one if there is one, and its anchor.
+    pub fn cached_thread(&self) -> (State, c_int) {
+        let idle = self.idle.borrow_mut().pop();
+        if let Some((co, reference)) = idle {
+            worker::debug(format_args!("lua reusing cached lua thread {co:p} (ref {reference})"));
+            return (co, reference);
+        }
+        self.anchored_thread()
+    }
+
     /// A fresh coroutine on the main state, anchored until [`Vm::release_thread`].
-    pub fn anchored_thread(&self) -> (State, c_int) {
+    fn anchored_thread(&self) -> (State, c_int) {
         // SAFETY: only raw registry accesses; the guard restores the stack.
         unsafe {
             let _guard = StackGuard::new(self.state);
@@ -134,11 +147,18 @@ impl Vm {
         }
     }
 
-    /// Counts a request; the total so far. `lua_malloc_trim` goes by it.
-    pub fn count_request(&self) -> u64 {
-        let count = self.requests.get() + 1;
-        self.requests.set(count);
-        count
+    /// One more request or timer uses a VM that is not the worker's.
+    pub(crate) fn retain(&self) {
+        self.users.set(self.users.get() + 1);
+    }
+
+    /// One of those is through; the VM goes with the last reference to it.
+    pub(crate) fn release(&self) {
+        let users = self.users.get();
+        if users > 0 {
+            worker::debug(format_args!("lua decrementing the reference count for Lua VM: {users}"));
+            self.users.set(users - 1);
+        }
     }
 
     /// Puts `package.FIELD` together: `;;` stands for what is there already, `$prefix` for the server's prefix.
@@ -159,6 +179,7 @@ impl Vm {
 
 impl Drop for Vm {
     fn drop(&mut self) {
+        worker::debug(format_args!("lua close the global Lua VM {:p}", self.state));
         // SAFETY: the state is ours; contexts hold the Vm, so no coroutine of it is in use any more.
         unsafe { lua_close(self.state) };
     }

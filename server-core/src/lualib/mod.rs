@@ -44,6 +44,7 @@ const MODULES: &[Module] = modules! {
     c"resty.core.request" = "request",
     c"resty.core.response" = "response",
     c"resty.core.shdict" = "shdict",
+    c"resty.core.socket" = "socket",
     c"resty.core.strings" = "strings",
     c"resty.core.base64" = "alias",
     c"resty.core.hash" = "alias",
@@ -56,6 +57,7 @@ const MODULES: &[Module] = modules! {
     c"ngx.balancer" = "ngx_balancer",
     c"ngx.base64" = "ngx_base64",
     c"ngx.errlog" = "ngx_errlog",
+    c"ngx.pipe" = "ngx_pipe",
     c"ngx.process" = "ngx_process",
     c"ngx.re" = "ngx_re",
     c"ngx.req" = "ngx_req",
@@ -71,6 +73,33 @@ const MODULES: &[Module] = modules! {
 const FALLBACKS: &[Module] = modules! {
     c"resty.lrucache" = "lrucache",
     c"resty.lrucache.pureffi" = "lrucache",
+};
+
+macro_rules! jit_modules {
+    ($($name:literal = $file:literal),* $(,)?) => {
+        &[$((
+            $name,
+            match CStr::from_bytes_with_nul(concat!("=jit/", $file, ".lua\0").as_bytes()) {
+                Ok(name) => name,
+                Err(_) => panic!("the literal ends with its only NUL"),
+            },
+            include_str!(concat!(env!("OUT_DIR"), "/luajit-build/src/jit/", $file, ".lua")),
+        )),*]
+    };
+}
+
+/// LuaJIT's own modules, which belong to the interpreter that is linked in; likewise after the package path.
+const JIT_MODULES: &[Module] = jit_modules! {
+    c"jit.bc" = "bc",
+    c"jit.bcsave" = "bcsave",
+    c"jit.dis_arm64" = "dis_arm64",
+    c"jit.dis_x64" = "dis_x64",
+    c"jit.dis_x86" = "dis_x86",
+    c"jit.dump" = "dump",
+    c"jit.p" = "p",
+    c"jit.v" = "v",
+    c"jit.vmdef" = "vmdef",
+    c"jit.zone" = "zone",
 };
 
 /// Makes the modules known to an interpreter.
@@ -100,7 +129,7 @@ unsafe extern "C-unwind" fn load_module(state: *mut lua_State) -> c_int {
     // SAFETY: Lua calls this with a valid state, and `require` passes the name. Nothing here has a destructor.
     unsafe {
         let index = lua_tointeger(state, lua_upvalueindex(1));
-        run(state, MODULES, index as usize)
+        run(state, MODULES.get(index as usize))
     }
 }
 
@@ -114,7 +143,8 @@ unsafe extern "C-unwind" fn search_fallback(state: *mut lua_State) -> c_int {
             return 0;
         }
         let name = std::slice::from_raw_parts(text.cast::<u8>(), len);
-        let Some(index) = FALLBACKS.iter().position(|(known, ..)| known.to_bytes() == name) else { return 0 };
+        let mut fallbacks = FALLBACKS.iter().chain(JIT_MODULES);
+        let Some(index) = fallbacks.position(|(known, ..)| known.to_bytes() == name) else { return 0 };
         lua_pushinteger(state, index as lua_Integer);
         lua_pushcclosure(state, load_fallback, 1);
         1
@@ -126,14 +156,14 @@ unsafe extern "C-unwind" fn load_fallback(state: *mut lua_State) -> c_int {
     // SAFETY: as above.
     unsafe {
         let index = lua_tointeger(state, lua_upvalueindex(1));
-        run(state, FALLBACKS, index as usize)
+        run(state, FALLBACKS.iter().chain(JIT_MODULES).nth(index as usize))
     }
 }
 
 /// # Safety
 /// As for the functions that Lua calls.
-unsafe fn run(state: *mut lua_State, modules: &'static [Module], index: usize) -> c_int {
-    let Some((_, chunk, source)) = modules.get(index) else { return 0 };
+unsafe fn run(state: *mut lua_State, module: Option<&'static Module>) -> c_int {
+    let Some((_, chunk, source)) = module else { return 0 };
     // SAFETY: the source is static; errors leave through `lua_error`, past nothing that has a destructor.
     unsafe {
         if luaL_loadbuffer(state, source.as_ptr().cast(), source.len(), chunk.as_ptr()) != 0 {

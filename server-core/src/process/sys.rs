@@ -292,3 +292,9 @@ pub(crate) fn adopt_descriptor(number: i32) -> Option<OwnedFd> {
     // SAFETY: the descriptor is open, and its number came from the parent's list: nothing here owns it yet.
     open.then(|| unsafe { std::os::fd::FromRawFd::from_raw_fd(number) })
 }
+
+/// Gives free memory at the top of the heap back to the system; whether there was any.
+pub(crate) fn trim_memory() -> bool {
+    // SAFETY: has no preconditions.
+    unsafe { libc::malloc_trim(1) != 0 }
+}

@@ -264,6 +264,7 @@ fn react(cycle: &'static Cycle, received: Received, sender: &Rc<watch::Sender<St
             log.write(Level::Notice, format_args!("reopening logs"));
             reopen_files(&cycle.conf, log, None);
         }
+        libc::SIGCHLD => crate::lua::ffi::pipe::reap(),
         _ => {}
     }
 }

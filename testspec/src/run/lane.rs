@@ -1,5 +1,6 @@
 //! Lanes: threads that each have a server root, a port and, where possible, a network of their own.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
@@ -18,7 +19,7 @@ use crate::load::{Environment, Shell, VersionText};
 use crate::model::{Block, Plan};
 use crate::perl::Limits;
 use crate::run::binary::ServerBinary;
-use crate::run::block::{Bench, run_block};
+use crate::run::block::{self, Bench, run_block};
 use crate::run::netns;
 use crate::run::outcome::{Attempt, BlockId, BlockReport};
 use crate::run::perl_side::Spec;
@@ -55,6 +56,8 @@ pub struct Options {
     pub retries: u32,
     /// End the run after this many failed blocks.
     pub max_failures: Option<usize>,
+    /// How long blocks took last time: long ones begin early.
+    pub durations: BTreeMap<BlockId, Duration>,
     /// Set from outside to end the run.
     pub stop: Arc<AtomicBool>,
 }
@@ -91,19 +94,16 @@ pub enum Event {
 pub fn run(files: Vec<PlannedFile>, options: &Options, mut observe: impl FnMut(Event)) -> io::Result<()> {
     process::adopt_orphans()?;
     let files: Vec<Arc<PlannedFile>> = files.into_iter().map(Arc::new).collect();
-    let work = units(&files, options.jobs);
+    let work = units(&files, options.jobs, |id| options.durations.get(id).copied());
     let own_networks = options.jobs > 1 && netns::is_possible();
-    let needs_shared = !own_networks || work.iter().any(|unit| unit.outside);
-    let needs_own = own_networks && work.iter().any(|unit| !unit.outside);
+    let outside = work.iter().filter(|unit| unit.outside || !own_networks).count();
+    let inside = work.len() - outside;
     let schedule = Arc::new(Schedule::new(work, own_networks));
     let mut lanes = Vec::new();
-    if needs_own {
-        lanes.extend((0..options.jobs).map(|index| (index, Reach::Own)));
-    }
-    if needs_shared {
-        let count = if own_networks { options.jobs.div_ceil(2) } else { options.jobs };
-        lanes.extend((lanes.len()..lanes.len() + count).map(|index| (index, Reach::Shared)));
-    }
+    lanes.extend((0..options.jobs.min(inside)).map(|index| (index, Reach::Own)));
+    // Beside the others: what speaks to services mostly waits, for them or for each other.
+    let shared = if own_networks { options.jobs.div_ceil(2) } else { options.jobs };
+    lanes.extend((lanes.len()..).take(shared.min(outside)).map(|index| (index, Reach::Shared)));
     let (sender, receiver) = channel();
     let mut threads = Vec::new();
     for (index, reach) in lanes {
@@ -124,6 +124,31 @@ pub fn run(files: Vec<PlannedFile>, options: &Options, mut observe: impl FnMut(E
     }
     process::end_descendants();
     result
+}
+
+/// Gives `show` the `nginx.conf` with which each chosen block would run, or the reason why there is none.
+pub fn render(
+    files: Vec<PlannedFile>,
+    options: &Options,
+    mut show: impl FnMut(&BlockId, Result<Vec<u8>, String>),
+) -> io::Result<()> {
+    let (events, _) = channel();
+    let options = Options { jobs: 1, ..options.clone() };
+    let schedule = Arc::new(Schedule::new(Vec::new(), false));
+    let lane = Lane { index: 0, reach: Reach::Shared, options, schedule, events };
+    let bench = lane.bench()?;
+    for file in files.into_iter().map(Arc::new) {
+        let loaded = lane.load(&file, &bench, None);
+        for id in &file.blocks {
+            let text = loaded.spec.as_ref().map_err(String::clone).and_then(|spec| {
+                let block = prepared(&**spec, id)?;
+                block::render(&**spec, &block, &bench).map_err(|error| error.to_string())
+            });
+            show(id, text);
+        }
+        leave(Some(loaded));
+    }
+    Ok(())
 }
 
 fn watch(receiver: &Receiver<Event>, options: &Options, schedule: &Schedule, observe: &mut impl FnMut(Event)) {
@@ -168,6 +193,26 @@ impl Lane {
             Reach::Own => None,
             Reach::Shared => self.reserve_ports()?,
         };
+        let bench = self.bench()?;
+        let port = ports.as_ref().map(|ports| ports.first);
+        let mut loaded: Option<Loaded> = None;
+        while let Some(unit) = self.schedule.next(self.reach) {
+            if loaded.as_ref().is_none_or(|loaded| !Arc::ptr_eq(&loaded.file, &unit.file)) {
+                bench.end_kept();
+                leave(loaded.take());
+                loaded = Some(self.load(&unit.file, &bench, port));
+            }
+            if let Some(loaded) = &loaded {
+                self.unit(&unit, loaded, &bench);
+            }
+            self.schedule.done(&unit);
+        }
+        bench.end_kept();
+        leave(loaded);
+        Ok(())
+    }
+
+    fn bench(&self) -> io::Result<Bench> {
         let place = self.options.scratch.join(self.index.to_string());
         let root = match self.options.variables.get("TEST_NGINX_SERVROOT") {
             Some(path) if self.options.jobs == 1 => {
@@ -178,28 +223,15 @@ impl Lane {
             _ => place.join("t/servroot"),
         };
         std::fs::create_dir_all(place.join("t"))?;
-        let bench = Bench {
+        Ok(Bench {
             binary: Arc::clone(&self.options.binary),
             root: ServerRoot::new(root),
             stderr: place.join("stderr"),
             working_directory: self.options.working_directory.clone(),
             block_limit: self.options.block_limit,
             stop: Arc::clone(&self.options.stop),
-        };
-        let port = ports.as_ref().map(|ports| ports.first);
-        let mut loaded: Option<Loaded> = None;
-        while let Some(unit) = self.schedule.next(self.reach) {
-            if loaded.as_ref().is_none_or(|loaded| !Arc::ptr_eq(&loaded.file, &unit.file)) {
-                leave(loaded.take());
-                loaded = Some(self.load(&unit, &bench, port));
-            }
-            if let Some(loaded) = &loaded {
-                self.unit(&unit, loaded, &bench);
-            }
-            self.schedule.done(&unit);
-        }
-        leave(loaded);
-        Ok(())
+            kept: RefCell::new(None),
+        })
     }
 
     fn unit(&self, unit: &Unit, loaded: &Loaded, bench: &Bench) {
@@ -223,8 +255,8 @@ impl Lane {
         }
     }
 
-    fn load(&self, unit: &Unit, bench: &Bench, port: Option<u16>) -> Loaded {
-        let file = Arc::clone(&unit.file);
+    fn load(&self, file: &Arc<PlannedFile>, bench: &Bench, port: Option<u16>) -> Loaded {
+        let file = Arc::clone(file);
         let environment = self.environment(bench, port);
         let spec = match (self.options.loader)(&file.source, environment) {
             Ok(spec) => {

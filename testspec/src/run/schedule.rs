@@ -1,15 +1,19 @@
 //! Which lane runs which blocks, and when.
 //!
-//! Blocks are handed out in small runs of one file, so that a file is loaded few times and lanes end together.
-//! What a block shares with the world outside its lane is a *resource*; two blocks with a resource in common never
-//! run at the same time. The services of the machine (memcached, Redis, …) are held together by the blocks that
-//! only speak to them, and alone by a block that keeps something in them.
+//! Blocks are handed out in small runs of one file, so that a file is loaded few times and lanes end together; those
+//! that will take long go first. What a block shares with the world outside its lane is a *resource*; two blocks with
+//! a resource in common never run at the same time. A service of the machine (memcached, Redis, …) is held together
+//! by the blocks that only speak to it, and alone by a block that keeps something in it.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Duration;
+
+use rsty_diag::Span;
 
 use crate::model::Regex;
 use crate::run::outcome::BlockId;
+use crate::run::sections::is_opaque;
 use crate::run::select::PlannedFile;
 
 /// Some blocks of one file that run one after the other in one lane.
@@ -22,6 +26,7 @@ pub struct Unit {
     /// Whether they speak to a service outside the lane's own network.
     pub outside: bool,
     resources: BTreeSet<String>,
+    expected: Duration,
 }
 
 /// What a lane can reach.
@@ -48,51 +53,76 @@ struct State {
     stopped: bool,
 }
 
-/// The machine's services, held by blocks that only speak to them.
-const VISITED: &str = "services, visited";
-/// The machine's services, held by a block that keeps something in them.
-const CHANGED: &str = "services, changed";
+/// Behind the name of a service: held by blocks that only speak to it.
+const VISITED: &str = " visited";
+/// Behind the name of a service: held by a block that keeps something in it.
+const CHANGED: &str = " changed";
 
 /// The resource that can't be held together with this one.
-fn excluder(resource: &str) -> Option<&'static str> {
-    match resource {
-        VISITED => Some(CHANGED),
-        CHANGED => Some(VISITED),
-        _ => None,
+fn excluder(resource: &str) -> Option<String> {
+    if let Some(service) = resource.strip_suffix(VISITED) {
+        Some(format!("{service}{CHANGED}"))
+    } else {
+        resource.strip_suffix(CHANGED).map(|service| format!("{service}{VISITED}"))
     }
 }
 
 /// The most blocks that one unit holds.
 const UNIT_MAX: usize = 8;
+/// What a unit is expected to take at most, unless its blocks must stay together.
+const UNIT_TIME: Duration = Duration::from_secs(2);
 
-/// Splits files into units for `lanes` lanes.
-pub fn units(files: &[Arc<PlannedFile>], lanes: usize) -> Vec<Unit> {
+/// Splits files into units for `lanes` lanes, in the order in which they are best begun. `expected` knows how long a
+/// block took last time.
+pub fn units(files: &[Arc<PlannedFile>], lanes: usize, expected: impl Fn(&BlockId) -> Option<Duration>) -> Vec<Unit> {
     let total: usize = files.iter().map(|file| file.blocks.len()).sum();
     let size = (total / (lanes.max(1) * 4)).clamp(1, UNIT_MAX);
     let mut units = Vec::new();
     for file in files {
-        let facts = FileFacts::of(file);
-        let mut current: Option<Unit> = None;
-        for id in &file.blocks {
-            let (outside, resources) = facts.of_block(file, id);
-            let fits = current.as_ref().is_some_and(|unit| {
-                facts.ordered || (unit.outside == outside && unit.resources == resources && unit.blocks.len() < size)
-            });
-            match current.as_mut().filter(|_| fits) {
-                Some(unit) => {
-                    unit.blocks.push(id.clone());
-                    unit.outside |= outside;
-                    unit.resources.extend(resources);
-                }
-                None => {
-                    units.extend(current.take());
-                    current = Some(Unit { file: Arc::clone(file), blocks: vec![id.clone()], outside, resources });
-                }
-            }
-        }
-        units.extend(current);
+        units.extend(units_of(file, size, &expected));
     }
+    // What must wait for others begins early, and so does what takes long; the rest keeps the files' order.
+    units.sort_by_key(|unit| {
+        let alone = unit.resources.iter().any(|resource| resource.ends_with(CHANGED));
+        let long = if unit.expected > UNIT_TIME { unit.expected } else { Duration::ZERO };
+        std::cmp::Reverse((alone, long))
+    });
     units
+}
+
+fn units_of(file: &Arc<PlannedFile>, size: usize, expected: impl Fn(&BlockId) -> Option<Duration>) -> Vec<Unit> {
+    let facts = FileFacts::of(file);
+    let mut done = Vec::new();
+    let mut open: Vec<Unit> = Vec::new();
+    for id in &file.blocks {
+        let needs = facts.of_block(file, id);
+        let time = expected(id).unwrap_or(needs.time);
+        let together = facts.ordered || (facts.keeps_order && needs.keeps_state());
+        let fitting = open.iter().position(|unit| {
+            let alike = unit.outside == needs.outside && unit.resources == needs.resources;
+            facts.ordered || alike || (together && unit.resources.iter().any(|resource| resource.ends_with(CHANGED)))
+        });
+        match fitting.and_then(|index| open.get_mut(index).map(|unit| (index, unit))) {
+            Some((_, unit)) if together || (unit.blocks.len() < size && unit.expected + time <= UNIT_TIME) => {
+                unit.blocks.push(id.clone());
+                unit.outside |= needs.outside;
+                unit.resources.extend(needs.resources);
+                unit.expected += time;
+                continue;
+            }
+            Some((index, _)) => done.push(open.remove(index)),
+            None => {}
+        }
+        open.push(Unit {
+            file: Arc::clone(file),
+            blocks: vec![id.clone()],
+            outside: needs.outside,
+            resources: needs.resources,
+            expected: time,
+        });
+    }
+    done.extend(open);
+    done
 }
 
 impl Schedule {
@@ -113,8 +143,8 @@ impl Schedule {
             let is_for_lane = |unit: &Unit| !self.has_own_networks || unit.outside == (reach == Reach::Shared);
             let is_free = |unit: &Unit| {
                 self.held(unit).all(|resource| match state.busy.get(resource) {
-                    Some(_) => resource == VISITED,
-                    None => !excluder(resource).is_some_and(|other| state.busy.contains_key(other)),
+                    Some(_) => resource.ends_with(VISITED),
+                    None => !excluder(resource).is_some_and(|other| state.busy.contains_key(&other)),
                 })
             };
             if let Some(index) = state.pending.iter().position(|unit| is_for_lane(unit) && is_free(unit)) {
@@ -157,58 +187,106 @@ impl Schedule {
     }
 }
 
-/// What a file's prologue says about all its blocks.
-struct FileFacts {
-    ordered: bool,
+/// What a text says about the blocks that contain it.
+#[derive(Clone, Debug, Default)]
+struct Needs {
+    /// Whether they speak to something outside their lane's network.
     outside: bool,
     resources: BTreeSet<String>,
+    time: Duration,
+}
+
+/// What a file's prologue says about all its blocks.
+struct FileFacts {
+    needs: Needs,
+    /// All blocks run one after the other in one lane.
+    ordered: bool,
+    /// Blocks that keep something in a service see what those before them left there.
+    keeps_order: bool,
 }
 
 impl FileFacts {
     fn of(file: &PlannedFile) -> Self {
-        let prologue = file.document.prologue.map(|span| file.document.slice(span)).unwrap_or_default();
-        let (mut outside, resources) = needs(prologue);
-        let contains = |word: &str| crate::run::config::contains_word(prologue, word);
+        // Without Perl, the sections above the first block stand for it.
+        let document = &file.document;
+        let above = document.blocks.first().map_or(0, |block| block.span.start);
+        let prologue = document.slice(document.prologue.unwrap_or(Span { start: 0, end: above }));
+        let contains = |word: &str| memchr::memmem::find(prologue, word.as_bytes()).is_some();
+        let mut needs = Needs::of(prologue);
         // A prologue usually names every service's port; what counts is whether a block uses it. But text that
         // every block includes counts.
-        outside &= contains("set_value");
-        let blocks = file.document.blocks.iter().map(|block| file.document.slice(block.span));
-        let speaks_outside = outside || blocks.into_iter().any(|text| needs(text).0);
-        let ordered = contains("use_hup") || (contains("no_shuffle") && speaks_outside);
-        Self { ordered, outside, resources }
+        if !contains("set_value") {
+            needs.outside = false;
+            needs.resources.retain(|resource| excluder(resource).is_none());
+        }
+        let keeps_order = contains("no_shuffle");
+        // One server for all blocks means one lane.
+        let reloads = contains("use_hup") || !all(prologue, r"(USE_HUP)\W*?\s*=[^=~]").is_empty();
+        let ordered = reloads || (keeps_order && is_opaque(prologue));
+        Self { needs, ordered, keeps_order }
     }
 
-    fn of_block(&self, file: &PlannedFile, id: &BlockId) -> (bool, BTreeSet<String>) {
+    fn of_block(&self, file: &PlannedFile, id: &BlockId) -> Needs {
         let node = id.number.checked_sub(1).and_then(|index| file.document.blocks.get(index));
-        let text = node.map(|node| file.document.slice(node.span)).unwrap_or_default();
-        let (outside, mut resources) = needs(text);
-        resources.extend(self.resources.iter().cloned());
-        (outside || self.outside, resources)
+        let mut needs = Needs::of(node.map(|node| file.document.slice(node.span)).unwrap_or_default());
+        needs.outside |= self.needs.outside;
+        needs.resources.extend(self.needs.resources.iter().cloned());
+        needs
     }
 }
 
-/// Whether a text speaks of outside services, and what it shares with other blocks.
-fn needs(text: &[u8]) -> (bool, BTreeSet<String>) {
-    let mut resources = BTreeSet::new();
-    let mut outside = false;
-    for name in all(text, r"TEST_NGINX_([A-Z0-9_]*PORT)\b") {
-        outside |= !matches!(name.as_str(), "SERVER_PORT" | "CLIENT_PORT" | "PORT" | "STREAM_PORT" | "DGRAM_PORT");
+impl Needs {
+    fn of(text: &[u8]) -> Self {
+        let services = services(text);
+        let names: [&[u8]; 2] = [b"TEST_NGINX_RESOLVER", b"TEST_NGINX_OPENRESTY_ORG_IP"];
+        let outside = !services.is_empty() || names.iter().any(|name| memchr::memmem::find(text, name).is_some());
+        let kind = if services.is_empty() || !keeps_state(text) { VISITED } else { CHANGED };
+        let mut resources: BTreeSet<String> = services.iter().map(|service| format!("{service}{kind}")).collect();
+        for port in all(text, r"(?:\blisten\s+(?:[\w.\[\]:*]+:)?|(?:tcp|udp)_listen:\s*)(\d{2,5})\b") {
+            resources.insert(format!("port {port}"));
+        }
+        resources.extend(all(text, r"(/tmp/[\w./-]+)"));
+        Self { outside, resources, time: time(text) }
     }
-    // Where such services listen by default.
-    outside |= !all(text, r"\b(6379|11211|11212|3306|5432|2379)\b").is_empty();
-    outside |= !all(text, r"(TEST_NGINX_(?:RESOLVER|OPENRESTY_ORG_IP))").is_empty();
-    if outside {
-        let keeps = r#"(?i)(memc_|srcache|redis|mysql|drizzle|postgres|["'\s](?:set|add|incr|decr|append|prepend|cas|replace|delete)\s+[\w-]+)"#;
-        let kind = if all(text, keeps).is_empty() { VISITED } else { CHANGED };
-        resources.insert(kind.to_owned());
+
+    fn keeps_state(&self) -> bool {
+        self.resources.iter().any(|resource| resource.ends_with(CHANGED))
     }
-    for port in all(text, r"(?:\blisten\s+(?:[\w.\[\]:*]+:)?|(?:tcp|udp)_listen:\s*)(\d{2,5})\b") {
-        resources.insert(format!("port {port}"));
+}
+
+/// The services outside the lane that a text speaks of: by the variables that name their ports, or by the ports on
+/// which they listen by default.
+fn services(text: &[u8]) -> BTreeSet<String> {
+    let own = ["SERVER", "CLIENT", "STREAM", "DGRAM", ""];
+    let mut services: BTreeSet<String> = all(text, r"TEST_NGINX_((?:[A-Z0-9]+_)*)PORT\b")
+        .into_iter()
+        .map(|name| name.trim_end_matches('_').to_owned())
+        .filter(|name| !own.contains(&name.as_str()))
+        .collect();
+    for port in all(text, r"\b(6379|11211|11212|3306|5432|2379)\b") {
+        let service = match port.as_str() {
+            "6379" => "REDIS",
+            "3306" => "MYSQL",
+            "5432" => "POSTGRES",
+            "2379" => "ETCD",
+            _ => "MEMCACHED",
+        };
+        services.insert(service.to_owned());
     }
-    for path in all(text, r"(/tmp/[\w./-]+)") {
-        resources.insert(path);
-    }
-    (outside, resources)
+    services
+}
+
+/// Whether a text uses what a service keeps: by a command, a client library or an nginx module.
+fn keeps_state(text: &[u8]) -> bool {
+    const COMMANDS: &str = r#"(?i)(\bmemc_|\bsrcache_|\bredis2?_|\bdrizzle_|\bpostgres_|\bresty\.\w|:query\(|["'\s](?:get|gets|set|add|incr|decr|append|prepend|cas|replace|delete|del|[lr]push|sadd|hset|publish|subscribe|select|create|insert|drop)\s+[\w-])"#;
+    !all(text, COMMANDS).is_empty()
+}
+
+/// What a block says that it waits, before anybody has measured it: enough to put long ones first.
+fn time(text: &[u8]) -> Duration {
+    let said = all(text, r"(?:\bsleep\(|--- (?:wait|timeout): *)(\d+(?:\.\d+)?)");
+    let seconds: f64 = said.iter().filter_map(|seconds| seconds.parse::<f64>().ok()).map(|each| each.min(2.0)).sum();
+    Duration::try_from_secs_f64(seconds.min(10.0) + 0.15).unwrap_or_default()
 }
 
 /// The first group of every match.
@@ -229,23 +307,61 @@ fn all(text: &[u8], pattern: &str) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::run::select::{Selector, select};
+
+    fn resources(text: &[u8]) -> Vec<String> {
+        Needs::of(text).resources.into_iter().collect()
+    }
 
     #[test]
     fn services_are_visited_together_and_changed_alone() {
-        let kind = |text: &[u8]| needs(text).1.into_iter().next();
         let visit = b"connect(\"127.0.0.1\", $TEST_NGINX_MEMCACHED_PORT) set $x 1; send(\"flush_all\\r\\n\")";
-        assert_eq!(kind(visit).as_deref(), Some(VISITED));
-        assert_eq!(kind(b"$TEST_NGINX_MEMCACHED_PORT 'set dog 0 0 3'").as_deref(), Some(CHANGED));
-        assert_eq!(excluder(VISITED), Some(CHANGED));
+        assert_eq!(resources(visit), ["MEMCACHED visited"]);
+        assert_eq!(resources(b"$TEST_NGINX_MEMCACHED_PORT 'set dog 0 0 3'"), ["MEMCACHED changed"]);
+        assert_eq!(resources(b"127.0.0.1:6379 \"get cat\\r\\n\""), ["REDIS changed"]);
+        assert_eq!(excluder("REDIS visited").as_deref(), Some("REDIS changed"));
         assert_eq!(excluder("port 80"), None);
     }
 
     #[test]
     fn needs_are_read_from_the_text() {
-        let (outside, resources) = needs(b"listen 127.0.0.1:8080;\n--- tcp_listen: 19113\nunix:/tmp/a.sock");
-        assert!(!outside);
-        assert_eq!(resources.into_iter().collect::<Vec<_>>(), ["/tmp/a.sock", "port 19113", "port 8080"]);
-        assert!(needs(b"connect(\"127.0.0.1\", $TEST_NGINX_MEMCACHED_PORT)").0);
-        assert!(!needs(b"proxy_pass http://127.0.0.1:$TEST_NGINX_SERVER_PORT/x; $TEST_NGINX_RAND_PORT_1").0);
+        let needs = Needs::of(b"listen 127.0.0.1:8080;\n--- tcp_listen: 19113\nunix:/tmp/a.sock");
+        assert!(!needs.outside);
+        assert_eq!(needs.resources.into_iter().collect::<Vec<_>>(), ["/tmp/a.sock", "port 19113", "port 8080"]);
+        assert!(Needs::of(b"connect(\"127.0.0.1\", $TEST_NGINX_MEMCACHED_PORT)").outside);
+        assert!(Needs::of(b"resolver $TEST_NGINX_RESOLVER;").outside);
+        assert!(!Needs::of(b"proxy_pass http://127.0.0.1:$TEST_NGINX_SERVER_PORT/x; $TEST_NGINX_RAND_PORT_1").outside);
+    }
+
+    #[test]
+    fn a_fixed_order_binds_only_the_blocks_that_keep_something_outside() {
+        let text = "use Test::Nginx::Socket;\nno_shuffle();\nrun_tests();\n__DATA__\n\
+            === TEST 1: plain\n--- config\n\
+            === TEST 2: store\n--- config\nset $p $TEST_NGINX_MEMCACHED_PORT; 'set dog 0 0 3'\n\
+            === TEST 3: plain too\n--- config\n\
+            === TEST 4: look\n--- config\nset $p $TEST_NGINX_MEMCACHED_PORT; 'get dog'\n";
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.t");
+        std::fs::write(&path, text).unwrap();
+        let files = select(&[Selector::parse(path.to_str().unwrap())], None).unwrap();
+        let files: Vec<_> = files.into_iter().map(Arc::new).collect();
+        let units = units(&files, 8, |_| None);
+        let numbers: Vec<Vec<usize>> =
+            units.iter().map(|unit| unit.blocks.iter().map(|id| id.number).collect()).collect();
+        assert_eq!(numbers, [vec![2, 4], vec![1], vec![3]]);
+    }
+
+    #[test]
+    fn long_units_come_first() {
+        let text = "=== TEST 1: short\n--- config\n=== TEST 2: long\n--- config\n--- wait: 5\n";
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.t");
+        std::fs::write(&path, text).unwrap();
+        let files = select(&[Selector::parse(path.to_str().unwrap())], None).unwrap();
+        let files: Vec<_> = files.into_iter().map(Arc::new).collect();
+        let first = units(&files, 1, |_| None).remove(0);
+        assert_eq!(first.blocks[0].number, 2);
+        let measured = |id: &BlockId| Some(Duration::from_secs(if id.number == 1 { 3 } else { 0 }));
+        assert_eq!(units(&files, 1, measured).remove(0).blocks[0].number, 1);
     }
 }

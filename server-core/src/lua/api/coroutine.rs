@@ -36,7 +36,6 @@ pub(super) fn inject(state: State) {
         lua_getfield_(state, LUA_GLOBALSINDEX, c"coroutine".as_ptr());
         for (from, to) in [
             (c"running", c"running"),
-            (c"isyieldable", c"isyieldable"),
             (c"create", c"_create"),
             (c"wrap", c"_wrap"),
             (c"resume", c"_resume"),
@@ -137,7 +136,7 @@ pub(super) fn new_coroutine(state: State, ctx: &Ctx, kind: Kind) -> Result<Rc<Th
     // to the caller's stack at once; all states are of one VM.
     let (co, reference) = unsafe {
         if kind == Kind::Light {
-            let (co, reference) = ctx.vm.anchored_thread();
+            let (co, reference) = ctx.vm.cached_thread();
             lua_pushthread(co);
             lua_xmove(co, state, 1);
             (co, reference)

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::lua::next_turn::next_turn;
 use crate::lua::phase::Phase;
 use crate::lua::session::{Notice, session_debug};
 use crate::lua::sys::{self, Reply, State, c_function};
@@ -26,14 +27,18 @@ c_function! {
             return Err(format!("invalid sleep duration \"{milliseconds}\"").into());
         }
         ctx.phase.get().require(Phase::YIELDABLE)?;
-        sys::check_yieldable(state)?;
         session_debug!(session, "lua ready to sleep for {milliseconds} ms");
+        if !sys::is_yieldable(state) {
+            let kind = if milliseconds == 0 { "posted event" } else { "timer" };
+            session_debug!(session, "lua clean up the {kind} for pending ngx.sleep");
+            sys::check_yieldable(state)?;
+        }
         let duration = Duration::from_millis(milliseconds.unsigned_abs());
         let mut pending = Pending { kind: if milliseconds == 0 { "posted event" } else { "timer" }, notice: session.notice() };
         let uri = pending.notice.as_ref().map(|_| session.uri()).unwrap_or_default();
         ctx.suspend(async move {
             if duration.is_zero() {
-                tokio::task::yield_now().await;
+                next_turn().await;
             } else {
                 tokio::time::sleep(duration).await;
             }

@@ -14,6 +14,8 @@ use crate::log::{Level, set_capture};
 use crate::lua::current;
 
 struct Record {
+    /// Where in the ring it begins.
+    at: usize,
     level: Level,
     time: f64,
     text: Vec<u8>,
@@ -21,7 +23,8 @@ struct Record {
 
 struct Ring {
     records: VecDeque<Record>,
-    used: usize,
+    /// Where the next record begins.
+    tail: usize,
     room: usize,
     level: Level,
     /// The record that was handed out last.
@@ -35,11 +38,17 @@ thread_local! {
     static RING: RefCell<Option<Ring>> = const { RefCell::new(None) };
 }
 
-/// Captures lines of this thread, as many as fit into `room` bytes.
+/// Makes a ring for as many lines as fit into `room` bytes. Nothing is captured before [`start_capture`].
 pub fn enable_capture(room: usize) {
     let (records, taken) = (VecDeque::new(), Vec::new());
-    RING.set(Some(Ring { records, used: 0, room, level: Level::Debug, taken }));
-    set_capture(Some(capture));
+    RING.set(Some(Ring { records, tail: 0, room, level: Level::Debug, taken }));
+}
+
+/// Captures the lines of this process from now on, if there is a ring.
+pub fn start_capture() {
+    if RING.with_borrow(Option::is_some) {
+        set_capture(Some(capture));
+    }
 }
 
 fn capture(level: Level, line: &[u8]) {
@@ -53,19 +62,45 @@ fn capture(level: Level, line: &[u8]) {
     });
 }
 
+/// As in nginx a record is in one piece: one that does not fit behind the last goes to the start of the ring, and what
+/// is in its way there is lost.
 impl Ring {
     fn push(&mut self, level: Level, line: &[u8]) {
         let size = line.len() + RECORD_HEAD;
         if level > self.level || size > self.room {
             return;
         }
-        while self.used + size > self.room {
-            let Some(oldest) = self.records.pop_front() else { break };
-            self.used -= oldest.text.len() + RECORD_HEAD;
+        if self.free() < size {
+            if self.room - self.tail < size {
+                while self.records.front().is_some_and(|oldest| oldest.at >= self.tail) {
+                    self.records.pop_front();
+                }
+                self.tail = 0;
+            }
+            while self.free() < size {
+                self.pop();
+            }
         }
-        let now = clock::now();
-        self.used += size;
-        self.records.push_back(Record { level, time: now.epoch_msec() as f64 / 1000.0, text: line.to_vec() });
+        let time = clock::now().epoch_msec() as f64 / 1000.0;
+        self.records.push_back(Record { at: self.tail, level, time, text: line.to_vec() });
+        self.tail += size;
+    }
+
+    fn pop(&mut self) -> Option<Record> {
+        let oldest = self.records.pop_front();
+        if self.records.is_empty() {
+            self.tail = 0;
+        }
+        oldest
+    }
+
+    /// Bytes behind the last record, up to the end of the ring or to the oldest record.
+    fn free(&self) -> usize {
+        match self.records.front() {
+            None => self.room,
+            Some(oldest) if self.tail > oldest.at => self.room - self.tail,
+            Some(oldest) => oldest.at - self.tail,
+        }
     }
 }
 
@@ -98,8 +133,7 @@ both! {
                 unsafe { write_error(err, err_len, b"directive \"lua_capture_error_log\" is not set") };
                 return ERROR;
             };
-            let Some(record) = ring.records.pop_front() else { return DONE };
-            ring.used -= record.text.len() + RECORD_HEAD;
+            let Some(record) = ring.pop() else { return DONE };
             ring.taken = record.text;
             // SAFETY: the contract of the parent module; the text stays until the next call.
             unsafe {
@@ -151,4 +185,22 @@ fn level_of(number: c_int) -> Option<Level> {
         Level::Debug,
     ];
     usize::try_from(number).ok().and_then(|number| LEVELS.get(number)).copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn oldest_lines_make_room() {
+        let (records, taken) = (VecDeque::new(), Vec::new());
+        let mut ring = Ring { records, tail: 0, room: 100, level: Level::Info, taken };
+        for text in ["first, 20 bytes long", "second, 20 bytes too", "third line, as long "] {
+            ring.push(Level::Error, text.as_bytes());
+        }
+        ring.push(Level::Debug, b"not wanted");
+        ring.push(Level::Error, &[b'x'; 85]); // One byte too long for the ring.
+        let texts: Vec<_> = std::iter::from_fn(|| ring.pop()).map(|record| record.text).collect();
+        assert_eq!(texts, [b"second, 20 bytes too".to_vec(), b"third line, as long ".to_vec()]);
+    }
 }

@@ -23,9 +23,22 @@ pub struct Semaphore {
     resources: Cell<c_int>,
     waiters: RefCell<VecDeque<(u64, oneshot::Sender<()>)>>,
     tickets: Cell<u64>,
+    /// Whether those who wait will be served in this turn of the event loop.
+    posted: Cell<bool>,
 }
 
 impl Semaphore {
+    /// Serves those who wait, once the code that is running has given way.
+    fn serve_soon(self: Rc<Self>) {
+        if self.waiters.borrow().is_empty() || self.posted.replace(true) {
+            return;
+        }
+        tokio::task::spawn_local(async move {
+            self.posted.set(false);
+            self.serve();
+        });
+    }
+
     /// Gives resources to those who wait.
     fn serve(&self) {
         let mut waiters = self.waiters.borrow_mut();
@@ -43,10 +56,15 @@ impl Semaphore {
 struct Place {
     semaphore: Rc<Semaphore>,
     ticket: u64,
+    /// Whether the wait came to its end.
+    over: bool,
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
+        if !self.over {
+            worker::debug(format_args!("http lua semaphore cleanup"));
+        }
         self.semaphore.waiters.borrow_mut().retain(|(ticket, _)| *ticket != self.ticket);
     }
 }
@@ -55,7 +73,7 @@ export! {
     /// Makes a semaphore with some resources.
     ngx_http_lua_ffi_sema_new(semaphore: *mut *const Semaphore, resources: c_int, _err: *mut *mut c_char) -> c_int {
         let (resources, waiters, tickets) = (Cell::new(resources), RefCell::default(), Cell::new(0));
-        let made = Rc::into_raw(Rc::new(Semaphore { resources, waiters, tickets }));
+        let made = Rc::into_raw(Rc::new(Semaphore { resources, waiters, tickets, posted: Cell::new(false) }));
         worker::debug(format_args!("http lua semaphore new: {made:p}"));
         // SAFETY: the contract of the parent module.
         unsafe { store(semaphore, made) };
@@ -64,11 +82,14 @@ export! {
 
     /// Adds resources.
     ngx_http_lua_ffi_sema_post(semaphore: *const Semaphore, count: c_int) -> c_int {
-        // SAFETY: Lua passes semaphores that it got from `sema_new` and did not give back.
-        let semaphore = unsafe { &*semaphore };
-        worker::debug(format_args!("http lua semaphore post: {semaphore:p}, n: {count}"));
+        // SAFETY: Lua passes semaphores that it got from `sema_new` and did not give back; the reference is a new one.
+        let semaphore = unsafe {
+            Rc::increment_strong_count(semaphore);
+            Rc::from_raw(semaphore)
+        };
+        worker::debug(format_args!("http lua semaphore post: {:p}, n: {count}", Rc::as_ptr(&semaphore)));
         semaphore.resources.set(semaphore.resources.get().saturating_add(count));
-        semaphore.serve();
+        semaphore.serve_soon();
         OK
     }
 
@@ -124,9 +145,10 @@ fn wait(semaphore: Rc<Semaphore>, milliseconds: c_int) -> Result<c_int, String> 
     let ticket = semaphore.tickets.get() + 1;
     semaphore.tickets.set(ticket);
     semaphore.waiters.borrow_mut().push_back((ticket, sender));
-    let place = Place { semaphore, ticket };
+    let mut place = Place { semaphore, ticket, over: false };
     let operation = async move {
         let served = tokio::time::timeout(Duration::from_millis(time), receiver).await;
+        place.over = true;
         drop(place);
         let served = matches!(served, Ok(Ok(())));
         Box::new(move |state: State| push_result(state, served)) as Resume

@@ -13,10 +13,10 @@ use super::{DECLINED, ERROR, ErrorOut, OK, both, bytes, copy_to, export, store};
 use crate::clock;
 use crate::shared_dict::{End, Failure, Op, Value, Zone, Zones};
 
-const NIL: c_int = ffi::LUA_TNIL;
-const BOOLEAN: c_int = ffi::LUA_TBOOLEAN;
-const NUMBER: c_int = ffi::LUA_TNUMBER;
-const STRING: c_int = ffi::LUA_TSTRING;
+pub(super) const NIL: c_int = ffi::LUA_TNIL;
+pub(super) const BOOLEAN: c_int = ffi::LUA_TBOOLEAN;
+pub(super) const NUMBER: c_int = ffi::LUA_TNUMBER;
+pub(super) const STRING: c_int = ffi::LUA_TSTRING;
 
 both! {
     /// The zone behind a userdata.
@@ -281,6 +281,6 @@ fn end(right: c_int) -> End {
     if right == 0 { End::Left } else { End::Right }
 }
 
-fn now() -> u64 {
+pub(super) fn now() -> u64 {
     clock::now().epoch_msec() as u64
 }

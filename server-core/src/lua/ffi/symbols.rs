@@ -2,6 +2,7 @@
 
 /// All names, functions and data.
 pub const EXPORTED: &[&str] = &[
+    "ngx_argv",
     "ngx_atoi",
     "ngx_decode_base64url",
     "ngx_encode_base64url",
@@ -133,6 +134,7 @@ pub const EXPORTED: &[&str] = &[
     "ngx_http_lua_ffi_socket_tcp_get_sslhandshake_result",
     "ngx_http_lua_ffi_socket_tcp_getfd",
     "ngx_http_lua_ffi_socket_tcp_getoption",
+    "ngx_http_lua_ffi_socket_tcp_hack_fd",
     "ngx_http_lua_ffi_socket_tcp_setoption",
     "ngx_http_lua_ffi_socket_tcp_settrustedstore",
     "ngx_http_lua_ffi_socket_tcp_sslhandshake",
@@ -179,6 +181,8 @@ pub const EXPORTED: &[&str] = &[
     "ngx_http_lua_ffi_worker_id",
     "ngx_http_lua_ffi_worker_pid",
     "ngx_http_lua_ffi_worker_pids",
+    "ngx_http_lua_find_zone",
+    "ngx_http_lua_shared_dict_get",
     "ngx_http_lua_socket_tcp_get_ssl_session",
     "ngx_parse_time",
     "ngx_stat_accepted",

@@ -1,5 +1,5 @@
-//! Functions of the C interface whose features this server does not have yet: TLS inspection, balancers, OCSP, pipes,
-//! socket options, and the request functions of the stream subsystem.
+//! Functions of the C interface whose features this server does not have yet: TLS inspection, balancers, OCSP, and the
+//! request functions of the stream subsystem.
 //!
 //! They are exported all the same, since libraries bind to them when they are loaded. A call fails with an error text,
 //! never otherwise.
@@ -54,39 +54,6 @@ unsupported! {
     ) -> c_int = ERROR, err;
     ngx_http_lua_ffi_ssl_validate_ocsp_response(
         _: *mut u8, _: usize, _: *mut c_char, _: usize, buf: *mut u8, len: *mut usize, _: *mut c_long
-    ) -> c_int = ERROR, (buf, len);
-    ngx_http_lua_ffi_pipe_get_read_result(
-        _: *mut c_void, _: *mut c_void, _: c_int, _: *mut *mut u8, _: *mut usize, buf: *mut u8, len: *mut usize
-    ) -> c_int = ERROR, (buf, len);
-    ngx_http_lua_ffi_pipe_get_write_result(
-        _: *mut c_void, _: *mut c_void, buf: *mut u8, len: *mut usize
-    ) -> isize = -1, (buf, len);
-    ngx_http_lua_ffi_pipe_proc_destroy(_: *mut c_void);
-    ngx_http_lua_ffi_pipe_proc_kill(
-        _: *mut c_void, _: c_int, buf: *mut u8, len: *mut usize
-    ) -> c_int = ERROR, (buf, len);
-    ngx_http_lua_ffi_pipe_proc_read(
-        _: *mut c_void, _: *mut c_void, _: c_int, _: c_int, _: usize, _: *mut *mut u8, _: *mut usize, buf: *mut u8,
-        len: *mut usize
-    ) -> c_int = ERROR, (buf, len);
-    ngx_http_lua_ffi_pipe_proc_shutdown_stderr(
-        _: *mut c_void, buf: *mut u8, len: *mut usize
-    ) -> c_int = ERROR, (buf, len);
-    ngx_http_lua_ffi_pipe_proc_shutdown_stdin(
-        _: *mut c_void, buf: *mut u8, len: *mut usize
-    ) -> c_int = ERROR, (buf, len);
-    ngx_http_lua_ffi_pipe_proc_shutdown_stdout(
-        _: *mut c_void, buf: *mut u8, len: *mut usize
-    ) -> c_int = ERROR, (buf, len);
-    ngx_http_lua_ffi_pipe_proc_wait(
-        _: *mut c_void, _: *mut c_void, _: *mut *mut c_char, _: *mut c_int, buf: *mut u8, len: *mut usize
-    ) -> c_int = ERROR, (buf, len);
-    ngx_http_lua_ffi_pipe_proc_write(
-        _: *mut c_void, _: *mut c_void, _: *mut u8, _: usize, buf: *mut u8, len: *mut usize
-    ) -> isize = -1, (buf, len);
-    ngx_http_lua_ffi_pipe_spawn(
-        _: *mut c_void, _: *mut c_void, _: *mut c_char, _: *mut *mut c_char, _: c_int, _: usize,
-        _: *mut *mut c_char, buf: *mut u8, len: *mut usize
     ) -> c_int = ERROR, (buf, len);
     ngx_http_lua_ffi_proxy_ssl_get_tls1_version(_: *mut c_void, err: *mut *mut c_char) -> c_int = ERROR, err;
     ngx_stream_lua_ffi_proxy_ssl_get_tls1_version(_: *mut c_void, err: *mut *mut c_char) -> c_int = ERROR, err;
@@ -306,20 +273,6 @@ unsupported! {
     ngx_http_lua_ffi_socket_tcp_get_sslhandshake_result(
         _: *mut c_void, _: *mut c_void, _: *mut *mut c_void, err: *mut *mut c_char, _: *mut c_int
     ) -> c_int = ERROR, err;
-    ngx_http_lua_ffi_socket_tcp_getfd(_: *mut c_void, _: *mut c_void, err: *mut *mut c_char) -> c_int = ERROR, err;
-    ngx_stream_lua_ffi_socket_tcp_getfd(_: *mut c_void, _: *mut c_void, err: *mut *mut c_char) -> c_int = ERROR, err;
-    ngx_http_lua_ffi_socket_tcp_getoption(
-        _: *mut c_void, _: c_int, _: *mut c_int, buf: *mut u8, len: *mut usize
-    ) -> c_int = ERROR, (buf, len);
-    ngx_stream_lua_ffi_socket_tcp_getoption(
-        _: *mut c_void, _: c_int, _: *mut c_int, buf: *mut u8, len: *mut usize
-    ) -> c_int = ERROR, (buf, len);
-    ngx_http_lua_ffi_socket_tcp_setoption(
-        _: *mut c_void, _: c_int, _: c_int, buf: *mut u8, len: *mut usize
-    ) -> c_int = ERROR, (buf, len);
-    ngx_stream_lua_ffi_socket_tcp_setoption(
-        _: *mut c_void, _: c_int, _: c_int, buf: *mut u8, len: *mut usize
-    ) -> c_int = ERROR, (buf, len);
     ngx_http_lua_ffi_socket_tcp_settrustedstore(
         _: *mut c_void, _: *mut c_void, _: *mut c_void, err: *mut *mut c_char
     ) -> c_int = ERROR, err;

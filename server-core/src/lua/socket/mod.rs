@@ -1,19 +1,28 @@
 //! Cosockets: sockets that look blocking to Lua and never block the worker.
 //!
 //! [`read`] and [`pattern`] decide, on bytes, when a read is complete; [`transport`] is the connection below;
-//! [`tcp`] is one socket with its timeouts and what is under way on it; [`pool`] keeps idle connections for the
-//! next request. The functions that scripts see are in `lua/api/socket_tcp.rs`.
+//! [`tcp`] is one socket with its timeouts and what is under way on it, [`udp`] one of datagrams; [`pool`] keeps idle connections for the
+//! next request. The functions that scripts see are in `lua/api/socket`.
 
 pub(crate) mod pattern;
 pub(crate) mod pool;
 pub(crate) mod read;
 pub(crate) mod tcp;
 pub(crate) mod transport;
+pub(crate) mod udp;
 
 use std::rc::Rc;
 use std::time::Duration;
 
 use crate::upstream::resolver::Resolver;
+
+/// A socket that ends with the session that connected it.
+pub(crate) trait Endpoint {
+    /// Closes the connection.
+    fn end(&self);
+    /// Makes it nobody's, until it ends: its session is over, but not the request that it is a part of.
+    fn disown(&self);
+}
 
 /// The settings of `lua_socket_*` and of the resolver that apply to a session.
 #[derive(Clone)]
@@ -32,6 +41,8 @@ pub struct SocketConf {
     pub buffer_size: usize,
     /// `lua_socket_log_errors`
     pub log_errors: bool,
+    /// `tcp_nodelay`
+    pub tcp_nodelay: bool,
     /// `resolver`
     pub resolver: Option<Rc<Resolver>>,
     /// `resolver_timeout`
@@ -49,6 +60,7 @@ impl Default for SocketConf {
             pool_size: 30,
             buffer_size: 4096,
             log_errors: true,
+            tcp_nodelay: true,
             resolver: None,
             resolver_timeout: Duration::from_secs(30),
         }

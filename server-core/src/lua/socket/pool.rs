@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::transport::Transport;
+use crate::lua::ffi::worker;
 
 thread_local! {
     static POOLS: RefCell<HashMap<Vec<u8>, Rc<Pool>>> = RefCell::default();
@@ -196,10 +197,20 @@ pub(crate) enum Counted {
 async fn watch(pool: Weak<Pool>, number: u64, transport: Rc<dyn Transport>, timeout: Option<Duration>) {
     let mut byte = Vec::new();
     let event = std::future::poll_fn(|cx| transport.poll_read(cx, &mut byte, 1));
-    match timeout {
-        Some(timeout) => drop(tokio::time::timeout(timeout, event).await),
-        None => drop(event.await),
+    let idle_for_too_long = match timeout {
+        Some(timeout) => tokio::time::timeout(timeout, event).await.is_err(),
+        None => {
+            // Whatever happened: the connection is of no more use.
+            let _ = event.await;
+            false
+        }
+    };
+    if idle_for_too_long {
+        worker::debug(format_args!("lua tcp socket keepalive max idle timeout"));
+    } else {
+        worker::debug(format_args!("lua tcp socket keepalive close handler check stale events"));
     }
+    worker::debug(format_args!("lua tcp socket keepalive close handler: fd:{}", transport.fd()));
     drop(transport);
     let Some(pool) = pool.upgrade() else { return };
     let mine = {
@@ -209,7 +220,9 @@ async fn watch(pool: Weak<Pool>, number: u64, transport: Rc<dyn Transport>, time
     };
     if mine.is_some() {
         drop(mine);
-        pool.release();
+        if pool.release() {
+            worker::debug(format_args!("lua tcp socket keepalive: free connection pool for \"{}\"", pool.name()));
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use super::pattern::{Pattern, Scan};
+use crate::lua::session::Notice;
 
 /// Bytes received and not yet read.
 #[derive(Debug, Default)]
@@ -76,6 +77,17 @@ pub(crate) enum Progress {
 }
 
 impl Want {
+    /// Says in the debug log what is done with `size` bytes.
+    pub(crate) fn announce(&self, size: usize, notice: &Notice) {
+        match self {
+            Self::All => notice(format_args!("lua tcp socket read all")),
+            Self::Any(_) => notice(format_args!("lua tcp socket read any")),
+            Self::Exact(_) => notice(format_args!("lua tcp socket read chunk {size}")),
+            Self::Line => notice(format_args!("lua tcp socket read line")),
+            Self::Until(..) => notice(format_args!("lua tcp socket read until")),
+        }
+    }
+
     /// Takes what there is. `eof` says that nothing more will come.
     pub(crate) fn take(&mut self, input: &mut Input, out: &mut Vec<u8>, eof: bool) -> Progress {
         let available = input.unread();

@@ -3,14 +3,17 @@
 use std::cell::{Cell, RefCell};
 use std::ffi::c_void;
 use std::io;
+use std::os::fd::RawFd;
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
-use super::SocketConf;
 use super::pool::{Kept, Pool};
 use super::read::{Input, Progress, Want};
 use super::transport::Transport;
+use super::{Endpoint, SocketConf};
+use crate::lua::ffi::worker;
+use crate::lua::session::Notice;
 
 /// Bytes asked for in one read of `*a` and of sizes beyond the buffer.
 const READ_MAX: usize = 64 * 1024;
@@ -31,7 +34,11 @@ pub(crate) enum Failure {
 impl Failure {
     /// What the system said; connections that end without a word are closed.
     pub(crate) fn from_io(error: &io::Error) -> Self {
-        error.raw_os_error().map_or(Self::Closed, Self::System)
+        match error.raw_os_error() {
+            Some(number) => Self::System(number),
+            None if error.kind() == io::ErrorKind::ConnectionAborted => Self::ClientAborted,
+            None => Self::Closed,
+        }
     }
 
     /// The text that scripts get.
@@ -103,6 +110,8 @@ pub(crate) struct TcpSocket {
     pub(crate) buffer_size: Cell<usize>,
     /// A connect is under way.
     pub(crate) connecting: Cell<bool>,
+    /// A connection to the peer is being made.
+    pub(crate) dialing: Cell<bool>,
     /// A read is under way.
     pub(crate) reading: Cell<bool>,
     /// A write is under way.
@@ -113,6 +122,10 @@ pub(crate) struct TcpSocket {
     pub(crate) write_closed: Cell<bool>,
     /// The peer sent its end.
     pub(crate) eof: Cell<bool>,
+    /// What stands in for the connection's descriptor in options.
+    pub(crate) descriptor: Cell<Option<RawFd>>,
+    /// The delay of small packets was turned off.
+    pub(crate) nodelay: Cell<bool>,
     /// How often the connection was taken from a pool.
     pub(crate) reused: Cell<u32>,
     /// The pool that counts the connection.
@@ -133,20 +146,42 @@ impl TcpSocket {
             timeouts: Cell::new(timeouts),
             buffer_size: Cell::new(conf.buffer_size.max(1)),
             connecting: Cell::new(false),
+            dialing: Cell::new(false),
             reading: Cell::new(false),
             writing: Cell::new(false),
             read_closed: Cell::new(false),
             write_closed: Cell::new(false),
             eof: Cell::new(false),
+            descriptor: Cell::new(None),
+            nodelay: Cell::new(false),
             reused: Cell::new(0),
             pool: RefCell::default(),
             peer: RefCell::new("".into()),
         })
     }
 
-    /// Whether there is a connection.
+    /// A read is under way, or no more.
+    pub(crate) fn set_reading(&self, reading: bool) {
+        self.reading.set(reading);
+        if let Some(transport) = self.transport.borrow().as_ref() {
+            transport.set_reading(reading);
+        }
+    }
+
+    /// Turns off the delay of small packets, once for each connection. Whether that was done now.
+    pub(crate) fn set_nodelay(&self) -> bool {
+        !self.nodelay.replace(true) && self.transport.borrow().as_ref().is_some_and(|transport| transport.set_nodelay())
+    }
+
+    /// What the error log says about the peer.
+    pub(crate) fn upstream(&self) -> String {
+        let peer = self.peer.borrow();
+        if peer.is_empty() { String::new() } else { format!(", upstream: {peer}") }
+    }
+
+    /// Whether there is a connection, or one being made.
     pub(crate) fn is_connected(&self) -> bool {
-        self.transport.borrow().is_some()
+        self.transport.borrow().is_some() || self.dialing.get()
     }
 
     /// Whether reading is over.
@@ -167,6 +202,8 @@ impl TcpSocket {
         self.input.take();
         self.search.take();
         self.eof.set(false);
+        self.descriptor.set(None);
+        self.nodelay.set(false);
         self.read_closed.set(false);
         self.write_closed.set(false);
     }
@@ -205,8 +242,18 @@ impl TcpSocket {
     }
 
     /// Takes what there is without waiting; `None` when more is needed.
-    pub(crate) fn read_now(&self, want: &mut Want, out: &mut Vec<u8>) -> Option<Result<(), Failure>> {
+    pub(crate) fn read_now(
+        &self,
+        want: &mut Want,
+        out: &mut Vec<u8>,
+        notice: Option<&Notice>,
+    ) -> Option<Result<(), Failure>> {
         loop {
+            if let Some(notice) = notice
+                && (self.eof.get() || !self.input.borrow().is_empty())
+            {
+                want.announce(self.input.borrow().unread().len(), notice);
+            }
             let taken = want.take(&mut self.input.borrow_mut(), out, self.eof.get());
             match taken {
                 Progress::Done => return Some(Ok(())),
@@ -226,9 +273,14 @@ impl TcpSocket {
     }
 
     /// Reads until `want` is satisfied. The timeout begins anew with everything that arrives.
-    pub(crate) async fn read(&self, want: &mut Want, out: &mut Vec<u8>) -> Result<(), Failure> {
+    pub(crate) async fn read(
+        &self,
+        want: &mut Want,
+        out: &mut Vec<u8>,
+        notice: Option<&Notice>,
+    ) -> Result<(), Failure> {
         loop {
-            if let Some(result) = self.read_now(want, out) {
+            if let Some(result) = self.read_now(want, out, notice) {
                 return result;
             }
             let transport = self.transport.borrow().clone().ok_or(Failure::Closed)?;
@@ -284,6 +336,23 @@ impl TcpSocket {
             }
         }
         Ok(())
+    }
+}
+
+impl Endpoint for TcpSocket {
+    fn end(&self) {
+        if self.transport.borrow().is_some() {
+            worker::debug(format_args!("lua finalize socket"));
+            if self.kind == Kind::Peer {
+                worker::debug(format_args!("lua close socket connection"));
+            }
+        }
+        self.close();
+        self.owner.set(std::ptr::null_mut());
+    }
+
+    fn disown(&self) {
+        self.owner.set(std::ptr::dangling_mut::<u64>().cast());
     }
 }
 

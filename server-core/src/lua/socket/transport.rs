@@ -21,10 +21,16 @@ pub(crate) trait Transport {
     fn try_write(&self, bytes: &[u8]) -> io::Result<usize>;
     /// The descriptor.
     fn fd(&self) -> RawFd;
+    /// Says that somebody waits for bytes, or does no more.
+    fn set_reading(&self, _reading: bool) {}
+    /// Turns off the delay of small packets. Whether there is such a thing.
+    fn set_nodelay(&self) -> bool {
+        false
+    }
 }
 
 macro_rules! impl_transport {
-    ($stream:ty) => {
+    ($stream:ty, $nodelay:expr) => {
         impl Transport for $stream {
             fn poll_read(&self, cx: &mut Context<'_>, into: &mut Vec<u8>, most: usize) -> Poll<io::Result<usize>> {
                 loop {
@@ -61,12 +67,17 @@ macro_rules! impl_transport {
             fn fd(&self) -> RawFd {
                 self.as_raw_fd()
             }
+
+            fn set_nodelay(&self) -> bool {
+                let set: fn(&$stream) -> bool = $nodelay;
+                set(self)
+            }
         }
     };
 }
 
-impl_transport!(TcpStream);
-impl_transport!(UnixStream);
+impl_transport!(TcpStream, |stream| stream.set_nodelay(true).is_ok());
+impl_transport!(UnixStream, |_| false);
 
 /// The address of a peer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,6 +86,16 @@ pub(crate) enum Address {
     Ip(SocketAddr),
     /// The path of a unix socket.
     Unix(Vec<u8>),
+}
+
+impl Address {
+    /// The address as nginx writes it.
+    pub(crate) fn text(&self) -> String {
+        match self {
+            Self::Ip(address) => address.to_string(),
+            Self::Unix(path) => format!("unix:{}", String::from_utf8_lossy(path)),
+        }
+    }
 }
 
 /// Begins to connect. The connection is complete when it can be written ([`connected`]).
@@ -87,13 +108,13 @@ pub(crate) enum Connecting {
 
 impl Connecting {
     /// Starts a connection from `local`, if given.
-    pub(crate) fn start(address: &Address, local: Option<SocketAddr>) -> io::Result<Self> {
+    pub(crate) fn start(address: &Address, local: Option<SocketAddr>) -> Result<Self, StartError> {
         match address {
             Address::Ip(address) => {
                 let socket =
                     Socket::new(Domain::for_address(*address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
                 if let Some(local) = local {
-                    socket.bind(&local.into())?;
+                    bind(&socket, local).map_err(StartError::Bind)?;
                 }
                 start(&socket, &(*address).into())?;
                 Ok(Self::Tcp(TcpStream::from_std(socket.into())?))
@@ -104,6 +125,14 @@ impl Connecting {
                 start(&socket, &SockAddr::unix(Path::new(path))?)?;
                 Ok(Self::Unix(UnixStream::from_std(socket.into())?))
             }
+        }
+    }
+
+    /// The descriptor.
+    pub(crate) fn fd(&self) -> RawFd {
+        match self {
+            Self::Tcp(stream) => stream.as_raw_fd(),
+            Self::Unix(stream) => stream.as_raw_fd(),
         }
     }
 
@@ -118,6 +147,31 @@ impl Connecting {
             Self::Unix(stream) => Ok(Box::new(stream)),
         }
     }
+}
+
+/// Why a connection could not even be begun.
+#[derive(Debug)]
+pub(crate) enum StartError {
+    /// The local address.
+    Bind(io::Error),
+    /// The socket, or the peer.
+    Connect(io::Error),
+}
+
+impl From<io::Error> for StartError {
+    fn from(error: io::Error) -> Self {
+        Self::Connect(error)
+    }
+}
+
+/// Chooses the local address; without a port, the system chooses that when it knows the peer.
+fn bind(socket: &Socket, local: SocketAddr) -> io::Result<()> {
+    if local.port() == 0 && local.is_ipv4() {
+        nix::sys::socket::setsockopt(socket, nix::sys::socket::sockopt::IpBindAddressNoPort, &true)?;
+    } else if local.port() != 0 {
+        socket.set_reuse_address(true)?;
+    }
+    socket.bind(&local.into())
 }
 
 /// A connection in progress is as good as one that stands.

@@ -5,7 +5,8 @@ local new_tab = require "table.new"
 local clear_tab = require "table.clear"
 
 local C = ffi.C
-local ffi_new = ffi.new
+local ffi_new, ffi_cast = ffi.new, ffi.cast
+local type, tostring = type, tostring
 local error = error
 local select = select
 local subsystem = ngx.config.subsystem
@@ -55,11 +56,23 @@ function _M.get_request()
     if r ~= nil then
         return r
     end
+    return nil
+end
+
+-- The running request; `level` is where its absence is reported, this function itself unless given.
+function _M.running_request(level)
+    local r = C.rsty_current_request
+    if r == nil then
+        error("no request found", level and level + 1)
+    end
+    return r
 end
 
 local chars = ffi.typeof("char[?]")
 local buffer_size = 4096
 local buffer
+local string_pointer = ffi.typeof("ngx_http_lua_ffi_str_t *")
+local string_size = ffi.sizeof("ngx_http_lua_ffi_str_t")
 local size_ptr = ffi_new("size_t[1]")
 local errmsg_ptr = ffi_new("char *[1]")
 
@@ -83,6 +96,22 @@ function _M.set_string_buf_size(size)
         buffer = nil
         buffer_size = math.ceil(size)
     end
+end
+
+-- The strings of a list as C sees them, and how many; other values in it become strings.
+-- They lie in the common buffer and live as long as the list.
+function _M.c_strings(list)
+    local count = #list
+    local strings = ffi_cast(string_pointer, _M.get_string_buf(string_size * count))
+    for i = 1, count do
+        local text = list[i]
+        if type(text) ~= "string" then
+            text = tostring(text)
+            list[i] = text
+        end
+        strings[i - 1].len, strings[i - 1].data = #text, text
+    end
+    return strings, count
 end
 
 function _M.get_size_ptr()

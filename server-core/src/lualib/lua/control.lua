@@ -5,7 +5,7 @@ local base = require "resty.core.base"
 local ffi_string = require("ffi").string
 local error = error
 local yield = coroutine._yield
-local get_request, get_string_buf, get_size_ptr = base.get_request, base.get_string_buf, base.get_size_ptr
+local running_request, get_string_buf, get_size_ptr = base.running_request, base.get_string_buf, base.get_size_ptr
 local DONE = base.FFI_DONE
 
 base.declare [[
@@ -16,10 +16,7 @@ local exit = base.symbol "exit"
 local ERROR_SIZE = 128
 
 function ngx.exit(status)
-    local r = get_request()
-    if not r then
-        error("no request found")
-    end
+    local r = running_request()
     local err, err_len = get_string_buf(ERROR_SIZE), get_size_ptr()
     err_len[0] = ERROR_SIZE
     local code = exit(r, status, err, err_len)

@@ -5,7 +5,7 @@ local base = require "resty.core.base"
 local misc = require "resty.core.misc"
 
 local error, type, setmetatable = error, type, setmetatable
-local get_request, new_tab, ref_in_table = base.get_request, base.new_tab, base.ref_in_table
+local running_request, new_tab, ref_in_table = base.running_request, base.new_tab, base.ref_in_table
 local NO_REQ_CTX = base.FFI_NO_REQ_CTX
 
 base.declare [[
@@ -45,10 +45,7 @@ local function reference_of(r)
 end
 
 local function get_ctx_table(ctx)
-    local r = get_request()
-    if not r then
-        error("no request found")
-    end
+    local r = running_request()
     local ref = reference_of(r)
     if ref >= 0 then
         return tables[ref]
@@ -68,10 +65,7 @@ local function set_ctx_table(ctx)
     if kind ~= "table" then
         error("ctx should be a table while getting a " .. kind)
     end
-    local r = get_request()
-    if not r then
-        error("no request found")
-    end
+    local r = running_request()
     local ref = reference_of(r)
     if ref < 0 then
         set_ctx_ref(r, ref_in_table(tables, ctx))

@@ -15,6 +15,7 @@ require "resty.core.shdict"
 require "resty.core.regex"
 require "resty.core.exit"
 require "resty.core.request"
+require "resty.core.socket"
 if http then
     require "resty.core.param"
     require "resty.core.response"

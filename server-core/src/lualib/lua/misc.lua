@@ -6,7 +6,7 @@ local base = require "resty.core.base"
 local C = ffi.C
 local type, error, tonumber, rawget, rawset = type, error, tonumber, rawget, rawset
 local ngx = ngx
-local get_request = base.get_request
+local get_request, running_request = base.get_request, base.running_request
 local BAD_CONTEXT, NO_REQ_CTX = base.FFI_BAD_CONTEXT, base.FFI_NO_REQ_CTX
 
 base.declare [[
@@ -42,10 +42,7 @@ setmetatable(ngx, {
 })
 
 function getters.status()
-    local r = get_request()
-    if not r then
-        error("no request found")
-    end
+    local r = running_request()
     local status = get_resp_status(r)
     if status == BAD_CONTEXT then
         error("API disabled in the current context", 2)
@@ -55,10 +52,7 @@ end
 
 if http then
     function setters.status(status)
-        local r = get_request()
-        if not r then
-            error("no request found")
-        end
+        local r = running_request()
         if type(status) ~= "number" then
             status = tonumber(status)
         end
@@ -68,10 +62,7 @@ if http then
     end
 
     function getters.is_subrequest()
-        local r = get_request()
-        if not r then
-            error("no request found")
-        end
+        local r = running_request()
         local found = C.ngx_http_lua_ffi_is_subrequest(r)
         if found == BAD_CONTEXT then
             error("API disabled in the current context", 2)
@@ -80,10 +71,7 @@ if http then
     end
 
     function getters.headers_sent()
-        local r = get_request()
-        if not r then
-            error("no request found")
-        end
+        local r = running_request()
         local found = C.ngx_http_lua_ffi_headers_sent(r)
         if found == NO_REQ_CTX then
             error("no request ctx found")
@@ -95,10 +83,7 @@ if http then
     end
 
     function ngx.req.is_internal()
-        local r = get_request()
-        if not r then
-            error("no request found")
-        end
+        local r = running_request()
         local found = C.ngx_http_lua_ffi_req_is_internal(r)
         if found == BAD_CONTEXT then
             error("API disabled in the current context")

@@ -6,7 +6,7 @@ local base = require "resty.core.base"
 local C = ffi.C
 local ffi_string = ffi.string
 local type, tostring, error = type, tostring, error
-local get_request = base.get_request
+local running_request = base.running_request
 
 base.declare [[
 typedef void *ndk_set_var_value_pt;
@@ -19,22 +19,14 @@ int ngx_http_lua_ffi_ndk_set_var_get(ngx_http_request_t *r, ndk_set_var_value_pt
 local found, value = ffi.new("void *[1]"), ffi.new("ngx_http_lua_ffi_str_t[1]")
 
 local function lookup(_, name)
-    if type(name) ~= "string" then
-        name = tostring(name)
-    end
+    name = type(name) == "string" and name or tostring(name)
     if C.ngx_http_lua_ffi_ndk_lookup_directive(name, #name, found) ~= 0 then
         error('ndk.set_var: directive "' .. name .. '" not found or does not use ndk_set_var_value', 2)
     end
     local func = found[0]
     return function(arg)
-        local r = get_request()
-        if not r then
-            error("no request found")
-        end
-        if type(arg) ~= "string" then
-            arg = tostring(arg)
-        end
-        local code = C.ngx_http_lua_ffi_ndk_set_var_get(r, func, arg, #arg, value)
+        arg = type(arg) == "string" and arg or tostring(arg)
+        local code = C.ngx_http_lua_ffi_ndk_set_var_get(running_request(), func, arg, #arg, value)
         if code ~= 0 then
             error("calling directive " .. name .. " failed with code " .. code, 2)
         end
@@ -46,7 +38,9 @@ local function refuse()
     error("not allowed", 2)
 end
 
-_G.ndk = rawget(_G, "ndk") or {}
+local ndk = rawget(_G, "ndk") or {}
 ndk.set_var = setmetatable({}, { __index = lookup, __newindex = refuse })
+rawset(_G, "ndk", ndk)
+package.loaded.ndk = ndk
 
 return { version = base.version }

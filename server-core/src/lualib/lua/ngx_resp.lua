@@ -6,7 +6,7 @@ local response = require "resty.core.response"
 
 local C = require("ffi").C
 local type, error, tonumber = type, error, tonumber
-local get_request = base.get_request
+local running_request = base.running_request
 local set_resp_header = response.set_resp_header
 
 base.declare [[
@@ -21,10 +21,7 @@ return {
     end,
     bypass_if_checks = response.bypass_if_checks,
     set_status = function(status, reason)
-        local r = get_request()
-        if not r then
-            error("no request found")
-        end
+        local r = running_request()
         if type(status) ~= "number" then
             status = tonumber(status)
         end

@@ -7,7 +7,7 @@ base.allows_subsystem("http", "stream")
 local ffi_string, ffi_gc = ffi.string, ffi.gc
 local type, error, tonumber, setmetatable = type, error, tonumber, setmetatable
 local yield = coroutine._yield
-local get_request, get_string_buf, get_size_ptr = base.get_request, base.get_string_buf, base.get_size_ptr
+local running_request, get_string_buf, get_size_ptr = base.running_request, base.get_string_buf, base.get_size_ptr
 
 base.declare((([[
 struct SEMA_s;
@@ -52,10 +52,7 @@ end
 
 function _M.wait(self, seconds)
     local sem = cdata_of(self)
-    local r = get_request()
-    if not r then
-        error("no request found")
-    end
+    local r = running_request()
     local milliseconds = tonumber(seconds) * 1000
     if milliseconds < 0 then
         error("no negative number", 2)

@@ -8,7 +8,7 @@ local C = ffi.C
 local ffi_string = ffi.string
 local error, type, tostring, ipairs = error, type, tostring, ipairs
 local concat = table.concat
-local get_request, get_string_buf = base.get_request, base.get_string_buf
+local running_request, get_string_buf = base.running_request, base.get_string_buf
 local get_raw_phase = ngx.get_raw_phase
 
 base.declare [[
@@ -51,10 +51,7 @@ local function body(r)
 end
 
 local function get(_, index)
-    local r = get_request()
-    if not r then
-        error("no request found")
-    end
+    local r = running_request()
     local phase = get_raw_phase(r)
     if phase == SET then
         C.ngx_http_lua_ffi_get_setby_param(r, index, data, len)
@@ -89,10 +86,7 @@ local function flatten(value, parts)
 end
 
 local function set(_, index, value)
-    local r = get_request()
-    if not r then
-        error("no request found", 2)
-    end
+    local r = running_request(2)
     local phase = get_raw_phase(r)
     if phase ~= BODY_FILTER then
         error("API disabled in the context of " .. (NAMES[phase] or "(unknown)"), 2)

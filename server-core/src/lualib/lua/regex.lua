@@ -122,43 +122,51 @@ local function cache_size()
     return cache_room
 end
 
--- Compiled expressions of match, find and gmatch: the least recently used one makes room for a new one. Nodes form a
--- ring, whose newest member follows `ring`.
-local ring = {}
-ring.newer, ring.older = ring, ring
-local matchers_cached = 0
+-- Compiled expressions of match, find and gmatch: the least recently used one makes room for a new one. The cache has
+-- a fixed number of slots, linked in order of use. Slot 0 is the head of the ring: the slot that is newer than it is the
+-- oldest one, the slot that is older the newest.
+local links
+local compiled_in, options_in, regex_in
 local anything_cached = false
 
-local function link_newest(node)
-    local newest = ring.older
-    node.newer, node.older = ring, newest
-    newest.newer, ring.older = node, node
+local function make_cache()
+    local size = cache_size()
+    links = ffi.new("struct { int newer, older; }[?]", size + 1)
+    for slot = 0, size do
+        links[slot].newer, links[slot].older = slot + 1, slot - 1
+    end
+    links[size].newer, links[0].older = 0, size
+    compiled_in, options_in, regex_in = new_tab(size, 0), new_tab(size, 0), new_tab(size, 0)
+end
+
+-- Makes a slot the newest one.
+local function touch(slot)
+    if links[0].older == slot then
+        return
+    end
+    local newer, older = links[slot].newer, links[slot].older
+    links[newer].older, links[older].newer = older, newer
+    local newest = links[0].older
+    links[slot].newer, links[slot].older = 0, newest
+    links[newest].newer, links[0].older = slot, slot
 end
 
 local function remember(options, regex, compiled)
-    local node
-    if matchers_cached >= cache_size() then
-        node = ring.newer
-        node.newer.older, ring.newer = ring, node.newer
-        node.options.matchers[node.regex] = nil
-    else
-        node = {}
-        matchers_cached = matchers_cached + 1
+    local slot = links[0].newer
+    if regex_in[slot] then
+        options_in[slot].matchers[regex_in[slot]] = nil
     end
-    node.options, node.regex, node.compiled = options, regex, compiled
-    options.matchers[regex] = node
-    link_newest(node)
+    compiled_in[slot], options_in[slot], regex_in[slot] = compiled, options, regex
+    options.matchers[regex] = slot
+    touch(slot)
     anything_cached = true
 end
 
 local function recall(options, regex)
-    local node = options.matchers[regex]
-    if node then
-        if ring.older ~= node then
-            node.newer.older, node.older.newer = node.older, node.newer
-            link_newest(node)
-        end
-        return node.compiled
+    local slot = options.matchers[regex]
+    if slot then
+        touch(slot)
+        return compiled_in[slot]
     end
 end
 
@@ -178,6 +186,9 @@ end
 -- The compiled expression, whether it stays in the cache, and the flags; or nil and an error.
 local function re_match_compile(regex, opts)
     local options = options_of(opts)
+    if not links then
+        make_cache()
+    end
     local once = options.once and cache_size() > 0
     if once then
         local compiled = recall(options, regex)

@@ -9,7 +9,8 @@ local type, error, tostring, tonumber, rawget, setmetatable = type, error, tostr
 local lower, find, gsub = string.lower, string.find, string.gsub
 local ngx = ngx
 local new_tab, clear_tab = base.new_tab, base.clear_tab
-local get_request, get_string_buf, get_size_ptr = base.get_request, base.get_string_buf, base.get_size_ptr
+local running_request, get_string_buf, get_size_ptr = base.running_request, base.get_string_buf, base.get_size_ptr
+local c_strings = base.c_strings
 local OK, DECLINED, BAD_CONTEXT = base.FFI_OK, base.FFI_DECLINED, base.FFI_BAD_CONTEXT
 
 base.declare [[
@@ -18,10 +19,7 @@ double @req_start_time(request *r);
 local req_start_time = base.symbol "req_start_time"
 
 function ngx.req.start_time()
-    local r = get_request()
-    if not r then
-        error("no request found")
-    end
+    local r = running_request()
     return tonumber(req_start_time(r))
 end
 
@@ -77,10 +75,7 @@ local any_case = {
 }
 
 function ngx.req.get_headers(max, raw)
-    local r = get_request()
-    if not r then
-        error("no request found")
-    end
+    local r = running_request()
     local count = C.ngx_http_lua_ffi_req_get_headers_count(r, max or -1, truncated)
     if count == BAD_CONTEXT then
         error("API disabled in the current context", 2)
@@ -104,10 +99,7 @@ function ngx.req.get_headers(max, raw)
 end
 
 function ngx.req.get_uri_args(max, args)
-    local r = get_request()
-    if not r then
-        error("no request found")
-    end
+    local r = running_request()
     if args then
         clear_tab(args)
     end
@@ -140,30 +132,20 @@ function ngx.req.get_uri_args(max, args)
     return args
 end
 
-local METHODS = {
-    [0x2] = "GET",
-    [0x4] = "HEAD",
-    [0x8] = "POST",
-    [0x10] = "PUT",
-    [0x20] = "DELETE",
-    [0x40] = "MKCOL",
-    [0x80] = "COPY",
-    [0x100] = "MOVE",
-    [0x200] = "OPTIONS",
-    [0x400] = "PROPFIND",
-    [0x800] = "PROPPATCH",
-    [0x1000] = "LOCK",
-    [0x2000] = "UNLOCK",
-    [0x4000] = "PATCH",
-    [0x8000] = "TRACE",
-}
+-- The number of a method is a bit: the first name's is 1 << 1.
+local METHODS = {}
+do
+    local names = "GET HEAD POST PUT DELETE MKCOL COPY MOVE OPTIONS PROPFIND PROPPATCH LOCK UNLOCK PATCH TRACE"
+    local number = 2
+    for name in names:gmatch("%u+") do
+        METHODS[number] = name
+        number = number * 2
+    end
+end
 local method_name = ffi.new("unsigned char *[1]")
 
 function ngx.req.get_method()
-    local r = get_request()
-    if not r then
-        error("no request found")
-    end
+    local r = running_request()
     local id = C.ngx_http_lua_ffi_req_get_method(r)
     if id == BAD_CONTEXT then
         error("API disabled in the current context", 2)
@@ -179,10 +161,7 @@ function ngx.req.get_method()
 end
 
 function ngx.req.set_method(method)
-    local r = get_request()
-    if not r then
-        error("no request found")
-    end
+    local r = running_request()
     if type(method) ~= "number" then
         error("bad method number", 2)
     end
@@ -200,17 +179,7 @@ end
 local function send_header(r, name, value, override, level)
     local sval, sval_len, mvals, mvals_len = nil, 0, nil, 0
     if type(value) == "table" then
-        mvals_len = #value
-        mvals = ffi_cast(str_type, get_string_buf(str_size * mvals_len))
-        for i = 1, mvals_len do
-            local s = value[i]
-            if type(s) ~= "string" then
-                s = tostring(s)
-                value[i] = s
-            end
-            mvals[i - 1].data = s
-            mvals[i - 1].len = #s
-        end
+        mvals, mvals_len = c_strings(value)
     elseif value ~= nil then
         sval = type(value) == "string" and value or tostring(value)
         sval_len = #sval
@@ -227,10 +196,7 @@ local function send_header(r, name, value, override, level)
 end
 
 function _M.set_req_header(name, value, override)
-    local r = get_request()
-    if not r then
-        error("no request found", 3)
-    end
+    local r = running_request(3)
     if name == nil then
         error("bad 'name' argument: string expected, got nil", 3)
     end
@@ -250,10 +216,7 @@ function ngx.req.set_header(name, value)
 end
 
 function ngx.req.clear_header(name)
-    local r = get_request()
-    if not r then
-        error("no request found")
-    end
+    local r = running_request()
     send_header(r, type(name) == "string" and name or tostring(name), nil, true, 2)
 end
 

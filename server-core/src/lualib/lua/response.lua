@@ -7,7 +7,8 @@ local C = ffi.C
 local ffi_cast, ffi_string = ffi.cast, ffi.string
 local type, error, tostring = type, error, tostring
 local lower, gsub = string.lower, string.gsub
-local get_request, get_string_buf, new_tab = base.get_request, base.get_string_buf, base.new_tab
+local running_request, get_string_buf, new_tab = base.running_request, base.get_string_buf, base.new_tab
+local c_strings = base.c_strings
 local OK, DECLINED, BAD_CONTEXT, NO_REQ_CTX =
     base.FFI_OK, base.FFI_DECLINED, base.FFI_BAD_CONTEXT, base.FFI_NO_REQ_CTX
 
@@ -26,13 +27,8 @@ local str_size = ffi.sizeof("ngx_http_lua_ffi_str_t")
 local errmsg = base.get_errmsg_ptr()
 
 local function set_resp_header(_, key, value, append)
-    local r = get_request()
-    if not r then
-        error("no request found")
-    end
-    if type(key) ~= "string" then
-        key = tostring(key)
-    end
+    local r = running_request()
+    key = type(key) == "string" and key or tostring(key)
     local is_nil = value == nil
     local sval, sval_len, mvals, mvals_len = nil, 0, nil, 0
     if is_nil then
@@ -40,20 +36,10 @@ local function set_resp_header(_, key, value, append)
             error("invalid header value", 3)
         end
     elseif type(value) == "table" then
-        mvals_len = #value
-        if mvals_len == 0 and append then
+        if append and #value == 0 then
             return
         end
-        mvals = ffi_cast(str_type, get_string_buf(str_size * mvals_len))
-        for i = 1, mvals_len do
-            local s = value[i]
-            if type(s) ~= "string" then
-                s = tostring(s)
-                value[i] = s
-            end
-            mvals[i - 1].data = s
-            mvals[i - 1].len = #s
-        end
+        mvals, mvals_len = c_strings(value)
     else
         sval = type(value) == "string" and value or tostring(value)
         sval_len = #sval
@@ -73,13 +59,8 @@ local function set_resp_header(_, key, value, append)
 end
 
 local function get_resp_header(_, key)
-    local r = get_request()
-    if not r then
-        error("no request found")
-    end
-    if type(key) ~= "string" then
-        key = tostring(key)
-    end
+    local r = running_request()
+    key = type(key) == "string" and key or tostring(key)
     local values = ffi_cast(str_type, get_string_buf(str_size * MAX_VALUES))
     local count = C.ngx_http_lua_ffi_get_resp_header(r, key, #key, nil, values, MAX_VALUES, errmsg)
     if count == BAD_CONTEXT then
@@ -117,10 +98,7 @@ return {
     version = base.version,
     set_resp_header = set_resp_header,
     bypass_if_checks = function()
-        local r = get_request()
-        if not r then
-            error("no request found")
-        end
+        local r = running_request()
         C.ngx_http_lua_ffi_bypass_if_checks(r)
     end,
 }

@@ -69,19 +69,15 @@ end
 
 -- A key as a string, or nil and what is wrong with it.
 local function key_of(key)
-    if key == nil then
+    local text = type(key) == "string" and key or key ~= nil and tostring(key)
+    if not text then
         return nil, "nil key"
-    end
-    if type(key) ~= "string" then
-        key = tostring(key)
-    end
-    if key == "" then
+    elseif text == "" then
         return nil, "empty key"
-    end
-    if #key > LONGEST_KEY then
+    elseif #text > LONGEST_KEY then
         return nil, "key too long"
     end
-    return key
+    return text
 end
 
 -- Takes over a string that a C function left in `buf` or in a block of its own.
@@ -237,18 +233,15 @@ function methods.incr(dict, key, value, init, init_ttl)
     if init then
         init = number_argument(init, "init")
     end
+    local ttl = 0
     if init_ttl ~= nil then
-        init_ttl = number_argument(init_ttl, "init_ttl")
-        if init_ttl < 0 then
-            error('bad "init_ttl" argument', 2)
+        ttl = number_argument(init_ttl, "init_ttl") * 1000
+        local mistake = ttl < 0 and 'bad "init_ttl" argument'
+            or not init and 'must provide "init" when providing "init_ttl"'
+        if mistake then
+            error(mistake, 2)
         end
-        if not init then
-            error('must provide "init" when providing "init_ttl"', 2)
-        end
-    else
-        init_ttl = 0
     end
-    local ttl = init_ttl * 1000
     if dict_incr(zone, found, #found, number, errmsg, init and 1 or 0, init or 0, ttl, forcible) ~= 0 then
         return nil, ffi_string(errmsg[0])
     end

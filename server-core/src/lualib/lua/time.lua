@@ -87,9 +87,10 @@ if ngx.config.subsystem == "http" then
         end
         C.ngx_http_lua_ffi_parse_http_time(text, #text, parsed)
         local seconds = tonumber(parsed[0])
-        if seconds ~= -1 then
-            return seconds
+        if seconds == -1 then
+            return nil
         end
+        return seconds
     end
 end
 

@@ -5,7 +5,7 @@ local base = require "resty.core.base"
 
 local ffi_string = ffi.string
 local type, error, tostring = type, error, tostring
-local get_request, get_string_buf, get_size_ptr = base.get_request, base.get_string_buf, base.get_size_ptr
+local running_request, get_string_buf, get_size_ptr = base.running_request, base.get_string_buf, base.get_size_ptr
 
 base.declare [[
 int @var_get(request *r, const char *name_data, size_t name_len, char *lowcase_buf, int capture_id,
@@ -21,10 +21,7 @@ local errmsg = base.get_errmsg_ptr()
 local ERROR_SIZE = 256
 
 local function get(_, name)
-    local r = get_request()
-    if not r then
-        error("no request found")
-    end
+    local r = running_request()
     local len = get_size_ptr()
     local code
     if type(name) == "number" then
@@ -43,10 +40,7 @@ local function get(_, name)
 end
 
 local function set(_, name, new)
-    local r = get_request()
-    if not r then
-        error("no request found")
-    end
+    local r = running_request()
     if type(name) ~= "string" then
         error("bad variable name", 2)
     end

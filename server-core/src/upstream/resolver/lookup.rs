@@ -31,6 +31,19 @@ pub enum ResolveError {
     TimedOut,
 }
 
+impl ResolveError {
+    /// There is no such name.
+    pub const NOT_FOUND: Self = Self::Code(NAME_ERROR);
+
+    /// The text without the number.
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::Code(code) => code_text(code),
+            Self::TimedOut => "Operation timed out",
+        }
+    }
+}
+
 /// The texts of nginx for response codes.
 const fn code_text(code: u8) -> &'static str {
     match code {
@@ -55,15 +68,29 @@ enum Entry {
 
 /// A resolver of one worker. Lookups of one name at the same time share a question.
 pub struct Resolver {
-    conf: ResolverConf,
+    conf: Rc<ResolverConf>,
     names: RefCell<HashMap<String, Entry>>,
     next_server: Cell<usize>,
     turn: Cell<usize>,
 }
 
+thread_local! {
+    /// The resolvers of the worker by the address of their settings, which they keep alive.
+    static RESOLVERS: RefCell<HashMap<*const ResolverConf, Rc<Resolver>>> = RefCell::default();
+}
+
 impl Resolver {
+    /// The worker's resolver with these settings; all levels that inherited them share its cache.
+    pub fn of(conf: &Rc<ResolverConf>) -> Rc<Self> {
+        RESOLVERS.with_borrow_mut(|resolvers| {
+            let resolver = resolvers.entry(Rc::as_ptr(conf)).or_insert_with(|| Self::new(Rc::clone(conf)));
+            Rc::clone(resolver)
+        })
+    }
+
     /// A resolver with an empty cache.
-    pub fn new(conf: ResolverConf) -> Rc<Self> {
+    pub fn new(conf: impl Into<Rc<ResolverConf>>) -> Rc<Self> {
+        let conf = conf.into();
         Rc::new(Self { conf, names: RefCell::default(), next_server: Cell::new(0), turn: Cell::new(0) })
     }
 

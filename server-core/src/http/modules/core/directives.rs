@@ -11,6 +11,7 @@ use crate::conf::{Arity, Contexts, Directive, Rule, value};
 use crate::http::complex_value::ComplexValue;
 use crate::http::conf::Scope;
 use crate::http::setting::Setting;
+use crate::upstream::resolver::ResolverConf;
 
 type Applied = Result<(), Diagnostic>;
 
@@ -193,7 +194,10 @@ fn resolver(scope: &mut Scope<'_>, directive: &Directive) -> Applied {
     if slot.is_some() {
         return Err(value::duplicate(directive));
     }
-    *slot = Some(directive.args.iter().map(|word| word.text.clone()).collect());
+    let words: Vec<_> = directive.args.iter().map(|word| String::from_utf8_lossy(&word.text)).collect();
+    let conf = ResolverConf::parse(words.iter().map(AsRef::as_ref))
+        .map_err(|error| directive.error("invalid_value", error.to_string()))?;
+    *slot = Some(Some(Rc::new(conf)));
     Ok(())
 }
 

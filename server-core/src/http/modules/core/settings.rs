@@ -20,6 +20,7 @@ use crate::http::phases::{Handler, HandlerLists};
 use crate::http::setting::Setting;
 use crate::http::variables::Variables;
 use crate::log::{ErrorLog, ErrorLogConf};
+use crate::upstream::resolver::ResolverConf;
 
 /// Settings of `http { }`.
 #[derive(Default)]
@@ -204,7 +205,7 @@ settings! {
         chunked_transfer_encoding: bool = true;
         etag: bool = true;
         resolver_timeout: Duration = seconds(30);
-        resolver: Rc<[Box<[u8]>]> = Rc::from([]);
+        resolver: Option<Rc<ResolverConf>> = None;
         root: Rc<ComplexValue> = Rc::new(ComplexValue::literal("html"));
         is_alias: bool = false;
         types: Rc<HashMap<Box<[u8]>, Bytes>> = super::media_types::defaults();

@@ -10,6 +10,7 @@ use super::script::{FileScript, Script};
 use crate::conf::value::KeyValues;
 use crate::http::conf::Merge;
 use crate::lua::Vm;
+use crate::lua::api::http::worker_thread::WorkerThreads;
 use crate::lua::code::Inline;
 use crate::shared_dict::Zones;
 
@@ -56,8 +57,23 @@ pub struct MainConf {
     pub exit_worker: Option<StartScript>,
     /// Some directive of this module was used: a VM is needed.
     pub used: bool,
+    /// Which filters the configuration needs.
+    pub needed: Needed,
     /// The VM, once started.
     pub vm: OnceCell<Rc<Vm>>,
+    /// The thread pools with their interpreters.
+    pub(crate) worker_threads: WorkerThreads,
+}
+
+/// Which filters the directives of a configuration ask for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Needed {
+    /// Of heads: `header_filter_by_lua*`, and for `body_filter_by_lua*` too.
+    pub header_filter: bool,
+    /// Of bodies: `body_filter_by_lua*`.
+    pub body_filter: bool,
+    /// For `ngx.location.capture`.
+    pub capture: bool,
 }
 
 /// Code that runs without a request.
@@ -117,6 +133,8 @@ pub struct LocConf {
     pub check_client_abort: Option<bool>,
     /// `lua_use_default_type`; on by default.
     pub use_default_type: Option<bool>,
+    /// `lua_malloc_trim` is there: the log phase counts requests.
+    pub trims_memory: bool,
     /// Of cosockets.
     pub socket: SocketConf,
     /// Of cosockets that speak TLS.
@@ -189,6 +207,7 @@ impl Merge for LocConf {
             rewrite, access, precontent, content, log, header_filter, body_filter, proxy_ssl_certificate,
             proxy_ssl_verify, code_cache, need_request_body, transform_underscores, http10_buffering,
             check_client_abort, use_default_type);
+        self.trims_memory |= outer.trims_memory;
         inherit!(self.socket, outer.socket;
             log_errors, keepalive_timeout, connect_timeout, send_timeout, read_timeout, send_lowat, buffer_size,
             pool_size);

@@ -89,7 +89,7 @@ pub(crate) const RULES: &[Rule] = &[
     main("lua_regex_match_limit", set!(set_number, main.regex_match_limit)),
     main("lua_package_cpath", set!(set_string, main.package_cpath)),
     main("lua_package_path", set!(set_string, main.package_path)),
-    main("lua_malloc_trim", set!(set_number, main.malloc_trim)),
+    main("lua_malloc_trim", malloc_trim),
     main("lua_worker_thread_vm_pool_size", set!(set_number, main.worker_thread_vm_pool_size)),
     flag("lua_code_cache", HSL_IF, code_cache),
     flag("lua_need_request_body", HSL_IF, set!(set_flag, loc.need_request_body)),
@@ -210,6 +210,12 @@ fn shared_dict(scope: &mut Scope<'_>, directive: &Directive) -> Result<(), Diagn
     Ok(())
 }
 
+fn malloc_trim(scope: &mut Scope<'_>, directive: &Directive) -> Result<(), Diagnostic> {
+    value::set_number(&mut scope.main.lua.malloc_trim, directive)?;
+    scope.loc.lua.trims_memory = scope.main.lua.malloc_trim != Some(0);
+    Ok(())
+}
+
 fn capture_error_log(scope: &mut Scope<'_>, directive: &Directive) -> Result<(), Diagnostic> {
     let Some(word) = directive.arg(0) else { return Ok(()) };
     let Some(size) = value::size(&word.text).filter(|&size| size >= 4096) else {
@@ -258,6 +264,21 @@ fn set_by_lua(scope: &mut Scope<'_>, directive: &Directive) -> Result<(), Diagno
     rewrite::push_call(scope, directive, target, args, Box::new(move |r, args| filters::set(r, &script, args)))
 }
 
+/// Notes what a script of a phase needs.
+fn note(scope: &mut Scope<'_>, tag: &str) {
+    let conf = &mut scope.main.lua;
+    conf.used = true;
+    match tag {
+        "rewrite_by_lua" | "access_by_lua" | "content_by_lua" => conf.needed.capture = true,
+        "header_filter_by_lua" => conf.needed.header_filter = true,
+        "body_filter_by_lua" => {
+            conf.needed.header_filter = true;
+            conf.needed.body_filter = true;
+        }
+        _ => {}
+    }
+}
+
 /// As [`script_of`], with the code or the path in a certain word.
 fn script_of_word(
     scope: &mut Scope<'_>,
@@ -265,23 +286,23 @@ fn script_of_word(
     tag: &str,
     word: &Word,
 ) -> Result<Rc<Script>, Diagnostic> {
-    scope.main.lua.used = true;
+    note(scope, tag);
     if word.text.is_empty() {
         return Err(directive.error("empty_script", "invalid location config: no runnable Lua code"));
     }
     if is_file(directive) {
         let path = ComplexValue::of_word(scope, directive, word)?;
-        return Ok(Rc::new(Script::File(FileScript { path, prefix: scope.cycle.prefix.clone() })));
+        return Ok(Rc::new(Script::File(FileScript::new(path, scope.cycle.prefix.clone()))));
     }
-    Ok(Rc::new(Script::Inline(Inline::new(word.text.clone(), chunk_name(scope, directive, tag)))))
+    Ok(Rc::new(Script::Inline(Inline::new(tag, word.text.clone(), chunk_name(scope, directive, tag)))))
 }
 
 /// The script that a directive of any form holds. `tag` is the name in chunk names.
 pub(crate) fn script_of(scope: &mut Scope<'_>, directive: &Directive, tag: &str) -> Result<Rc<Script>, Diagnostic> {
     if let Block::Lua { code, .. } = &directive.block {
-        scope.main.lua.used = true;
+        note(scope, tag);
         let source = code.clone();
-        return Ok(Rc::new(Script::Inline(Inline::new(source, chunk_name(scope, directive, tag)))));
+        return Ok(Rc::new(Script::Inline(Inline::new(tag, source, chunk_name(scope, directive, tag)))));
     }
     let Some(word) = directive.args.last() else { return Err(value::invalid_value(directive)) };
     script_of_word(scope, directive, tag, word)
@@ -294,7 +315,7 @@ fn start_script_of(scope: &mut Scope<'_>, directive: &Directive, tag: &str) -> R
         let path = scope.cycle.full_path(source);
         return Ok(StartScript::File(path.into_os_string().into_encoded_bytes().into()));
     }
-    Ok(StartScript::Inline(Inline::new(source, chunk_name(scope, directive, tag))))
+    Ok(StartScript::Inline(Inline::new(tag, source, chunk_name(scope, directive, tag))))
 }
 
 fn is_file(directive: &Directive) -> bool {
@@ -318,5 +339,5 @@ fn source_of(directive: &Directive) -> Result<&[u8], Diagnostic> {
 
 pub(crate) fn chunk_name(scope: &Scope<'_>, directive: &Directive, tag: &str) -> std::ffi::CString {
     let conf_prefix = scope.cycle.conf_prefix.to_string_lossy();
-    code::chunk_name(tag, &directive.source.name(), &conf_prefix, directive.line())
+    code::chunk_name(tag, &directive.source.name(), &conf_prefix, directive.head_line())
 }

@@ -9,7 +9,7 @@ use super::handlers::cache_of;
 use super::script::Script;
 use super::session::ctx_of;
 use crate::http::output::{BodyNext, Buf, Data, HeaderNext};
-use crate::http::{Chain, Code, Request, special_response};
+use crate::http::{Chain, Code, Method, Request, special_response};
 use crate::log::Level;
 use crate::lua::ffi::param;
 use crate::lua::sys::raw::*;
@@ -68,18 +68,33 @@ pub(crate) fn set(r: &Rc<Request>, script: &Script, args: &[Option<Bytes>]) -> R
     value.map(Some).map_err(|Failed| Code::INTERNAL_SERVER_ERROR)
 }
 
+/// Says that the response passes the filters which the configuration's directives ask for.
+fn announce(r: &Request, part: &str) {
+    if !r.logs(Level::Debug) {
+        return;
+    }
+    let needed = &r.main_conf().lua.needed;
+    let uri = r.uri.get();
+    let uri = String::from_utf8_lossy(&uri);
+    if if part == "header" { needed.header_filter } else { needed.body_filter } {
+        r.debug(format_args!("lua {part} filter for user lua code, uri \"{uri}\""));
+    }
+    if needed.capture {
+        r.debug(format_args!("lua capture {part} filter, uri \"{uri}\""));
+    }
+}
+
 /// `header_filter_by_lua*`
 pub(crate) fn header_filter(r: &Rc<Request>, next: HeaderNext) -> Code {
     let conf = &r.loc().lua;
     if conf.body_filter.is_some() {
         r.filter_need_in_memory.set(true);
     }
-    let Some(script) = &conf.header_filter else { return next.run(r) };
-    if r.logs(Level::Debug) {
-        let uri = r.uri.get();
-        let uri = String::from_utf8_lossy(&uri);
-        r.debug(format_args!("lua header filter for user lua code, uri \"{uri}\""));
+    if r.subrequest_in_memory.get() && r.method.get() == Method::HEAD {
+        r.header_only.set(true);
     }
+    announce(r, "header");
+    let Some(script) = &conf.header_filter else { return next.run(r) };
     let Some(ctx) = ctx_of(r) else { return Code::ERROR };
     let former_exit = if ctx.exited.get() { ctx.exit_code.get() } else { 0 };
     let outer = ctx.phase.replace(Phase::HEADER_FILTER);
@@ -103,13 +118,10 @@ pub(crate) fn header_filter(r: &Rc<Request>, next: HeaderNext) -> Code {
 
 /// `body_filter_by_lua*`
 pub(crate) fn body_filter(r: &Rc<Request>, chain: Chain, next: BodyNext) -> Code {
+    announce(r, "body");
     let Some(script) = &r.loc().lua.body_filter else { return next.run(r, chain) };
     if r.header_only.get() {
         return next.run(r, chain);
-    }
-    if r.logs(Level::Debug) {
-        let uri = r.uri.get();
-        r.debug(format_args!("lua body filter for user lua code, uri \"{}\"", String::from_utf8_lossy(&uri)));
     }
     let Some(ctx) = ctx_of(r) else { return Code::ERROR };
     if chain.is_empty() || ctx.output.seen_last_in_filter.get() {

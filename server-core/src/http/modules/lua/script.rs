@@ -24,6 +24,16 @@ pub struct FileScript {
     pub path: ComplexValue,
     /// Where relative paths start.
     pub prefix: PathBuf,
+    /// The file's place in the code cache, when its path is a constant.
+    pub cached: Option<code::File>,
+}
+
+impl FileScript {
+    /// A file by its path.
+    pub fn new(path: ComplexValue, prefix: PathBuf) -> Self {
+        let cached = path.constant().map(|path| code::File::new(path));
+        Self { path, prefix, cached }
+    }
 }
 
 impl Script {
@@ -35,8 +45,11 @@ impl Script {
             Self::File(file) => {
                 let path = file.path.eval(r);
                 let full = full_path(&file.prefix, &path);
-                // The VM of a single request keeps nothing that could be stale.
-                code::push_file(vm, full.as_os_str().as_bytes(), Cache::On, session)
+                let full = full.as_os_str().as_bytes();
+                match &file.cached {
+                    Some(cached) => cached.push(vm, full, cache, session),
+                    None => code::File::new(full).push(vm, full, cache, session),
+                }
             }
         }
     }

@@ -2,13 +2,14 @@
 
 use std::ffi::c_void;
 use std::fmt;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 
 use crate::http::Request;
 use crate::log::Level;
 use crate::lua::session::Notice;
-use crate::lua::socket::SocketConf;
+use crate::lua::socket::{Endpoint, SocketConf};
 use crate::lua::{Ctx, Session, Vm, sched};
+use crate::upstream::resolver::Resolver;
 
 impl Session for Request {
     fn pointer(&self) -> *mut c_void {
@@ -50,7 +51,9 @@ impl Session for Request {
             pool_size: conf.pool_size.unwrap_or(default.pool_size),
             buffer_size: conf.buffer_size.unwrap_or(default.buffer_size),
             log_errors: conf.log_errors.unwrap_or(default.log_errors),
-            ..default
+            tcp_nodelay: *self.loc().core.tcp_nodelay,
+            resolver: self.loc().core.resolver.as_ref().map(Resolver::of),
+            resolver_timeout: *self.loc().core.resolver_timeout,
         }
     }
 
@@ -80,9 +83,30 @@ fn vm_of(r: &Rc<Request>) -> Option<Rc<Vm>> {
 /// Ends what Lua still does for a request and forgets its context: at the end of the request, and when an internal
 /// redirect starts it anew.
 pub(crate) fn end(r: &Request) {
+    // A filter may start the request anew while a script runs; its threads go on until they yield or return.
+    let is_running = r.lua.borrow().as_ref().is_some_and(|ctx| ctx.is_running());
+    if is_running {
+        return;
+    }
     let Some(ctx) = r.lua.take() else { return };
     r.debug(format_args!("lua request cleanup: forcible=1"));
     sched::finalize(&ctx, r);
+    let sockets = ctx.take_sockets();
+    if r.is_main() || sockets.is_empty() {
+        end_all(&sockets);
+        return;
+    }
+    // The sockets of a subrequest live as long as the main request.
+    for socket in sockets.iter().filter_map(Weak::upgrade) {
+        socket.disown();
+    }
+    r.at_end(move || end_all(&sockets));
+}
+
+fn end_all(sockets: &[Weak<dyn Endpoint>]) {
+    for socket in sockets.iter().filter_map(Weak::upgrade) {
+        socket.end();
+    }
 }
 
 impl Request {

@@ -8,7 +8,6 @@ use std::os::unix::ffi::OsStrExt;
 use std::rc::Rc;
 
 use super::conf::StartScript;
-use super::session::ctx_of;
 use super::timers;
 use crate::cycle::Cycle;
 use crate::http::Request;
@@ -17,7 +16,7 @@ use crate::lua::code::pop_message;
 use crate::lua::sys::raw::*;
 use crate::lua::sys::{self, StackGuard};
 use crate::lua::vm::{Options, VmError};
-use crate::lua::{Phase, Vm, api, current, ffi};
+use crate::lua::{Ctx, Phase, Vm, api, current, ffi};
 use crate::shared_dict::Zones;
 use crate::{log_at, lualib};
 
@@ -68,13 +67,15 @@ fn new_vm(cycle: &'static Cycle) -> Result<Rc<Vm>, VmError> {
         prefix: cycle.prefix().as_os_str().as_bytes().to_vec(),
         thread_cache: conf.thread_cache.unwrap_or(1024),
     };
+    let zones = zones(cycle)?;
+    ffi::public::publish(zones);
     let vm = Vm::new(&options)?;
     api::inject(&vm, |state| api::http::inject(state, cycle))?;
     // SAFETY: the VM is new: its main state is outside of any call. A worker leaks its cycle, and the zones with it.
     unsafe {
         let _guard = StackGuard::new(vm.state());
         lua_getfield_(vm.state(), LUA_GLOBALSINDEX, c"ngx".as_ptr());
-        ffi::shdict::push_shared(vm.state(), zones(cycle)?);
+        ffi::shdict::push_shared(vm.state(), zones);
         lua_setfield(vm.state(), -2, c"shared".as_ptr());
         lualib::install(vm.state());
     }
@@ -84,7 +85,7 @@ fn new_vm(cycle: &'static Cycle) -> Result<Rc<Vm>, VmError> {
 }
 
 /// The shared dictionaries of a cycle; those of the cycle before that did not change are kept.
-fn zones(cycle: &'static Cycle) -> Result<&'static Zones, VmError> {
+pub(crate) fn zones(cycle: &'static Cycle) -> Result<&'static Zones, VmError> {
     let conf = &cycle.http.lua;
     if let Some(zones) = conf.zones.get() {
         return Ok(zones);
@@ -116,11 +117,15 @@ pub(crate) fn request_vm(r: &Rc<Request>) -> Option<Rc<Vm>> {
         r.log(Level::Error, format_args!("init_by_lua error: {message}"));
         return None;
     }
+    vm.retain();
+    let used = Rc::clone(&vm);
+    r.at_end(move || used.release());
     Some(vm)
 }
 
 /// Runs `init_worker_by_lua*`. A failure is logged; the worker goes on.
 pub fn init_worker(cycle: &'static Cycle) {
+    ffi::errlog::start_capture();
     worker_script(cycle, cycle.http.lua.init_worker.as_ref(), Phase::INIT_WORKER, "init_worker_by_lua");
 }
 
@@ -132,7 +137,9 @@ pub fn exit_worker(cycle: &'static Cycle) {
 fn worker_script(cycle: &'static Cycle, script: Option<&StartScript>, phase: Phase, name: &str) {
     let (Some(script), Some(vm)) = (script, cycle.http.lua.vm.get()) else { return };
     let Some(r) = timers::fake_request(cycle, phase, Vec::new()) else { return };
-    let Some(ctx) = ctx_of(&r) else { return };
+    // The script runs in the worker's VM even when requests have their own (`lua_code_cache off`).
+    let ctx = Ctx::new(Rc::clone(vm));
+    r.lua.replace(Some(Rc::clone(&ctx)));
     ctx.phase.set(phase);
     let ran = {
         let _entered = current::enter(&ctx, &*r);
@@ -142,7 +149,7 @@ fn worker_script(cycle: &'static Cycle, script: Option<&StartScript>, phase: Pha
         let suffix = if script.file().is_some() { "_file" } else { "" };
         r.log(Level::Error, format_args!("{name}{suffix} error: {message}"));
     }
-    super::session::end(&r);
+    r.run_cleanups();
 }
 
 /// Runs a script on the main state; the error has its traceback.

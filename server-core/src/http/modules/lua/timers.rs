@@ -8,13 +8,15 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use super::session::{self, ctx_of};
+use super::session::ctx_of;
 use crate::cycle::Cycle;
 use crate::http::Request;
 use crate::http::conf::{LocConf, SrvConf};
 use crate::http::connection::Connection;
 use crate::log::Level;
 use crate::log_at;
+use crate::lua::ffi::worker;
+use crate::lua::next_turn::next_turn;
 use crate::lua::sched::{self, Ran};
 use crate::lua::session::session_debug;
 use crate::lua::sys::raw::*;
@@ -47,6 +49,10 @@ pub fn is_exiting() -> bool {
 /// begins to exit.
 pub fn begin_exit() {
     EXITING.set(true);
+    if PENDING.get() > 0 {
+        worker::debug(format_args!("lua abort pending timers"));
+        worker::debug(format_args!("lua found {} pending timers to be aborted prematurely", PENDING.get()));
+    }
     EXIT.with(|exit| exit.notify_waiters());
 }
 
@@ -81,14 +87,19 @@ pub(crate) struct Timer {
 
 /// Puts a timer to work.
 pub(crate) fn schedule(timer: Timer) {
+    // The worker's own VM is not counted.
+    let is_private = timer.cycle.http.lua.vm.get().is_none_or(|vm| !Rc::ptr_eq(vm, &timer.vm));
+    if is_private {
+        timer.vm.retain();
+    }
     PENDING.set(PENDING.get() + 1);
     tokio::task::spawn_local(async move {
         let exit = EXIT.with(Rc::clone);
         let premature = if EXITING.get() {
-            tokio::task::yield_now().await;
+            next_turn().await;
             true
         } else if timer.delay.is_zero() {
-            tokio::task::yield_now().await;
+            next_turn().await;
             false
         } else {
             tokio::select! {
@@ -100,13 +111,17 @@ pub(crate) fn schedule(timer: Timer) {
         if timer.every && !EXITING.get() {
             schedule(next(&timer));
         }
+        let vm = Rc::clone(&timer.vm);
         fire(timer, premature).await;
+        if is_private {
+            vm.release();
+        }
     });
 }
 
 /// The same timer once more, with a coroutine of its own.
 fn next(timer: &Timer) -> Timer {
-    let (co, reference) = timer.vm.anchored_thread();
+    let (co, reference) = timer.vm.cached_thread();
     let count = sys::top(timer.co);
     // SAFETY: the callback and its arguments are on the stack of a coroutine that never ran; both are of one VM.
     unsafe {
@@ -155,7 +170,7 @@ async fn fire(timer: Timer, premature: bool) {
 fn finish(r: &Rc<Request>, ran: Ran) {
     session_debug!(&**r, "http lua finalize fake request: {ran:?}, a:1, c:1");
     session_debug!(&**r, "http lua close fake request");
-    session::end(r);
+    r.run_cleanups();
     session_debug!(&**r, "http lua close fake http connection {:p}", Rc::as_ptr(r.conn()));
 }
 
@@ -185,8 +200,12 @@ fn fake_request_with(
     phase: Phase,
     place: Vec<u8>,
 ) -> Rc<Request> {
-    let mut context = format!(", context: {}", phase.name()).into_bytes();
-    context.extend_from_slice(&place);
+    // Lines of an exiting worker are lines of the worker.
+    let context = if phase == Phase::EXIT_WORKER {
+        Vec::new()
+    } else {
+        [b", context: ", phase.name().as_bytes(), &place].concat()
+    };
     let conn = Connection::fake(cycle, 0);
     conn.fake_context.replace(context);
     conn.fake_place.replace(place);

@@ -5,12 +5,15 @@ pub(crate) mod args;
 mod body;
 mod config;
 mod control;
+mod deep_copy;
 mod output;
 mod req;
+mod req_socket;
 mod resp;
 mod subrequest;
 mod timer;
 mod uri;
+pub(crate) mod worker_thread;
 
 use std::rc::Rc;
 
@@ -28,11 +31,13 @@ pub(crate) fn inject(state: State, cycle: &'static Cycle) {
     arg::inject(state);
     config::inject(state, cycle);
     timer::inject(state);
+    worker_thread::inject(state);
     // SAFETY: fresh tables.
     unsafe {
         lua_createtable(state, 0, 25);
         req::inject(state);
         body::inject(state);
+        req_socket::inject(state);
         args::inject_req(state);
         lua_setfield(state, -2, c"req".as_ptr());
         lua_createtable(state, 0, 1);

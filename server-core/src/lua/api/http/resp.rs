@@ -24,13 +24,9 @@ c_function! {
         unsafe {
             lua_createtable(state, 0, 8);
             if !raw {
-                sys::push(state, b"__ngx_headers_mt");
-                lua_rawget_(state, LUA_REGISTRYINDEX);
-                if lua_type(state, -1) == LUA_TTABLE {
-                    lua_setmetatable(state, -2);
-                } else {
-                    lua_settop(state, -2);
-                }
+                lua_createtable(state, 0, 1);
+                sys::set_function(state, c"__index", index);
+                lua_setmetatable(state, -2);
             }
         }
         let table = sys::top(state);
@@ -83,6 +79,22 @@ c_function! {
         if truncated {
             sys::push(state, b"truncated");
             return Ok(Reply::Return(2));
+        }
+        Ok(Reply::Return(1))
+    }
+}
+
+c_function! {
+    /// Finds a header by a name in any case, with underscores for hyphens.
+    fn index(state) {
+        let name = sys::check_bytes(state, 2)?;
+        let name: Vec<u8> = name.iter().map(|&byte| if byte == b'_' { b'-' } else { byte.to_ascii_lowercase() }).collect();
+        sys::push(state, &name);
+        // SAFETY: the table is the first argument of a metamethod.
+        unsafe {
+            if lua_type(state, 1) == LUA_TTABLE {
+                lua_rawget_(state, 1);
+            }
         }
         Ok(Reply::Return(1))
     }

@@ -303,6 +303,14 @@ fn read_pairs(state: State) -> Result<Pairs, Error> {
 fn start(r: &Rc<Request>, ctx: &Ctx, captures: &Rc<Captures>, index: usize, query: Query) -> Result<(), Error> {
     let options = Options { in_memory: true, waited: true, ..Options::default() };
     let args = Some(Bytes::from(query.args.clone()));
+    if r.subrequests.get() <= 1 {
+        r.log_bytes(Level::Error, &[b"lua subrequests cycle while processing \"", &query.uri, b"\""]);
+        return Err("failed to issue subrequest: -1".into());
+    }
+    if r.logs(Level::Debug) {
+        let (uri, args) = (String::from_utf8_lossy(&query.uri), String::from_utf8_lossy(&query.args));
+        session_debug!(&**r, "lua http subrequest \"{uri}?{args}\"");
+    }
     let child = subrequest::create(r, query.uri.clone(), args, options)
         .map_err(|_| Error::from("failed to issue subrequest: -1"))?;
     adjust(r, &child, &query).map_err(|code| Error::from(format!("failed to adjust the subrequest: {code}")))?;

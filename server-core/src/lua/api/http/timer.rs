@@ -76,7 +76,7 @@ fn create(state: State, every: bool) -> Answer {
     if timers::pending() >= r.main_conf().lua.max_pending_timers.unwrap_or(1024) {
         return sys::fail(state, "too many pending timers");
     }
-    let (co, reference) = ctx.vm.anchored_thread();
+    let (co, reference) = ctx.vm.cached_thread();
     // SAFETY: the callback and its arguments are on the top of the caller's stack; both states are of one VM.
     unsafe { lua_xmove(state, co, count - 1) };
     timers::schedule(Timer {
@@ -103,6 +103,6 @@ fn place_of(r: &Request) -> Vec<u8> {
     let mut place = b", client: ".to_vec();
     place.extend_from_slice(&conn.peer_text.borrow());
     place.extend_from_slice(b", server: ");
-    place.extend_from_slice(conn.local().to_string().as_bytes());
+    place.extend_from_slice(conn.listen_text().as_bytes());
     place
 }

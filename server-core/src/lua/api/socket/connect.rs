@@ -5,15 +5,17 @@ use std::ffi::c_int;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 
+use super::address::{self, Parsed};
 use super::object::{self, Uses};
 use crate::lua::api::running;
 use crate::lua::ctx::Ctx;
+use crate::lua::ffi::worker;
 use crate::lua::phase::Phase;
-use crate::lua::session::{Session, level, session_debug, session_log};
+use crate::lua::session::{Notice, Session, level, session_debug, session_log};
 use crate::lua::socket::SocketConf;
 use crate::lua::socket::pool::{Admission, Kept, Pool};
 use crate::lua::socket::tcp::{Failure, Kind, TcpSocket, Timeouts, errno_text};
-use crate::lua::socket::transport::{Address, Connecting};
+use crate::lua::socket::transport::{Connecting, StartError};
 use crate::lua::sys::raw::*;
 use crate::lua::sys::{self, Answer, Error, Reply, State, c_function};
 use crate::lua::thread::Resume;
@@ -52,10 +54,12 @@ c_function! {
         let text = sys::check_bytes(state, 2)?;
         let address: Option<IpAddr> = std::str::from_utf8(text).ok().and_then(|text| text.parse().ok());
         let Some(address) = address else { return sys::fail(state, "bad address") };
+        let port = if count == 3 { sys::check_integer(state, 3)? } else { 0 };
+        let Ok(port) = u16::try_from(port) else { return sys::fail(state, &format!("bad port number: {port}")) };
         session_debug!(session, "lua tcp socket bind ip: {address}");
+        sys::push(state, SocketAddr::new(address, port).to_string().as_bytes());
         // SAFETY: argument 1 is a table.
         unsafe {
-            lua_pushvalue(state, 2);
             lua_rawseti_(state, 1, object::BIND);
             lua_pushboolean(state, 1);
         }
@@ -111,7 +115,11 @@ fn begin(state: State) -> Answer {
     }
     let socket = TcpSocket::new(Kind::Peer, session.pointer(), &conf, timeouts);
     object::store(state, 1, &socket);
-    ctx.adopt_socket(&socket);
+    let endpoint = Rc::downgrade(&socket);
+    ctx.adopt_socket(endpoint);
+    if ctx.reuse_cleanup() {
+        session_debug!(session, "lua http cleanup reuse");
+    }
 
     let pool = Pool::find(&target.key).or_else(|| {
         let (size, backlog) = target.pool?;
@@ -175,9 +183,9 @@ fn target(state: State, mut count: c_int, conf: &SocketConf) -> Result<Result<Ta
                 pool_size = conf.pool_size as i64;
             }
         }
-        // SAFETY: the options are a table; the value is popped again.
+        sys::push_field(state, count, c"pool")?;
+        // SAFETY: the value is popped again.
         unsafe {
-            lua_getfield_(state, count, c"pool".as_ptr());
             match lua_type(state, -1) {
                 LUA_TNUMBER | LUA_TSTRING => custom = sys::bytes(state, -1).map(<[u8]>::to_vec),
                 LUA_TNIL => {}
@@ -206,9 +214,9 @@ fn target(state: State, mut count: c_int, conf: &SocketConf) -> Result<Result<Ta
 
 /// A number among the options.
 fn option(state: State, table: c_int, name: &std::ffi::CStr) -> Result<Option<i64>, Error> {
-    // SAFETY: the options are a table; the value is popped again.
+    sys::push_field(state, table, name)?;
+    // SAFETY: the value is popped again.
     unsafe {
-        lua_getfield_(state, table, name.as_ptr());
         let value = if lua_isnumber(state, -1) != 0 {
             Ok(Some(lua_tointeger(state, -1) as i64))
         } else if lua_type(state, -1) == LUA_TNIL {
@@ -247,7 +255,8 @@ fn connect_at_once(
     target: &Target,
     conf: &SocketConf,
 ) -> Result<Option<Answer>, Error> {
-    match address(target) {
+    let parsed = address::parse(&target.host, target.port);
+    match parsed {
         Parsed::Invalid(reason) => {
             release(session, socket);
             let host = String::from_utf8_lossy(&target.host);
@@ -262,40 +271,13 @@ fn connect_at_once(
         Parsed::Address(_) => session_debug!(session, "lua tcp socket network address given directly"),
     }
     if sys::check_yieldable(state).is_err() {
+        if matches!(parsed, Parsed::Name) {
+            session_debug!(session, "resolve name done: -2");
+        }
         release(session, socket);
         sys::check_yieldable(state)?;
     }
     Ok(None)
-}
-
-/// What a host is.
-enum Parsed {
-    Address(Address),
-    Name,
-    Invalid(&'static str),
-}
-
-fn address(target: &Target) -> Parsed {
-    let host = target.host.as_slice();
-    if let Some(path) = host.get(5..).filter(|_| host[..5].eq_ignore_ascii_case(b"unix:")) {
-        return if path.is_empty() {
-            Parsed::Invalid("no path in the unix domain socket")
-        } else if path.len() > 107 {
-            Parsed::Invalid("too long path in the unix domain socket")
-        } else {
-            Parsed::Address(Address::Unix(path.to_vec()))
-        };
-    }
-    if host.is_empty() {
-        return Parsed::Invalid("no host");
-    }
-    let text = std::str::from_utf8(host).unwrap_or_default();
-    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
-    match bare.parse::<IpAddr>() {
-        Ok(ip) if ip.is_ipv4() || bare != text => Parsed::Address(Address::Ip(SocketAddr::new(ip, target.port))),
-        _ if host.contains(&b':') => Parsed::Invalid("invalid port"),
-        _ => Parsed::Name,
-    }
 }
 
 /// How a connect in the background ended.
@@ -305,6 +287,8 @@ enum Outcome {
     Failed(Failure, &'static str),
     Unresolved(ResolveError),
     QueueTimeout,
+    Invalid(&'static str),
+    Unbound(Failure),
 }
 
 fn wait(
@@ -318,12 +302,20 @@ fn wait(
     sys::check_yieldable(state)?;
     let local = object::local_address(state, 1);
     socket.connecting.set(true);
-    let under_way = UnderWay { socket: Rc::clone(&socket), done: Cell::new(false) };
+    let notice = running().ok().and_then(|(_, session)| session.notice());
+    let stage = match address::parse(&target.host, target.port) {
+        _ if queue.is_some() => Stage::Queueing,
+        Parsed::Name => Stage::Resolving,
+        Parsed::Address(_) | Parsed::Invalid(_) => Stage::Connecting,
+    };
+    socket.dialing.set(stage == Stage::Connecting);
+    let under_way = UnderWay { socket: Rc::clone(&socket), stage: Cell::new(stage) };
     ctx.suspend(async move {
-        let outcome = run(&socket, &target, &conf, local, queue).await;
-        under_way.done.set(true);
+        let outcome = run(&socket, &target, &conf, local, queue, &under_way.stage, notice.as_ref()).await;
+        under_way.stage.set(Stage::Done);
         socket.connecting.set(false);
-        let resume: Resume = Box::new(move |co| finish(co, &socket, &target, &conf, outcome));
+        socket.dialing.set(false);
+        let resume: Resume = Box::new(move |co| finish(co, &socket, &target, &conf, local, outcome));
         resume
     })?;
     Ok(Reply::Yield(0))
@@ -332,13 +324,36 @@ fn wait(
 /// Cleans up after a connect that was cancelled.
 struct UnderWay {
     socket: Rc<TcpSocket>,
-    done: Cell<bool>,
+    stage: Cell<Stage>,
+}
+
+/// How far a connect is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Queueing,
+    Resolving,
+    Connecting,
+    Done,
 }
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
-        if !self.done.get() {
+        let stage = self.stage.get();
+        if stage != Stage::Done {
+            let u = Rc::as_ptr(&self.socket).addr();
+            match stage {
+                Stage::Queueing => {
+                    let op = std::ptr::from_ref(self).addr();
+                    worker::debug(format_args!("lua tcp socket abort queueing, conn_op_ctx: {op:016X}, u: {u:016X}"));
+                }
+                Stage::Resolving => worker::debug(format_args!("lua tcp socket abort resolver")),
+                Stage::Connecting | Stage::Done => {
+                    worker::debug(format_args!("lua finalize socket"));
+                    worker::debug(format_args!("lua close socket connection"));
+                }
+            }
             self.socket.connecting.set(false);
+            self.socket.dialing.set(false);
             if let Some(pool) = self.socket.pool.take() {
                 pool.release();
             }
@@ -352,6 +367,8 @@ async fn run(
     conf: &SocketConf,
     local: Option<SocketAddr>,
     queue: Option<tokio::sync::oneshot::Receiver<()>>,
+    stage: &Cell<Stage>,
+    notice: Option<&Notice>,
 ) -> Outcome {
     let limit = socket.timeouts.get().connect;
     if let Some(turn) = queue {
@@ -368,29 +385,27 @@ async fn run(
         }
         pool.count();
     }
-    let address = match address(target) {
+    stage.set(Stage::Resolving);
+    let address = match address::parse(&target.host, target.port) {
         Parsed::Address(address) => address,
-        Parsed::Invalid(_) => return Outcome::Failed(Failure::Closed, ""),
-        Parsed::Name => {
-            let Some(resolver) = conf.resolver.as_ref() else {
-                return Outcome::Unresolved(ResolveError::TimedOut);
-            };
-            let name = String::from_utf8_lossy(&target.host);
-            match resolver.resolve(&name, conf.resolver_timeout).await {
-                Ok(addresses) => match addresses.first() {
-                    Some(ip) => Address::Ip(SocketAddr::new(*ip, target.port)),
-                    None => return Outcome::Unresolved(ResolveError::Code(3)),
-                },
-                Err(error) => return Outcome::Unresolved(error),
-            }
-        }
+        Parsed::Invalid(reason) => return Outcome::Invalid(reason),
+        Parsed::Name => match address::look_up(&target.host, target.port, conf).await {
+            Ok(address) => address,
+            Err(error) => return Outcome::Unresolved(error),
+        },
     };
-    let peer = peer_text(target, &address);
+    let peer: Rc<str> = address::describe(&target.host, &address).into();
     socket.peer.replace(Rc::clone(&peer));
+    stage.set(Stage::Connecting);
+    socket.dialing.set(true);
     let connecting = match Connecting::start(&address, local) {
         Ok(connecting) => connecting,
-        Err(error) => return Outcome::Failed(Failure::from_io(&error), "at once"),
+        Err(StartError::Bind(error)) => return Outcome::Unbound(Failure::from_io(&error)),
+        Err(StartError::Connect(error)) => return Outcome::Failed(Failure::from_io(&error), "at once"),
     };
+    if let Some(notice) = notice {
+        notice(format_args!("connect to {}, fd:{} #0", address.text(), connecting.fd()));
+    }
     match tokio::time::timeout(limit, connecting.finish()).await {
         Ok(Ok(transport)) => Outcome::Connected(Kept { transport: transport.into(), reused: 0, peer }),
         Ok(Err(error)) => Outcome::Failed(Failure::from_io(&error), "later"),
@@ -398,20 +413,15 @@ async fn run(
     }
 }
 
-/// `HOST:PORT(ADDRESS)`, as the error log names a peer.
-fn peer_text(target: &Target, address: &Address) -> Rc<str> {
-    let host = String::from_utf8_lossy(&target.host);
-    match address {
-        Address::Ip(address) => format!("{host}:{}({})", address.port(), address.ip()).into(),
-        Address::Unix(path) => {
-            let path = String::from_utf8_lossy(path);
-            format!("unix:{path}(unix:{path})").into()
-        }
-    }
-}
-
 /// Back in the coroutine: logs, and pushes what `connect` returns.
-fn finish(co: State, socket: &Rc<TcpSocket>, target: &Target, conf: &SocketConf, outcome: Outcome) -> c_int {
+fn finish(
+    co: State,
+    socket: &Rc<TcpSocket>,
+    target: &Target,
+    conf: &SocketConf,
+    local: Option<SocketAddr>,
+    outcome: Outcome,
+) -> c_int {
     let Ok((_, session)) = running() else { return 0 };
     let logs = conf.log_errors;
     let reason = match outcome {
@@ -432,9 +442,23 @@ fn finish(co: State, socket: &Rc<TcpSocket>, target: &Target, conf: &SocketConf,
             }
             "timeout".to_owned()
         }
+        Outcome::Invalid(reason) => {
+            let host = String::from_utf8_lossy(&target.host);
+            release(session, socket);
+            format!("failed to parse host name \"{host}\": {reason}")
+        }
+        Outcome::Unbound(failure) => {
+            if let (Failure::System(number), Some(local)) = (failure, local) {
+                let text = errno_text(number);
+                let ip = local.ip();
+                session_log!(session, level::CRIT, "bind({ip}) failed ({number}: {text}){}", socket.upstream());
+            }
+            release(session, socket);
+            failure.text()
+        }
         Outcome::Unresolved(error) => {
             let host = String::from_utf8_lossy(&target.host);
-            session_debug!(session, "lua tcp socket resolver error: {error} (connect waiting: 0)");
+            session_debug!(session, "lua tcp socket resolver error: {} (connect waiting: 0)", error.text());
             release(session, socket);
             format!("{host} could not be resolved ({error})")
         }

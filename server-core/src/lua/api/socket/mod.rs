@@ -1,8 +1,10 @@
 //! `ngx.socket`: the functions and methods of cosockets.
 
+mod address;
 mod connect;
-mod object;
+pub(crate) mod object;
 mod stream;
+mod udp;
 
 pub(crate) use connect::LAYER;
 
@@ -13,10 +15,12 @@ use super::super::sys::{self, State};
 pub(crate) fn inject(state: State) {
     sys::set_function(state, c"tcp", object::tcp);
     sys::set_function(state, c"stream", object::tcp);
+    sys::set_function(state, c"udp", udp::udp);
     // SAFETY: fresh tables under string keys of the registry.
     unsafe {
         lua_createtable(state, 0, 24);
-        stream::inject_common(state);
+        stream::inject_reader(state);
+        sys::set_function(state, c"send", stream::send);
         sys::set_function(state, c"connect", connect::connect);
         sys::set_function(state, c"bind", connect::bind);
         sys::set_function(state, c"close", stream::close);
@@ -25,14 +29,16 @@ pub(crate) fn inject(state: State) {
         register(state, c"__tcp_cosocket_mt");
 
         lua_createtable(state, 0, 12);
-        stream::inject_common(state);
-        sys::set_function(state, c"close", stream::close);
+        stream::inject_reader(state);
+        sys::set_function(state, c"send", stream::send);
         register(state, c"__tcp_raw_req_cosocket_mt");
 
         lua_createtable(state, 0, 12);
-        stream::inject_common(state);
-        sys::set_function(state, c"close", stream::close);
+        stream::inject_reader(state);
         register(state, c"__tcp_req_cosocket_mt");
+
+        udp::inject(state);
+        register(state, udp::METATABLE_NAME);
     }
 }
 

@@ -10,6 +10,7 @@ use std::rc::Rc;
 use crate::lua::api::running;
 use crate::lua::phase::Phase;
 use crate::lua::session::{Session, level, session_log};
+use crate::lua::socket::Endpoint;
 use crate::lua::socket::tcp::TcpSocket;
 use crate::lua::sys::raw::*;
 use crate::lua::sys::{self, Error, Reply, State, c_function};
@@ -36,7 +37,7 @@ c_function! {
 }
 
 /// Pushes a table with one of the socket metatables.
-pub(super) fn push_object(state: State, metatable: &std::ffi::CStr) {
+pub(crate) fn push_object(state: State, metatable: &std::ffi::CStr) {
     // SAFETY: a fresh table; the metatable was filed when the VM was made.
     unsafe {
         lua_createtable(state, 5, 1);
@@ -47,37 +48,12 @@ pub(super) fn push_object(state: State, metatable: &std::ffi::CStr) {
 
 /// The socket in a table, if any.
 pub(super) fn socket_of(state: State, table: c_int) -> Option<Rc<TcpSocket>> {
-    // SAFETY: slot 1 of a socket's table is empty or holds our userdatum, whose content is an owned pointer.
-    unsafe {
-        lua_rawgeti_(state, table, SOCKET);
-        let content = lua_touserdata(state, -1).cast::<*const TcpSocket>();
-        let is_ours = lua_type(state, -1) == LUA_TUSERDATA && !content.is_null() && !(*content).is_null();
-        let socket = is_ours.then(|| {
-            Rc::increment_strong_count(*content);
-            Rc::from_raw(*content)
-        });
-        lua_settop(state, -2);
-        socket
-    }
+    shared_of(state, table, SOCKET)
 }
 
 /// Puts a socket into its table.
-pub(super) fn store(state: State, table: c_int, socket: &Rc<TcpSocket>) {
-    let table = sys::absolute(state, table);
-    // SAFETY: the userdatum has room for one pointer, which its `__gc` gives back.
-    unsafe {
-        let content = lua_newuserdata(state, size_of::<*const TcpSocket>()).cast::<*const TcpSocket>();
-        content.write(Rc::into_raw(Rc::clone(socket)));
-        sys::push_registry_table(state, sys::registry_key(&METATABLE));
-        lua_getfield_(state, -1, c"__gc".as_ptr());
-        let is_new = lua_type(state, -1) == LUA_TNIL;
-        lua_settop(state, -2);
-        if is_new {
-            sys::set_collector(state, collect);
-        }
-        lua_setmetatable(state, -2);
-        lua_rawseti_(state, table, SOCKET);
-    }
+pub(crate) fn store(state: State, table: c_int, socket: &Rc<TcpSocket>) {
+    store_shared(state, table, SOCKET, socket, &METATABLE, collect);
 }
 
 /// Its address is the key of the userdata's metatable.
@@ -85,15 +61,70 @@ static METATABLE: u8 = 0;
 
 c_function! {
     fn collect(state) {
-        // SAFETY: called with the userdatum; the pointer is given back once.
-        unsafe {
-            let content = lua_touserdata(state, 1).cast::<*const TcpSocket>();
-            let socket = std::mem::replace(&mut *content, std::ptr::null());
-            if !socket.is_null() {
-                drop(Rc::from_raw(socket));
+        collect_shared::<TcpSocket>(state, TcpSocket::end);
+        Ok(Reply::Return(0))
+    }
+}
+
+/// What the userdatum in a slot of a table shares. The slots are filled by [`store_shared`] alone, each with one type.
+pub(super) fn shared_of<T>(state: State, table: c_int, slot: c_int) -> Option<Rc<T>> {
+    // SAFETY: the slot is empty or holds our userdatum, whose content is an owned pointer.
+    unsafe {
+        lua_rawgeti_(state, table, slot);
+        let content = lua_touserdata(state, -1).cast::<*const T>();
+        let is_ours = lua_type(state, -1) == LUA_TUSERDATA && !content.is_null() && !(*content).is_null();
+        let shared = is_ours.then(|| {
+            Rc::increment_strong_count(*content);
+            Rc::from_raw(*content)
+        });
+        lua_settop(state, -2);
+        shared
+    }
+}
+
+/// Puts a userdatum that shares `value` into a slot of a table. `metatable` is the key of its metatable, whose
+/// collector calls [`collect_shared`].
+pub(super) fn store_shared<T>(
+    state: State,
+    table: c_int,
+    slot: c_int,
+    value: &Rc<T>,
+    metatable: &'static u8,
+    collector: lua_CFunction,
+) {
+    let table = sys::absolute(state, table);
+    // SAFETY: the userdatum has room for one pointer, which its `__gc` gives back.
+    unsafe {
+        let content = lua_newuserdata(state, size_of::<*const T>()).cast::<*const T>();
+        content.write(Rc::into_raw(Rc::clone(value)));
+        sys::push_registry_table(state, sys::registry_key(metatable));
+        lua_getfield_(state, -1, c"__gc".as_ptr());
+        let is_new = lua_type(state, -1) == LUA_TNIL;
+        lua_settop(state, -2);
+        if is_new {
+            sys::set_collector(state, collector);
+        }
+        lua_setmetatable(state, -2);
+        lua_rawseti_(state, table, slot);
+    }
+}
+
+/// Gives back what the userdatum at index 1 shares; ends it when nobody else has it.
+pub(super) fn collect_shared<T>(state: State, end: fn(&T)) {
+    // SAFETY: called by the collector with a userdatum of `store_shared`; the pointer is given back once.
+    unsafe {
+        let content = lua_touserdata(state, 1).cast::<*const T>();
+        if content.is_null() {
+            return;
+        }
+        let value = std::mem::replace(&mut *content, std::ptr::null());
+        if !value.is_null() {
+            let value = Rc::from_raw(value);
+            // An operation under way keeps it for as long as it takes.
+            if Rc::strong_count(&value) == 1 {
+                end(&value);
             }
         }
-        Ok(Reply::Return(0))
     }
 }
 
@@ -110,12 +141,20 @@ pub(super) fn integer_slot(state: State, table: c_int, slot: c_int) -> i64 {
 
 /// The local address chosen with `bind`.
 pub(super) fn local_address(state: State, table: c_int) -> Option<SocketAddr> {
+    address_slot(state, table, BIND)
+}
+
+/// A slot that holds an address as text, with or without port.
+pub(super) fn address_slot(state: State, table: c_int, slot: c_int) -> Option<SocketAddr> {
     // SAFETY: raw access to the table.
     unsafe {
-        lua_rawgeti_(state, table, BIND);
-        let address = sys::bytes(state, -1).and_then(|text| std::str::from_utf8(text).ok()?.parse().ok());
+        lua_rawgeti_(state, table, slot);
+        let text = sys::bytes(state, -1).and_then(|text| std::str::from_utf8(text).ok());
+        let address = text.and_then(|text| {
+            text.parse().or_else(|_| Ok::<_, ()>(SocketAddr::new(text.parse().map_err(drop)?, 0))).ok()
+        });
         lua_settop(state, -2);
-        address.map(|ip| SocketAddr::new(ip, 0))
+        address
     }
 }
 
@@ -126,7 +165,7 @@ pub(super) fn check_table(state: State) -> Result<(), Error> {
 
 /// Fails when the socket belongs to other code or does the same already. The answer is the reason scripts get.
 pub(super) fn busy(socket: &TcpSocket, session: &dyn Session, uses: Uses) -> Result<Option<&'static str>, Error> {
-    if socket.owner.get() != session.pointer() {
+    if !socket.owner.get().is_null() && socket.owner.get() != session.pointer() {
         return Err("bad request".into());
     }
     Ok(if socket.connecting.get() {

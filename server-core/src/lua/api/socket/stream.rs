@@ -7,19 +7,19 @@ use std::time::Duration;
 
 use super::object::{self, Uses};
 use crate::lua::api::running;
+use crate::lua::ffi::worker;
 use crate::lua::session::{Session, level, session_debug, session_log};
 use crate::lua::socket::pattern::Pattern;
 use crate::lua::socket::pool::{Counted, Pool};
 use crate::lua::socket::read::Want;
-use crate::lua::socket::tcp::{Failure, Kind, TcpSocket, Timeouts};
+use crate::lua::socket::tcp::{Failure, Kind, TcpSocket, Timeouts, errno_text};
 use crate::lua::sys::raw::*;
 use crate::lua::sys::{self, Answer, Error, Reply, State, c_function};
 use crate::lua::text::{self, Strictness};
 use crate::lua::thread::Resume;
 
 /// The methods that all kinds of sockets have.
-pub(super) fn inject_common(state: State) {
-    sys::set_function(state, c"send", send);
+pub(super) fn inject_reader(state: State) {
     sys::set_function(state, c"receive", receive);
     sys::set_function(state, c"receiveany", receiveany);
     sys::set_function(state, c"receiveuntil", receiveuntil);
@@ -41,6 +41,9 @@ pub(super) fn finalize(session: &dyn Session, socket: &TcpSocket) {
     session_debug!(session, "lua finalize socket");
     if socket.is_connected() {
         session_debug!(session, "lua close socket connection");
+        if let Ok((ctx, _)) = running() {
+            ctx.free_cleanup();
+        }
     }
     if let Some(name) = socket.close() {
         session_debug!(session, "lua tcp socket keepalive: free connection pool for \"{name}\"");
@@ -48,7 +51,7 @@ pub(super) fn finalize(session: &dyn Session, socket: &TcpSocket) {
 }
 
 c_function! {
-    fn send(state) {
+    pub(super) fn send(state) {
         let count = sys::top(state);
         if count != 2 {
             return Err(format!("expecting 2 arguments (including the object), but got {count}").into());
@@ -63,9 +66,6 @@ c_function! {
         if let Some(reason) = object::busy(socket, session, Uses::WRITE)? {
             return sys::fail(state, reason);
         }
-        if socket.kind == Kind::Body {
-            return Err("attempt to write to request sockets".into());
-        }
         session_debug!(session, "lua tcp socket send timeout: {}", socket.timeouts.get().send.as_millis());
         let mut bytes = Vec::new();
         match sys::kind(state, 2) {
@@ -78,11 +78,19 @@ c_function! {
             }
         }
         let length = bytes.len();
+        if session.socket_conf().tcp_nodelay && socket.set_nodelay() {
+            session_debug!(session, "lua socket tcp_nodelay");
+        }
         let sent = match socket.write_now(&bytes) {
             Ok(sent) => sent,
             Err(failure) => return Ok(Reply::Return(write_failed(state, session, socket, failure))),
         };
+        if length > 0 {
+            let fd = socket.transport.borrow().as_ref().map_or(-1, |transport| transport.fd());
+            session_debug!(session, "send: fd:{fd} {sent} of {length}");
+        }
         if sent == length {
+            session_debug!(session, "lua tcp socket sent all the data");
             // SAFETY: a slot is free.
             unsafe { lua_pushinteger(state, length as lua_Integer) };
             return Ok(Reply::Return(1));
@@ -109,9 +117,15 @@ c_function! {
 }
 
 fn write_failed(state: State, session: &dyn Session, socket: &TcpSocket, failure: Failure) -> c_int {
-    if failure == Failure::Timeout && session.socket_conf().log_errors {
-        let peer = socket.peer.borrow().clone();
-        session_log!(session, level::ERR, "lua tcp socket write timed out, upstream: {peer}");
+    match failure {
+        Failure::Timeout if session.socket_conf().log_errors => {
+            session_log!(session, level::ERR, "lua tcp socket write timed out{}", socket.upstream());
+        }
+        Failure::System(number) => {
+            let text = errno_text(number);
+            session_log!(session, level::ERR, "send() failed ({number}: {text}){}", socket.upstream());
+        }
+        _ => {}
     }
     socket.write_closed.set(true);
     if socket.kind == Kind::Peer && !socket.reading.get() {
@@ -208,8 +222,7 @@ c_function! {
             if sys::kind(state, 3) != LUA_TTABLE {
                 return Err(sys::type_error(state, 3, "table"));
             }
-            // SAFETY: argument 3 is a table.
-            unsafe { lua_getfield_(state, 3, c"inclusive".as_ptr()) };
+            sys::push_field(state, 3, c"inclusive")?;
             match sys::kind(state, -1) {
                 LUA_TNIL => {}
                 LUA_TBOOLEAN => inclusive = sys::truth(state, -1),
@@ -313,17 +326,18 @@ fn read(state: State, session: &dyn Session, socket: &Rc<TcpSocket>, mut want: W
         _ => None,
     });
     let mut out = Vec::new();
-    if let Some(result) = socket.read_now(&mut want, &mut out) {
+    let notice = session.notice();
+    if let Some(result) = socket.read_now(&mut want, &mut out, notice.as_ref()) {
         session_debug!(session, "lua tcp socket receive done in a single run");
         return Ok(Reply::Return(push_read(state, session, socket, result, &out)));
     }
     sys::check_yieldable(state)?;
     let (ctx, _) = running()?;
-    socket.reading.set(true);
+    socket.set_reading(true);
     let socket = Rc::clone(socket);
     let under_way = UnderWay { socket: Rc::clone(&socket), direction: Direction::Read, done: Cell::new(false) };
     ctx.suspend(async move {
-        let result = socket.read(&mut want, &mut out).await;
+        let result = socket.read(&mut want, &mut out, notice.as_ref()).await;
         under_way.finished();
         let resume: Resume = Box::new(move |co| {
             running().map_or(0, |(_, session)| {
@@ -350,10 +364,13 @@ fn push_read(
     };
     if failure == Failure::Timeout {
         if session.socket_conf().log_errors {
-            let peer = socket.peer.borrow().clone();
-            session_log!(session, level::ERR, "lua tcp socket read timed out, upstream: {peer}");
+            session_log!(session, level::ERR, "lua tcp socket read timed out{}", socket.upstream());
         }
     } else {
+        if let Failure::System(number) = failure {
+            let text = errno_text(number);
+            session_log!(session, level::ERR, "recv() failed ({number}: {text}){}", socket.upstream());
+        }
         socket.read_closed.set(true);
         if socket.kind == Kind::Peer && socket.write_closed.get() {
             finalize(session, socket);
@@ -389,7 +406,7 @@ impl UnderWay {
 
     fn clear(&self) {
         match self.direction {
-            Direction::Read => self.socket.reading.set(false),
+            Direction::Read => self.socket.set_reading(false),
             Direction::Write => self.socket.writing.set(false),
         }
     }
@@ -399,6 +416,10 @@ impl Drop for UnderWay {
     fn drop(&mut self) {
         if !self.done.get() {
             self.clear();
+            worker::debug(format_args!("lua finalize socket"));
+            if self.socket.is_connected() && self.socket.kind == Kind::Peer {
+                worker::debug(format_args!("lua close socket connection"));
+            }
             self.socket.close();
         }
     }
@@ -419,9 +440,6 @@ c_function! {
         let Some(socket) = open else { return sys::fail(state, "closed") };
         if let Some(reason) = object::busy(&socket, session, Uses::BOTH)? {
             return sys::fail(state, reason);
-        }
-        if socket.kind != Kind::Peer {
-            return sys::fail(state, "attempt to close a request socket");
         }
         finalize(session, &socket);
         sys::succeed(state)
@@ -500,21 +518,21 @@ c_function! {
         let Some(socket) = socket.filter(|socket| !socket.is_read_closed() && !socket.is_write_closed()) else {
             return sys::fail(state, "closed");
         };
+        if let Some(reason) = object::busy(&socket, session, Uses::BOTH)? {
+            return sys::fail(state, reason);
+        }
         // The peer's end may have arrived without anybody having read it.
         if !socket.reading.get() {
             let mut probe = Want::Exact(usize::MAX);
             let mut seen = Vec::new();
             let ended = socket.eof.get() || {
-                let result = socket.read_now(&mut probe, &mut seen);
+                let result = socket.read_now(&mut probe, &mut seen, None);
                 socket.input.borrow_mut().give_back(&seen);
                 result.is_some()
             };
             if ended && socket.input.borrow().is_empty() {
                 return sys::fail(state, "closed");
             }
-        }
-        if let Some(reason) = object::busy(&socket, session, Uses::BOTH)? {
-            return sys::fail(state, reason);
         }
         socket.begin_read(None);
         if !socket.input.borrow().is_empty() {
@@ -568,6 +586,9 @@ fn keep(state: State, session: &dyn Session, socket: &Rc<TcpSocket>, timeout: Du
         return sys::fail(state, "connection in dubious state");
     }
     session_debug!(session, "lua finalize socket");
+    if let Ok((ctx, _)) = running() {
+        ctx.free_cleanup();
+    }
     sys::succeed(state)
 }
 
