@@ -27,7 +27,6 @@ thread_local! {
 
 /// `char **ngx_argv`: the words of the command line, the last one null.
 #[unsafe(no_mangle)]
-#[expect(non_upper_case_globals, reason = "the name is nginx's")]
 pub static ngx_argv: AtomicPtr<*mut c_char> = AtomicPtr::new(std::ptr::null_mut());
 
 /// Makes the command line known to Lua, once.

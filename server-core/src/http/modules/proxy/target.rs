@@ -1,7 +1,5 @@
 //! Where a request goes: the servers, and the URI they are asked for.
 
-use std::cell::RefCell;
-use std::collections::HashMap;
 use std::rc::Rc;
 
 use bytes::Bytes;
@@ -13,7 +11,7 @@ use crate::http::request::Request;
 use crate::log::Level;
 use crate::upstream::address::{PeerAddress, Target};
 use crate::upstream::group::Group;
-use crate::upstream::resolver::{Resolver, ResolverConf};
+use crate::upstream::resolver::Resolver;
 
 /// Where one request goes.
 pub(super) struct Destination {
@@ -133,23 +131,7 @@ async fn group_of(r: &Rc<Request>, target: &Target) -> Result<Rc<Group>, Code> {
     }
 }
 
-thread_local! {
-    /// The resolvers of this worker, by the words of their directives.
-    static RESOLVERS: RefCell<HashMap<Vec<Box<[u8]>>, Rc<Resolver>>> = RefCell::default();
-}
-
 /// The resolver of the request's location.
 fn resolver_of(r: &Request) -> Option<Rc<Resolver>> {
-    let words = &**r.loc().core.resolver;
-    if words.is_empty() {
-        return None;
-    }
-    if let Some(known) = RESOLVERS.with_borrow(|all| all.get(words).cloned()) {
-        return Some(known);
-    }
-    let texts: Vec<_> = words.iter().map(|word| String::from_utf8_lossy(word).into_owned()).collect();
-    let conf = ResolverConf::parse(texts.iter().map(String::as_str)).ok()?;
-    let resolver = Resolver::new(conf);
-    RESOLVERS.with_borrow_mut(|all| all.insert(words.to_vec(), Rc::clone(&resolver)));
-    Some(resolver)
+    r.loc().core.resolver.as_ref().map(Resolver::of)
 }
