@@ -15,6 +15,17 @@ use tokio::time::Instant;
 
 use super::address::PeerAddress;
 
+/// Why a connection can't even be begun.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StartError {
+    /// The local address is not ours.
+    #[error("failed to bind")]
+    Bind(#[source] io::Error),
+    /// The system refused at once.
+    #[error("failed to connect")]
+    Connect(#[from] io::Error),
+}
+
 enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
@@ -41,13 +52,13 @@ macro_rules! on_stream {
 impl Connection {
     /// Begins to connect; [`Connection::connected`] waits for the end. An error here is one that the system knew
     /// at once.
-    pub(crate) fn start(address: &PeerAddress, local: Option<SocketAddr>) -> io::Result<Self> {
+    pub(crate) fn start(address: &PeerAddress, local: Option<SocketAddr>) -> Result<Self, StartError> {
         let stream = match address {
             PeerAddress::Ip(address) => {
                 let kind = Type::STREAM.nonblocking().cloexec();
                 let socket = Socket::new(Domain::for_address(*address), kind, Some(Protocol::TCP))?;
                 if let Some(local) = local {
-                    socket.bind(&local.into())?;
+                    socket.bind(&local.into()).map_err(StartError::Bind)?;
                 }
                 begin(&socket, &(*address).into())?;
                 // Small requests shall not wait for acknowledgements; without the option they are only slower.

@@ -25,7 +25,7 @@ use crate::http::request::Request;
 use crate::http::request_log::debug;
 use crate::log::Level;
 use crate::upstream::address::PeerAddress;
-use crate::upstream::connection::Connection;
+use crate::upstream::connection::{Connection, StartError};
 use crate::upstream::group::{Keepalive, Selection, Verdict};
 use crate::upstream::idle::Key;
 
@@ -89,6 +89,8 @@ pub(super) struct Proxied<'a> {
 enum Attempt {
     Answered(Exchange, ResponseHead),
     Failed(Failure),
+    /// The request can't go on.
+    Ended(Code),
 }
 
 impl<'a> Proxied<'a> {
@@ -148,6 +150,7 @@ impl<'a> Proxied<'a> {
             };
             let failure = match attempt {
                 Attempt::Failed(failure) => failure,
+                Attempt::Ended(code) => return code,
                 Attempt::Answered(exchange, head) => match self.next_for(&head) {
                     Some(failure) => failure,
                     None => return self.respond(exchange, head).await,
@@ -245,7 +248,7 @@ impl<'a> Proxied<'a> {
             }
             None => match self.connect(address).await {
                 Ok(connection) => connection,
-                Err(failure) => return Attempt::Failed(failure),
+                Err(failed) => return failed,
             },
         };
         self.attempts.last(|attempt| attempt.connect_time = Some(msec(self.began.elapsed())));
@@ -254,7 +257,7 @@ impl<'a> Proxied<'a> {
         match self.read_head(&mut exchange).await {
             Ok(head) => Attempt::Answered(exchange, head),
             Err(failure) => {
-                if is_kept && failure == Failure::ERROR {
+                if is_kept && failure == Failure::ERROR && !self.chosen_by_lua {
                     // The server closed a connection that was kept too long: not its fault.
                     self.selection.tries += 1;
                     self.selection.release(Verdict::Next, crate::clock::now().sec);
@@ -265,7 +268,7 @@ impl<'a> Proxied<'a> {
         }
     }
 
-    async fn connect(&self, address: &PeerAddress) -> Result<Rc<Connection>, Failure> {
+    async fn connect(&self, address: &PeerAddress) -> Result<Rc<Connection>, Attempt> {
         let r = self.r;
         let bind = r.loc().proxy.bind.as_ref().map(|bind| bind.eval(r));
         let local = match bind {
@@ -281,7 +284,13 @@ impl<'a> Proxied<'a> {
         };
         let connection = match Connection::start(address, local) {
             Ok(connection) => connection,
-            Err(error) => {
+            Err(StartError::Bind(error)) => {
+                let errno = error.raw_os_error().unwrap_or(0);
+                let local = local.map(|local| local.ip().to_string()).unwrap_or_default();
+                r.log_errno(Level::Crit, errno, format_args!("bind({local}) failed"));
+                return Err(Attempt::Ended(Code::INTERNAL_SERVER_ERROR));
+            }
+            Err(StartError::Connect(error)) => {
                 let errno = error.raw_os_error().unwrap_or(0);
                 let expected = [
                     libc::ECONNREFUSED,
@@ -294,7 +303,7 @@ impl<'a> Proxied<'a> {
                 ];
                 let level = if expected.contains(&errno) { Level::Error } else { Level::Crit };
                 r.log_errno(level, errno, format_args!("connect() to {address} failed"));
-                return Err(Failure::ERROR);
+                return Err(Attempt::Failed(Failure::ERROR));
             }
         };
         timer_added(r, &connection, self.timeouts.connect);
@@ -303,9 +312,9 @@ impl<'a> Proxied<'a> {
             Ok(Err(error)) => {
                 let errno = error.raw_os_error().unwrap_or(0);
                 r.log_errno(Level::Error, errno, format_args!("connect() failed"));
-                Err(Failure::ERROR)
+                Err(Attempt::Failed(Failure::ERROR))
             }
-            Err(_) => Err(Failure::TIMEOUT),
+            Err(_) => Err(Attempt::Failed(Failure::TIMEOUT)),
         }
     }
 

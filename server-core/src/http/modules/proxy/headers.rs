@@ -189,10 +189,8 @@ fn copy(r: &Rc<Request>, field: &Header) {
             let value = start.and_then(|start| rewrite(r, &field.value, start)).unwrap_or_else(|| field.value.clone());
             out.list.borrow_mut().add(field.name.clone(), value);
         }
-        HeaderId::AcceptRanges => {
-            r.allow_ranges.set(true);
-            out.list.borrow_mut().push(field.clone());
-        }
+        // The range filter says so by itself then.
+        HeaderId::AcceptRanges if *r.loc().proxy.force_ranges => {}
         _ if field.is(b"Status") => {}
         _ if field.is(b"X-Accel-Limit-Rate") => {
             let rate = crate::conf::value::number(&field.value).and_then(|rate| u64::try_from(rate).ok());

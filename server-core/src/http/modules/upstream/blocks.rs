@@ -189,7 +189,8 @@ fn upstream(scope: &mut Scope<'_>, directive: &Directive) -> Result<(), Diagnost
     if !by_lua && group.primary.is_empty() {
         return Err(directive.error("no_servers", format!("no servers in upstream \"{}\"", name.lossy())));
     }
-    let max = building.keepalive.unwrap_or(KEEPALIVE_DEFAULT);
+    // Lua code decides by itself which connections are kept, unless the configuration says so.
+    let max = building.keepalive.unwrap_or(if by_lua { 0 } else { KEEPALIVE_DEFAULT });
     group.keepalive = (max > 0).then(|| Keepalive {
         max,
         requests: building.requests.unwrap_or(1000),
