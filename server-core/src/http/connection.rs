@@ -118,6 +118,8 @@ pub struct Connection {
     output: RefCell<OutputQueue>,
     /// Sending goes on at this moment (`limit_rate`).
     pub(crate) delayed_until: Cell<Option<Instant>>,
+    /// Why a write failed; whoever logs it takes it.
+    pub(crate) write_errno: Cell<Option<i32>>,
     sleep: RefCell<Option<Pin<Box<Sleep>>>>,
     waker: RefCell<Option<Waker>>,
     wake: Cell<bool>,
@@ -164,6 +166,7 @@ impl Connection {
             input: RefCell::default(),
             output: RefCell::default(),
             delayed_until: Cell::new(None),
+            write_errno: Cell::new(None),
             sleep: RefCell::default(),
             waker: RefCell::default(),
             wake: Cell::new(false),
@@ -253,15 +256,30 @@ impl Connection {
     pub fn try_read(&self) -> io::Result<usize> {
         let mut input = self.input.borrow_mut();
         input.reserve(READ_SIZE);
+        let room = input.capacity() - input.len();
         let read = match &self.stream {
             Stream::Fake => Ok(0),
             Stream::Tcp(stream) => stream.try_read_buf(&mut *input),
             Stream::Unix(stream) => stream.try_read_buf(&mut *input),
         };
-        if matches!(read, Ok(0)) {
-            self.read_eof.set(true);
+        match read {
+            Ok(0) => self.read_eof.set(true),
+            Ok(length) if length < room => self.forget_readiness(),
+            _ => {}
         }
         read
+    }
+
+    /// Says that the socket is empty, without asking the system. A read that left room took all there was: only
+    /// the next event makes another one worth a system call. That the client closed its side is not forgotten.
+    fn forget_readiness(&self) {
+        let empty = || Err::<(), _>(io::ErrorKind::WouldBlock.into());
+        // The answer is the error that was passed in.
+        let _ = match &self.stream {
+            Stream::Fake => Ok(()),
+            Stream::Tcp(stream) => stream.try_io(Interest::READABLE, empty),
+            Stream::Unix(stream) => stream.try_io(Interest::READABLE, empty),
+        };
     }
 
     /// Waits until there is something to read.
@@ -370,11 +388,14 @@ impl Connection {
         let mut output = self.output.borrow_mut();
         let sent = match &self.stream {
             Stream::Fake => Ok(Sent { bytes: output.discard(), blocked: false }),
-            Stream::Tcp(stream) => output.send(limit, |slices| {
-                stream.try_io(Interest::WRITABLE, || nix::sys::uio::writev(stream, slices).map_err(io::Error::from))
+            // `send` is the cheaper call, where it does.
+            Stream::Tcp(stream) => output.send(limit, |slices| match slices {
+                [slice] => stream.try_write(slice),
+                _ => stream.try_write_vectored(slices),
             }),
-            Stream::Unix(stream) => output.send(limit, |slices| {
-                stream.try_io(Interest::WRITABLE, || nix::sys::uio::writev(stream, slices).map_err(io::Error::from))
+            Stream::Unix(stream) => output.send(limit, |slices| match slices {
+                [slice] => stream.try_write(slice),
+                _ => stream.try_write_vectored(slices),
             }),
         };
         match sent {
@@ -382,8 +403,9 @@ impl Connection {
                 self.sent.set(self.sent.get() + sent.bytes);
                 if output.is_empty() { Code::OK } else { Code::AGAIN }
             }
-            Err(_) => {
+            Err(error) => {
                 output.discard();
+                self.write_errno.set(error.raw_os_error());
                 self.error.set(true);
                 Code::ERROR
             }

@@ -6,6 +6,7 @@ use super::modules::lua::startup::{self, StartError};
 use super::modules::lua::timers;
 use crate::cycle::Cycle;
 use crate::log::Level;
+use crate::lua::next_turn::next_turn;
 use crate::process::{REPORTED, Stage, Worker};
 
 /// Runs in the process that reads the configuration, after all addresses are bound and before workers are forked:
@@ -30,6 +31,9 @@ pub(crate) async fn worker(cycle: &'static Cycle, mut worker: Worker) {
         cycle.log.write_errno(Level::Error, errno, format_args!("sigaction() failed"));
     }
     startup::init_worker(cycle);
+    // Timers without delay run before the first connection is accepted.
+    next_turn().await;
+    next_turn().await;
     let server = match super::server::serve(cycle, std::mem::take(&mut worker.listeners)) {
         Ok(server) => server,
         Err(error) => {

@@ -268,6 +268,31 @@ pub(crate) fn absolute(state: State, index: c_int) -> c_int {
     if index < 0 && index > LUA_REGISTRYINDEX { top(state) + index + 1 } else { index }
 }
 
+/// Pushes `table[name]` for a table of a script, whose metatable may have code. What that raises becomes the error.
+pub(crate) fn push_field(state: State, table: c_int, name: &CStr) -> Result<(), Error> {
+    let table = absolute(state, table);
+    // SAFETY: a raw access to a table does not raise; what may raise runs under `lua_pcall`.
+    unsafe {
+        push(state, name.to_bytes());
+        lua_rawget_(state, table);
+        if lua_type(state, -1) != LUA_TNIL || lua_getmetatable(state, table) == 0 {
+            return Ok(());
+        }
+        lua_settop(state, -3);
+        lua_pushcclosure(state, index_function, 0);
+        lua_pushvalue(state, table);
+        push(state, name.to_bytes());
+        if lua_pcall(state, 2, 1, 0) == 0 { Ok(()) } else { Err(Error::OnStack) }
+    }
+}
+
+/// `table[key]` with metamethods; to be called by `lua_pcall`.
+pub(crate) unsafe extern "C-unwind" fn index_function(state: State) -> c_int {
+    // SAFETY: called with a value and a key; nothing with a destructor is alive.
+    unsafe { lua_gettable(state, 1) };
+    1
+}
+
 /// The key of a private entry in the registry: the address of a static.
 pub(crate) fn registry_key<T>(key: &'static T) -> *mut c_void {
     std::ptr::from_ref(key).cast_mut().cast()

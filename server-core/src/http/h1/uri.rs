@@ -120,8 +120,8 @@ const fn hex(byte: u8) -> Option<u8> {
 
 /// The extension of a path: what follows the last dot of its last segment.
 pub fn extension(path: &[u8]) -> &[u8] {
-    let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
-    match name.iter().rposition(|byte| *byte == b'.') {
+    let name = memchr::memrchr(b'/', path).map_or(path, |slash| &path[slash + 1..]);
+    match memchr::memrchr(b'.', name) {
         // A name that begins with its only dot has no extension when it follows a slash.
         Some(dot) if dot > 0 => &name[dot + 1..],
         _ => b"",

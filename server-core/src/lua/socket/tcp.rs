@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::ffi::c_void;
 use std::io;
+use std::os::fd::RawFd;
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
@@ -121,6 +122,8 @@ pub(crate) struct TcpSocket {
     pub(crate) write_closed: Cell<bool>,
     /// The peer sent its end.
     pub(crate) eof: Cell<bool>,
+    /// What stands in for the connection's descriptor in options.
+    pub(crate) descriptor: Cell<Option<RawFd>>,
     /// The delay of small packets was turned off.
     pub(crate) nodelay: Cell<bool>,
     /// How often the connection was taken from a pool.
@@ -149,6 +152,7 @@ impl TcpSocket {
             read_closed: Cell::new(false),
             write_closed: Cell::new(false),
             eof: Cell::new(false),
+            descriptor: Cell::new(None),
             nodelay: Cell::new(false),
             reused: Cell::new(0),
             pool: RefCell::default(),
@@ -198,6 +202,7 @@ impl TcpSocket {
         self.input.take();
         self.search.take();
         self.eof.set(false);
+        self.descriptor.set(None);
         self.nodelay.set(false);
         self.read_closed.set(false);
         self.write_closed.set(false);

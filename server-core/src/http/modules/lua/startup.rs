@@ -8,7 +8,6 @@ use std::os::unix::ffi::OsStrExt;
 use std::rc::Rc;
 
 use super::conf::StartScript;
-use super::session::ctx_of;
 use super::timers;
 use crate::cycle::Cycle;
 use crate::http::Request;
@@ -17,7 +16,7 @@ use crate::lua::code::pop_message;
 use crate::lua::sys::raw::*;
 use crate::lua::sys::{self, StackGuard};
 use crate::lua::vm::{Options, VmError};
-use crate::lua::{Phase, Vm, api, current, ffi};
+use crate::lua::{Ctx, Phase, Vm, api, current, ffi};
 use crate::shared_dict::Zones;
 use crate::{log_at, lualib};
 
@@ -138,7 +137,9 @@ pub fn exit_worker(cycle: &'static Cycle) {
 fn worker_script(cycle: &'static Cycle, script: Option<&StartScript>, phase: Phase, name: &str) {
     let (Some(script), Some(vm)) = (script, cycle.http.lua.vm.get()) else { return };
     let Some(r) = timers::fake_request(cycle, phase, Vec::new()) else { return };
-    let Some(ctx) = ctx_of(&r) else { return };
+    // The script runs in the worker's VM even when requests have their own (`lua_code_cache off`).
+    let ctx = Ctx::new(Rc::clone(vm));
+    r.lua.replace(Some(Rc::clone(&ctx)));
     ctx.phase.set(phase);
     let ran = {
         let _entered = current::enter(&ctx, &*r);
@@ -148,7 +149,7 @@ fn worker_script(cycle: &'static Cycle, script: Option<&StartScript>, phase: Pha
         let suffix = if script.file().is_some() { "_file" } else { "" };
         r.log(Level::Error, format_args!("{name}{suffix} error: {message}"));
     }
-    super::session::end(&r);
+    r.run_cleanups();
 }
 
 /// Runs a script on the main state; the error has its traceback.

@@ -102,13 +102,6 @@ unsafe extern "C-unwind" fn collect_garbage(state: State) -> c_int {
     0
 }
 
-/// `MODULE[NAME]` under the protection of `lua_pcall`, since the module may have metamethods.
-unsafe extern "C-unwind" fn index(state: State) -> c_int {
-    // SAFETY: called by `lua_pcall` with a table and a key; nothing with a destructor is alive.
-    unsafe { lua_gettable(state, 1) };
-    1
-}
-
 pub(super) fn inject(state: State) {
     sys::set_function(state, c"run_worker_thread", run_worker_thread);
 }
@@ -204,7 +197,7 @@ fn push_function(state: State, module: &[u8], function: &[u8]) -> Result<(), Vec
         if lua_type(state, -1) != LUA_TTABLE {
             return Err(b"invalid lua module".to_vec());
         }
-        lua_pushcclosure(state, index, 0);
+        lua_pushcclosure(state, sys::index_function, 0);
         lua_insert(state, 1);
         sys::push(state, function);
         if lua_pcall(state, 2, 1, 0) != 0 || lua_type(state, -1) != LUA_TFUNCTION {

@@ -183,9 +183,9 @@ fn target(state: State, mut count: c_int, conf: &SocketConf) -> Result<Result<Ta
                 pool_size = conf.pool_size as i64;
             }
         }
-        // SAFETY: the options are a table; the value is popped again.
+        sys::push_field(state, count, c"pool")?;
+        // SAFETY: the value is popped again.
         unsafe {
-            lua_getfield_(state, count, c"pool".as_ptr());
             match lua_type(state, -1) {
                 LUA_TNUMBER | LUA_TSTRING => custom = sys::bytes(state, -1).map(<[u8]>::to_vec),
                 LUA_TNIL => {}
@@ -214,9 +214,9 @@ fn target(state: State, mut count: c_int, conf: &SocketConf) -> Result<Result<Ta
 
 /// A number among the options.
 fn option(state: State, table: c_int, name: &std::ffi::CStr) -> Result<Option<i64>, Error> {
-    // SAFETY: the options are a table; the value is popped again.
+    sys::push_field(state, table, name)?;
+    // SAFETY: the value is popped again.
     unsafe {
-        lua_getfield_(state, table, name.as_ptr());
         let value = if lua_isnumber(state, -1) != 0 {
             Ok(Some(lua_tointeger(state, -1) as i64))
         } else if lua_type(state, -1) == LUA_TNIL {

@@ -222,8 +222,7 @@ c_function! {
             if sys::kind(state, 3) != LUA_TTABLE {
                 return Err(sys::type_error(state, 3, "table"));
             }
-            // SAFETY: argument 3 is a table.
-            unsafe { lua_getfield_(state, 3, c"inclusive".as_ptr()) };
+            sys::push_field(state, 3, c"inclusive")?;
             match sys::kind(state, -1) {
                 LUA_TNIL => {}
                 LUA_TBOOLEAN => inclusive = sys::truth(state, -1),

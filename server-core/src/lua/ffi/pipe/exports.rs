@@ -10,7 +10,6 @@ use super::pattern::Pattern;
 use super::process::{End, Ended, Failure, Process, expire};
 use super::spawn::{self, Program, StartError};
 use crate::http::request::Request;
-use crate::log::Level;
 use crate::lua::ffi::{AGAIN, BAD_CONTEXT, DECLINED, ERROR, NO_REQ_CTX, OK, export, store, worker, write_error};
 use crate::lua::phase::Phase;
 use crate::lua::sys::raw::{lua_pushboolean, lua_pushinteger, lua_pushnil};
@@ -51,7 +50,7 @@ unsafe fn answer<T: From<i8>>(outcome: Result<T, Refusal>, err: *mut u8, err_len
 export! {
     /// Starts a program: 0, or -1 with an error.
     ngx_http_lua_ffi_pipe_spawn(
-        _r: *const Request, object: *mut Proc, file: *const c_char, arguments: *const *const c_char, merge_stderr: c_int,
+        r: *const Request, object: *mut Proc, file: *const c_char, arguments: *const *const c_char, merge_stderr: c_int,
         buffer_size: usize, environment: *const *const c_char, err: *mut u8, err_len: *mut usize,
     ) -> c_int {
         let merge_stderr = merge_stderr != 0;
@@ -62,16 +61,13 @@ export! {
                 (ERROR, format!("{call} failed: {}", errno.desc()))
             });
             let outcome = outcome.map(|started| {
-                if let Some(failure) = &started.failure {
-                    let (call, name) = (if environment.is_null() { "execvp" } else { "execvpe" }, spawn::name_of(file));
-                    let errno = nix::errno::Errno::from_raw(failure.raw_os_error().unwrap_or(0));
-                    let reason = format!("({}: {})", errno as i32, errno.desc());
-                    worker::log(
-                        Level::Error,
-                        format_args!("lua pipe child {call}() failed while executing {name} {reason}"),
-                    );
+                let call = if environment.is_null() { "execvp" } else { "execvpe" };
+                let complaint = format!("{call}() failed while executing {}", spawn::name_of(file));
+                let process = Process::new(started, complaint, merge_stderr, buffer_size);
+                if let Some(r) = r.as_ref() {
+                    let process = Rc::downgrade(&process);
+                    r.at_end(move || process.upgrade().iter().for_each(|process| process.give_up()));
                 }
-                let process = Process::new(started, merge_stderr, buffer_size);
                 worker::debug(format_args!(
                     "lua pipe spawn process:{:016X} pid:{} merge_stderr:{} buffer_size:{buffer_size}",
                     object.addr(), process.pid, c_int::from(merge_stderr)
@@ -197,14 +193,7 @@ export! {
         unsafe {
             let Some(object) = object.as_mut().filter(|object| !object.pipe.is_null()) else { return };
             let process = Rc::from_raw(std::mem::replace(&mut object.pipe, std::ptr::null()));
-            let address = std::ptr::from_ref(object).addr();
-            worker::debug(format_args!("lua pipe destroy process:{address:016X} pid:{}", process.pid));
-            if !process.closed.get() {
-                worker::debug(format_args!("lua pipe kill process:{address:016X} pid:{}", process.pid));
-                // It may have ended already.
-                let _ = process.signal(libc::SIGKILL);
-            }
-            process.finalize();
+            process.give_up();
         }
     }
 }

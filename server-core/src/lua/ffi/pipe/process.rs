@@ -15,7 +15,8 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::Notify;
 
 use super::pattern::Pattern;
-use super::spawn::Started;
+use super::spawn::{self, Started};
+use crate::log::Level;
 use crate::lua::ffi::worker;
 
 /// Why an operation did not do what it should.
@@ -62,16 +63,26 @@ pub(super) struct Exit {
     pub(super) known: Notify,
 }
 
+/// A process that runs.
+struct Child {
+    pid: Pid,
+    exit: Rc<Exit>,
+    /// Tells whether the program was executed.
+    report: OwnedFd,
+    /// `execvp() failed while executing PROGRAM`
+    complaint: String,
+}
+
 thread_local! {
-    /// The processes that run.
-    static CHILDREN: RefCell<Vec<(Pid, Rc<Exit>)>> = const { RefCell::new(Vec::new()) };
+    static CHILDREN: RefCell<Vec<Child>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Learns which processes ended. To be called when SIGCHLD came.
 pub fn reap() {
     CHILDREN.with_borrow_mut(|children| {
-        children.retain(|(pid, exit)| {
-            let ended = match waitpid(*pid, Some(WaitPidFlag::WNOHANG)) {
+        children.retain(|child| {
+            let pid = child.pid;
+            let ended = match waitpid(pid, Some(WaitPidFlag::WNOHANG)) {
                 Ok(WaitStatus::Exited(_, code)) => Ended::Exit(code),
                 Ok(WaitStatus::Signaled(_, signal, _)) => Ended::Signal(signal as i32),
                 // Somebody else waited for it.
@@ -79,8 +90,12 @@ pub fn reap() {
                 _ => return true,
             };
             worker::debug(format_args!("lua pipe SIGCHLD fd read pid:{pid} status:{ended:?}"));
-            exit.ended.set(Some(ended));
-            exit.known.notify_one();
+            if let Some(errno) = spawn::failure(&child.report) {
+                let (complaint, code, text) = (&child.complaint, errno as i32, errno.desc());
+                worker::log(Level::Error, format_args!("lua pipe child {complaint} ({code}: {text})"));
+            }
+            child.exit.ended.set(Some(ended));
+            child.exit.known.notify_one();
             false
         });
     });
@@ -283,15 +298,20 @@ pub struct Process {
     pub(super) stderr: End,
     /// The script waited for its end, or gave it up.
     pub(super) closed: Cell<bool>,
+    /// The script, or its request, has ended.
+    given_up: Cell<bool>,
     /// A light thread waits for its end.
     pub(super) waited: Cell<bool>,
     pub(super) exit: Rc<Exit>,
 }
 
 impl Process {
-    pub(super) fn new(started: Started, merge_stderr: bool, buffer_size: usize) -> Rc<Self> {
+    /// A process that was started; `complaint` is what the log says if its program was not found.
+    pub(super) fn new(started: Started, complaint: String, merge_stderr: bool, buffer_size: usize) -> Rc<Self> {
         let exit = Rc::new(Exit::default());
-        CHILDREN.with_borrow_mut(|children| children.push((Pid::from_raw(started.pid), Rc::clone(&exit))));
+        let child =
+            Child { pid: Pid::from_raw(started.pid), exit: Rc::clone(&exit), report: started.report, complaint };
+        CHILDREN.with_borrow_mut(|children| children.push(child));
         Rc::new(Self {
             pid: started.pid,
             merge_stderr,
@@ -300,6 +320,7 @@ impl Process {
             stdout: End::new(Some(started.stdout)),
             stderr: End::new(started.stderr),
             closed: Cell::new(false),
+            given_up: Cell::new(false),
             waited: Cell::new(false),
             exit,
         })
@@ -312,6 +333,21 @@ impl Process {
         self.stdout.close(Failure::Closed);
         self.stderr.close(Failure::Closed);
         self.closed.set(true);
+    }
+
+    /// Ends a process that nobody will ask for again: one that nobody waited for is killed.
+    pub(super) fn give_up(&self) {
+        if self.given_up.replace(true) {
+            return;
+        }
+        let (address, pid) = (std::ptr::from_ref(self).addr(), self.pid);
+        worker::debug(format_args!("lua pipe destroy process:{address:016X} pid:{pid}"));
+        if !self.closed.get() {
+            worker::debug(format_args!("lua pipe kill process:{address:016X} pid:{pid}"));
+            // It may have ended already.
+            let _ = self.signal(libc::SIGKILL);
+        }
+        self.finalize();
     }
 
     /// Closes one pipe at the script's wish.

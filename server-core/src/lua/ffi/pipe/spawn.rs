@@ -1,9 +1,9 @@
 //! Starts a program with pipes in place of its standard streams.
 
 use std::ffi::{CStr, c_char, c_int};
-use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
+use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::signal::{SigSet, SigmaskHow};
 use nix::unistd::pipe2;
@@ -26,12 +26,12 @@ pub(super) struct Started {
     pub(super) stdin: OwnedFd,
     pub(super) stdout: OwnedFd,
     pub(super) stderr: Option<OwnedFd>,
-    /// Why it could not be executed: it ends with code 1 then, as when a shell had tried.
-    pub(super) failure: Option<io::Error>,
+    /// Tells why the program could not be executed, see [`failure`].
+    pub(super) report: OwnedFd,
 }
 
 /// Which call failed when a program could not be started.
-pub(super) struct StartError(pub(super) &'static str, pub(super) nix::errno::Errno);
+pub(super) struct StartError(pub(super) &'static str, pub(super) Errno);
 
 unsafe extern "C" {
     static mut environ: *const *const c_char;
@@ -60,7 +60,7 @@ pub(super) unsafe fn start(program: &Program) -> Result<Started, StartError> {
         // SAFETY: this is the child; the caller's promise for the strings.
         unsafe { execute(program, streams, child_report.as_raw_fd()) }
     }
-    let errno = nix::errno::Errno::last();
+    let errno = Errno::last();
     if let Ok(before) = held {
         // Fails only for a mask that the system did not give us.
         let _ = before.thread_set_mask();
@@ -70,12 +70,14 @@ pub(super) unsafe fn start(program: &Program) -> Result<Started, StartError> {
     }
     drop((child_in, child_out, child_report));
     let stderr = errors.map(|(ours, _)| ours);
+    Ok(Started { pid, stdin, stdout, stderr, report })
+}
+
+/// Why the program of a process that has ended was not executed; `None` when it was.
+pub(super) fn failure(report: &OwnedFd) -> Option<Errno> {
     let mut code = [0; size_of::<c_int>()];
-    let failure = match nix::unistd::read(&report, &mut code) {
-        Ok(length) if length == code.len() => Some(io::Error::from_raw_os_error(c_int::from_ne_bytes(code))),
-        _ => None,
-    };
-    Ok(Started { pid, stdin, stdout, stderr, failure })
+    let length = nix::unistd::read(report, &mut code).ok()?;
+    (length == code.len()).then(|| Errno::from_raw(c_int::from_ne_bytes(code)))
 }
 
 /// The child's part: takes its streams, forgets our signal settings, becomes the program or ends.
