@@ -100,6 +100,9 @@ pub(crate) struct Args {
     /// Write a JUnit report.
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     junit: Option<PathBuf>,
+    /// Write an HTML report.
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    html: Option<PathBuf>,
     /// Name every block, not only those that fail.
     #[arg(short, long, help_heading = "Output")]
     verbose: bool,
@@ -288,6 +291,13 @@ fn run_specs(args: &Args, scratch: &Path) -> Result<Exit, Failure> {
         let written = std::fs::File::create(path)
             .and_then(|file| rsty_testspec::report::junit::write(&finished.reports, std::io::BufWriter::new(file)));
         written.map_err(|error| failure(Exit::ToolFailure, "write the JUnit report", &error))?;
+    }
+    if let Some(path) = &args.html {
+        let written = std::fs::File::create(path).and_then(|file| {
+            let file = std::io::BufWriter::new(file);
+            rsty_testspec::report::html::write(&finished.reports, &finished.summary, file)
+        });
+        written.map_err(|error| failure(Exit::ToolFailure, "write the HTML report", &error))?;
     }
     let mut failed = finished.summary.failed > 0;
     if let (Some(baseline), Some(path)) = (&mut baseline, &args.baseline) {
