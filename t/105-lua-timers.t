@@ -37,3 +37,26 @@ API disabled in the context of ngx.timer
 GET /t
 --- response_body
 41
+
+
+
+=== timers of init_worker run in the worker's interpreter when nothing is cached
+--- http_config
+lua_code_cache off;
+lua_shared_dict ticks 128k;
+init_worker_by_lua_block {
+    ngx.timer.at(0, function () ngx.shared.ticks:incr("count", 1, 0) end)
+}
+--- config
+location = /ticks {
+    content_by_lua_block {
+        ngx.sleep(0.05)
+        ngx.say(ngx.shared.ticks:get("count"))
+    }
+}
+--- request
+GET /ticks
+--- response_body
+1
+--- no_error_log
+[error]

@@ -4,7 +4,7 @@
 //! loop calls it when it wakes up, and Lua through `ngx.update_time`. The cache belongs to its thread.
 
 use std::cell::Cell;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
 
@@ -39,7 +39,7 @@ pub fn now() -> Now {
 
 /// Reads the system's clocks and remembers the answer.
 pub fn update() -> Now {
-    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since_epoch = clock_gettime(ClockId::CLOCK_REALTIME).map_or(Duration::ZERO, Duration::from);
     // The system counts from its start, and so do programs that compare the two.
     let running = clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(Duration::ZERO, Duration::from);
     let now = Now {

@@ -3,7 +3,7 @@
 mod output;
 mod supervise;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
@@ -12,16 +12,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use rsty_diag::render;
 use rsty_testspec::load::Shell;
+use rsty_testspec::model::Plan;
 use rsty_testspec::report::baseline::{Baseline, Update};
 use rsty_testspec::report::records::Records;
 use rsty_testspec::run::binary::ServerBinary;
 use rsty_testspec::run::lane::{self, Options};
+use rsty_testspec::run::outcome::BlockVerdict;
 use rsty_testspec::run::process;
+use rsty_testspec::run::sections::unknown_sections;
 use rsty_testspec::run::select::{NameFilter, PlannedFile, Selector, select};
 use rsty_testspec::run::spec_file;
 
-use crate::cmd::test::output::{Format, Output};
+use crate::cmd::test::output::{Finished, Format, Output};
 use crate::exit::Exit;
 use crate::ui;
 
@@ -58,7 +62,13 @@ pub(crate) struct Args {
     /// Print the chosen blocks and run nothing.
     #[arg(long, help_heading = "Selection")]
     list: bool,
+    /// Print the nginx.conf of the chosen blocks and run nothing.
+    #[arg(long, conflicts_with = "list", help_heading = "Selection")]
+    dry_run: bool,
 
+    /// Take unknown sections and plans that do not balance for errors.
+    #[arg(long, help_heading = "Run")]
+    strict: bool,
     /// How many blocks run at the same time.
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256), help_heading = "Run")]
     jobs: Option<u16>,
@@ -124,7 +134,7 @@ pub(crate) fn run(args: Args) -> ExitCode {
     let Some(scratch) = supervise::scratch() else {
         return if args.list { finish(list(&args)) } else { supervise::supervise() };
     };
-    let exit = finish(run_specs(&args, &scratch));
+    let exit = finish(if args.dry_run { dry_run(&args, &scratch) } else { run_specs(&args, &scratch) });
     // The parent removes it too, unless it was killed.
     let _ = std::fs::remove_dir_all(&scratch);
     exit
@@ -164,6 +174,74 @@ fn list(args: &Args) -> Result<Exit, Failure> {
     Ok(if files.is_empty() { Exit::NothingSelected } else { Exit::Fine })
 }
 
+fn dry_run(args: &Args, scratch: &Path) -> Result<Exit, Failure> {
+    let files = plan(args, &Records::read(Path::new(RECORDS)))?;
+    let total: usize = files.iter().map(|file| file.blocks.len()).sum();
+    let options = options(args, scratch, Arc::default())?;
+    let mut unusable = false;
+    let rendered = lane::render(files, &options, |id, text| match text {
+        Ok(text) => {
+            // One file alone keeps its line numbers.
+            let heading = format!("# {}:{}  {}\n", id.file.display(), id.line, id.name);
+            let heading = if total > 1 { heading.as_str() } else { "" };
+            ui::answer(&format!("{heading}{}", String::from_utf8_lossy(&text)));
+        }
+        Err(reason) => {
+            unusable = true;
+            ui::error(&format!("{}:{}: {reason}", id.file.display(), id.line));
+        }
+    });
+    rendered.map_err(|error| failure(Exit::ToolFailure, "render the configuration", &error))?;
+    Ok(match (unusable, total) {
+        (true, _) => Exit::Usage,
+        (false, 0) => Exit::NothingSelected,
+        (false, _) => Exit::Fine,
+    })
+}
+
+/// Tells of sections that nothing reads. By default only of likely slips: suites have sections for tools of their
+/// own. Whether there was one.
+fn tell_unknown_sections(files: &[PlannedFile], strict: bool) -> bool {
+    let mut any = false;
+    let of_file = |file: &PlannedFile| {
+        let chosen: BTreeSet<usize> = file.blocks.iter().map(|id| id.number).collect();
+        unknown_sections(&file.document, |number| chosen.contains(&number))
+    };
+    for unknown in files.iter().flat_map(of_file) {
+        if strict {
+            any = true;
+        } else if !unknown.is_slip {
+            continue;
+        }
+        let mut diagnostic = unknown.diagnostic;
+        if strict {
+            diagnostic.severity = rsty_diag::Severity::Error;
+        }
+        ui::talk(&format!("{}\n\n", render::full(&diagnostic, render::Style::Coloured)));
+    }
+    any
+}
+
+/// Tells of files whose blocks all passed with another number of assertions than the file plans. How many there are.
+fn tell_unbalanced_plans(finished: &Finished, whole: &BTreeMap<Arc<PathBuf>, usize>) -> usize {
+    let mut unbalanced = 0;
+    for (file, plan) in &finished.plans {
+        let reports: Vec<_> = finished.reports.iter().filter(|report| report.id.file == *file).collect();
+        let is_whole = whole.get(file) == Some(&reports.len());
+        let passed = reports.iter().all(|report| report.verdict() != BlockVerdict::Failed);
+        let made: usize = reports.iter().filter_map(|report| report.last()).map(|last| last.assertions.len()).sum();
+        if let Plan::Tests(planned) = plan
+            && is_whole
+            && passed
+            && usize::try_from(*planned) != Ok(made)
+        {
+            ui::warning(&format!("{}: planned {planned} assertions but made {made}", file.display()));
+            unbalanced += 1;
+        }
+    }
+    unbalanced
+}
+
 fn run_specs(args: &Args, scratch: &Path) -> Result<Exit, Failure> {
     let start = Instant::now();
     let mut records = Records::read(Path::new(RECORDS));
@@ -173,6 +251,12 @@ fn run_specs(args: &Args, scratch: &Path) -> Result<Exit, Failure> {
         ui::error("no block was selected");
         return Ok(Exit::NothingSelected);
     }
+    if tell_unknown_sections(&files, args.strict) {
+        return Ok(Exit::Usage);
+    }
+    let is_whole = |file: &&PlannedFile| file.blocks.len() == file.document.selection().blocks.len();
+    let whole: BTreeMap<Arc<PathBuf>, usize> =
+        files.iter().filter(is_whole).map(|file| (Arc::clone(&file.path), file.blocks.len())).collect();
     let mut baseline = args.baseline.as_deref().map(read_baseline).transpose()?;
     let stop = Arc::new(AtomicBool::new(false));
     stop_on_signals(&stop);
@@ -212,6 +296,7 @@ fn run_specs(args: &Args, scratch: &Path) -> Result<Exit, Failure> {
     if stop.load(Ordering::Relaxed) {
         return Ok(Exit::ToolFailure);
     }
+    failed |= tell_unbalanced_plans(&finished, &whole) > 0 && args.strict;
     Ok(match (failed, finished.unusable) {
         (_, true) => Exit::Usage,
         (true, false) => Exit::Findings,

@@ -36,6 +36,7 @@ pub(super) fn finish(
             })?;
         }
     }
+    scope.main.upstream.finish()?;
     // Lua timers and worker hooks run with the settings of the `http` level.
     let fallback = settle(loc, &LocConf::default(), directive, &prefix)?;
     let _ = srv.core.loc.set(fallback);

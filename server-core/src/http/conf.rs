@@ -92,6 +92,7 @@ http_modules!(
     map,
     mirror,
     ndk,
+    proxy,
     realip,
     referer,
     rewrite,
@@ -101,6 +102,7 @@ http_modules!(
     sub,
     temp_paths,
     try_files,
+    upstream,
 );
 
 /// The place in the configuration that is being built; what [`Rule::apply`] changes.

@@ -107,8 +107,8 @@ pub struct Connection {
     pub read_eof: Cell<bool>,
     /// Several requests came at once.
     pub pipelined: Cell<bool>,
-    /// Whether a script is reading from the request's socket at this moment.
-    pub(crate) socket_reads: RefCell<Option<Box<dyn Fn() -> bool>>>,
+    /// A script reads from the connection: nobody else may.
+    pub(crate) has_other_reader: Cell<bool>,
     /// Somebody waits in [`Connection::read`].
     is_waiting_to_read: Cell<bool>,
     /// No request is being served; a worker that ends closes it.
@@ -120,6 +120,8 @@ pub struct Connection {
     output: RefCell<OutputQueue>,
     /// Sending goes on at this moment (`limit_rate`).
     pub(crate) delayed_until: Cell<Option<Instant>>,
+    /// Why a write failed; whoever logs it takes it.
+    pub(crate) write_errno: Cell<Option<i32>>,
     sleep: RefCell<Option<Pin<Box<Sleep>>>>,
     waker: RefCell<Option<Waker>>,
     wake: Cell<bool>,
@@ -160,13 +162,14 @@ impl Connection {
             timed_out: Cell::new(false),
             read_eof: Cell::new(false),
             pipelined: Cell::new(false),
-            socket_reads: RefCell::default(),
+            has_other_reader: Cell::new(false),
             is_waiting_to_read: Cell::new(false),
             idle: Cell::new(true),
             action: Cell::new(None),
             input: RefCell::default(),
             output: RefCell::default(),
             delayed_until: Cell::new(None),
+            write_errno: Cell::new(None),
             sleep: RefCell::default(),
             waker: RefCell::default(),
             wake: Cell::new(false),
@@ -256,15 +259,30 @@ impl Connection {
     pub fn try_read(&self) -> io::Result<usize> {
         let mut input = self.input.borrow_mut();
         input.reserve(READ_SIZE);
+        let room = input.capacity() - input.len();
         let read = match &self.stream {
             Stream::Fake => Ok(0),
             Stream::Tcp(stream) => stream.try_read_buf(&mut *input),
             Stream::Unix(stream) => stream.try_read_buf(&mut *input),
         };
-        if matches!(read, Ok(0)) {
-            self.read_eof.set(true);
+        match read {
+            Ok(0) => self.read_eof.set(true),
+            Ok(length) if length < room => self.forget_readiness(),
+            _ => {}
         }
         read
+    }
+
+    /// Says that the socket is empty, without asking the system. A read that left room took all there was: only
+    /// the next event makes another one worth a system call. That the client closed its side is not forgotten.
+    fn forget_readiness(&self) {
+        let empty = || Err::<(), _>(io::ErrorKind::WouldBlock.into());
+        // The answer is the error that was passed in.
+        let _ = match &self.stream {
+            Stream::Fake => Ok(()),
+            Stream::Tcp(stream) => stream.try_io(Interest::READABLE, empty),
+            Stream::Unix(stream) => stream.try_io(Interest::READABLE, empty),
+        };
     }
 
     /// Waits until there is something to read.
@@ -319,8 +337,7 @@ impl Connection {
 
     /// Whether somebody waits for bytes, so that nobody else may.
     pub(crate) fn is_being_read(&self) -> bool {
-        let socket_reads = || self.socket_reads.borrow().as_ref().is_some_and(|reads| reads());
-        self.is_waiting_to_read.get() || socket_reads()
+        self.is_waiting_to_read.get() || self.has_other_reader.get()
     }
 
     /// Waits until the client closes its side. Bytes that arrive meanwhile are kept.
@@ -397,11 +414,14 @@ impl Connection {
         let mut output = self.output.borrow_mut();
         let sent = match &self.stream {
             Stream::Fake => Ok(Sent { bytes: output.discard(), blocked: false }),
-            Stream::Tcp(stream) => output.send(limit, |slices| {
-                stream.try_io(Interest::WRITABLE, || nix::sys::uio::writev(stream, slices).map_err(io::Error::from))
+            // `send` is the cheaper call, where it does.
+            Stream::Tcp(stream) => output.send(limit, |slices| match slices {
+                [slice] => stream.try_write(slice),
+                _ => stream.try_write_vectored(slices),
             }),
-            Stream::Unix(stream) => output.send(limit, |slices| {
-                stream.try_io(Interest::WRITABLE, || nix::sys::uio::writev(stream, slices).map_err(io::Error::from))
+            Stream::Unix(stream) => output.send(limit, |slices| match slices {
+                [slice] => stream.try_write(slice),
+                _ => stream.try_write_vectored(slices),
             }),
         };
         match sent {
@@ -409,8 +429,9 @@ impl Connection {
                 self.sent.set(self.sent.get() + sent.bytes);
                 if output.is_empty() { Code::OK } else { Code::AGAIN }
             }
-            Err(_) => {
+            Err(error) => {
                 output.discard();
+                self.write_errno.set(error.raw_os_error());
                 self.error.set(true);
                 Code::ERROR
             }

@@ -3,6 +3,7 @@
 use std::io;
 use std::ops::Range;
 use std::rc::Rc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use smallvec::SmallVec;
@@ -67,7 +68,9 @@ struct Reader<'a> {
     /// Where the next line starts.
     at: usize,
     buffers: Buffers,
-    deadline: Instant,
+    timeout: Duration,
+    /// Until when the head must be there, once it has to be waited for.
+    deadline: Option<Instant>,
     host_seen: bool,
 }
 
@@ -81,13 +84,16 @@ impl<'a> Reader<'a> {
             fields: SmallVec::new(),
             at: 0,
             buffers: Buffers { used: 0, capacity: *srv.client_header_buffer_size, large_used: 0 },
-            deadline: Instant::now() + *srv.client_header_timeout,
+            timeout: *srv.client_header_timeout,
+            deadline: None,
             host_seen: false,
         }
     }
 
-    async fn more(&self) -> Option<Head> {
-        match self.conn.read(self.deadline).await {
+    async fn more(&mut self) -> Option<Head> {
+        let timeout = self.timeout;
+        let deadline = *self.deadline.get_or_insert_with(|| Instant::now() + timeout);
+        match self.conn.read(deadline).await {
             Ok(0) => {
                 self.r.log(Level::Info, format_args!("client prematurely closed connection"));
                 self.conn.error.set(true);
@@ -265,35 +271,16 @@ impl<'a> Reader<'a> {
                 r.log(Level::Info, format_args!("client sent too many header lines"));
                 return Err(Code::REQUEST_HEADER_TOO_LARGE);
             }
-            let host = (name.len() == 4 && rest[name.clone()].eq_ignore_ascii_case(b"host"))
-                .then(|| Bytes::copy_from_slice(&rest[value.clone()]));
-            drop(input);
             let at = self.at;
             self.fields.push(Field { name: at + name.start..at + name.end, value: at + value.start..at + value.end });
-            if let Some(host) = host {
-                self.use_host(&host)?;
+            if name.len() == 4 && rest[name].eq_ignore_ascii_case(b"host") {
+                self.host_seen = use_host(r, &rest[value], self.host_seen)?;
             }
+            drop(input);
         }
         self.at += used;
         self.account(used);
         Ok(Some(false))
-    }
-
-    fn use_host(&mut self, value: &Bytes) -> Result<(), Code> {
-        let r = self.r;
-        if std::mem::replace(&mut self.host_seen, true) {
-            r.log_bytes(Level::Info, &[b"client sent duplicate host header: \"Host: ", value, b"\""]);
-            return Err(Code::BAD_REQUEST);
-        }
-        let Some(host) = host::validate(value) else {
-            r.log(Level::Info, format_args!("client sent invalid host header"));
-            return Err(Code::BAD_REQUEST);
-        };
-        if r.headers_in.server.is_empty() {
-            use_server(r, &host);
-            r.headers_in.server.set(host);
-        }
-        Ok(())
     }
 
     /// Moves the head from the input into the request.
@@ -451,19 +438,29 @@ fn is_unique(id: HeaderId) -> bool {
             | HeaderId::IfUnmodifiedSince
             | HeaderId::IfMatch
             | HeaderId::IfNoneMatch
-            | HeaderId::Referer
             | HeaderId::ContentLength
-            | HeaderId::ContentType
-            | HeaderId::Range
             | HeaderId::IfRange
             | HeaderId::TransferEncoding
             | HeaderId::Expect
             | HeaderId::Authorization
-            | HeaderId::UserAgent
-            | HeaderId::Depth
-            | HeaderId::Destination
-            | HeaderId::Overwrite
     )
+}
+
+/// Takes over the value of a `Host` header; it may come once.
+fn use_host(r: &Rc<Request>, value: &[u8], seen: bool) -> Result<bool, Code> {
+    if seen {
+        r.log_bytes(Level::Info, &[b"client sent duplicate host header: \"Host: ", value, b"\""]);
+        return Err(Code::BAD_REQUEST);
+    }
+    let Some(host) = host::validate(value) else {
+        r.log(Level::Info, format_args!("client sent invalid host header"));
+        return Err(Code::BAD_REQUEST);
+    };
+    if r.headers_in.server.is_empty() {
+        use_server(r, &host);
+        r.headers_in.server.set(host);
+    }
+    Ok(true)
 }
 
 /// Chooses the server for a host.

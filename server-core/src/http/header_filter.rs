@@ -34,7 +34,8 @@ pub(crate) fn filter(r: &Rc<Request>, _next: HeaderNext) -> Code {
         r.header_only.set(true);
     }
     if !matches!(out.status.get(), 200 | 206 | 304) {
-        out.clear_last_modified();
+        // Only the one that is derived: a header in the list was set by somebody who wants it.
+        out.last_modified.set(-1);
     }
     if out.status_line.is_empty() {
         match out.status.get() {

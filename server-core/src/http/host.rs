@@ -2,9 +2,26 @@
 
 use bytes::Bytes;
 
+/// The characters of names and of addresses.
+const LITERAL: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        table[byte] = (byte as u8).is_ascii_alphanumeric();
+        byte += 1;
+    }
+    let others = b"-._~!$&'()*+,;=";
+    let mut at = 0;
+    while at < others.len() {
+        table[others[at] as usize] = true;
+        at += 1;
+    }
+    table
+};
+
 /// The host without its port, in lower case and without a dot at its end; `None` when it isn't one.
 pub fn validate(text: &[u8]) -> Option<Bytes> {
-    let is_literal = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=".contains(&byte);
+    let is_literal = |byte: u8| LITERAL[usize::from(byte)];
     let (host, port) = if text.first() == Some(&b'[') {
         let end = text.iter().position(|byte| *byte == b']')? + 1;
         if !text[1..end - 1].iter().all(|byte| is_literal(*byte) || *byte == b':') {

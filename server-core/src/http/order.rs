@@ -16,8 +16,8 @@ use super::modules::rewrite::RewriteHandler;
 use super::modules::static_file::StaticHandler;
 use super::modules::try_files::TryFilesHandler;
 use super::modules::{
-    addition, charset, core, echo, gunzip, gzip, headers, headers_more, lua, not_modified, range, realip, referer,
-    secure_link, sub,
+    addition, charset, core, echo, gunzip, gzip, headers, headers_more, lua, not_modified, proxy, range, realip,
+    referer, secure_link, sub, upstream,
 };
 use super::output::{BodyFilter, HeaderFilter};
 use super::phases::{Handler, Phase};
@@ -82,5 +82,13 @@ pub(crate) static BODY_FILTERS: &[BodyFilter] = &[
 ];
 
 /// The variables that modules define before the configuration is read.
-pub(crate) static VARIABLES: &[&[VariableDef]] =
-    &[core::VARIABLES, echo::VARIABLES, gzip::VARIABLES, realip::VARIABLES, referer::VARIABLES, secure_link::VARIABLES];
+pub(crate) static VARIABLES: &[&[VariableDef]] = &[
+    core::VARIABLES,
+    echo::VARIABLES,
+    gzip::VARIABLES,
+    proxy::VARIABLES,
+    realip::VARIABLES,
+    referer::VARIABLES,
+    secure_link::VARIABLES,
+    upstream::VARIABLES,
+];

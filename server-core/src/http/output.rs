@@ -9,7 +9,7 @@ use smallvec::SmallVec;
 use super::code::Code;
 use super::order::{BODY_FILTERS, HEADER_FILTERS};
 use super::request::Request;
-use super::write_filter::allowance;
+use super::write_filter::{allowance, log_failure};
 use crate::log::Level;
 
 /// What a buffer holds.
@@ -177,6 +177,7 @@ pub fn flush(r: &Rc<Request>) -> Code {
 /// Waits until the client took everything that was written. OK, or how the request must end.
 pub async fn drained(r: &Rc<Request>) -> Code {
     let code = r.conn().drain(*r.loc().core.send_timeout, || allowance(r)).await;
+    log_failure(r);
     if code == Code::REQUEST_TIME_OUT {
         r.log_errno(Level::Info, libc::ETIMEDOUT, format_args!("client timed out"));
     }

@@ -93,6 +93,8 @@ pub struct Request {
     pub body: RefCell<Option<Rc<RequestBody>>>,
     /// What the Lua module keeps.
     pub lua: RefCell<Option<Rc<crate::lua::Ctx>>>,
+    /// What is known of servers behind us.
+    pub upstream: RefCell<Option<Rc<super::modules::upstream::Attempts>>>,
     ctx: RefCell<SmallVec<[ModuleCtx; 4]>>,
     slots: RefCell<Rc<Slots>>,
     cleanups: RefCell<Vec<Cleanup>>,
@@ -214,6 +216,13 @@ pub struct Request {
     pub(crate) post_handler: RefCell<Option<PostHandler>>,
 }
 
+/// Lowers flags one behind the other: written out, the stores of neighbours become one.
+macro_rules! lower_flags {
+    ($request:ident, $($flag:ident),+) => {
+        $($request.$flag.set(false);)+
+    };
+}
+
 impl Request {
     /// A main request of a connection.
     pub fn new(conn: Rc<Connection>, srv: &'static SrvConf, loc: &'static LocConf) -> Rc<Self> {
@@ -230,7 +239,8 @@ impl Request {
         let loc = srv.core.loc.get().copied().unwrap_or(parent.loc());
         let slots = parent.slots();
         let r = Self::build(Rc::clone(&parent.conn), parent.main_conf, srv, loc, Some(parent), slots);
-        r.clear_state();
+        r.headers_in.reset();
+        r.headers_out.reset();
         r.started.set(parent.started.get());
         r
     }
@@ -267,14 +277,15 @@ impl Request {
             captures: RefCell::default(),
             body: RefCell::default(),
             lua: RefCell::default(),
+            upstream: RefCell::default(),
             ctx: RefCell::default(),
             slots: RefCell::new(slots),
             cleanups: RefCell::default(),
             content_handler: Cell::new(None),
             restart: Cell::new(None),
             access_code: Cell::new(Code::OK),
-            uri_changes: Cell::new(0),
-            subrequests: Cell::new(0),
+            uri_changes: Cell::new(MAX_URI_CHANGES + 1),
+            subrequests: Cell::new(MAX_SUBREQUESTS + 1),
             err_status: Cell::new(0),
             started: Cell::new(Now::default()),
             request_length: Cell::new(0),
@@ -362,6 +373,7 @@ impl Request {
         self.captures.take();
         self.body.take();
         self.lua.take();
+        self.upstream.take();
         self.ctx.take();
         self.content_handler.set(None);
         self.restart.set(None);
@@ -372,47 +384,46 @@ impl Request {
         for count in [&self.request_length, &self.header_size, &self.limit_rate, &self.limit_rate_after] {
             count.set(0);
         }
-        for flag in [
-            &self.limit_rate_set,
-            &self.limit_rate_after_set,
-            &self.terminated,
-            &self.uri_changed,
-            &self.internal,
-            &self.valid_unparsed_uri,
-            &self.complex_uri,
-            &self.quoted_uri,
-            &self.add_uri_to_alias,
-            &self.header_sent,
-            &self.header_only,
-            &self.keepalive,
-            &self.lingering_close,
-            &self.chunked,
-            &self.expect_trailers,
-            &self.allow_ranges,
-            &self.single_range,
-            &self.disable_not_modified,
-            &self.filter_need_in_memory,
-            &self.filter_finalize,
-            &self.expect_tested,
-            &self.discard_body,
-            &self.error_page,
-            &self.post_action,
-            &self.logged,
-            &self.done,
-            &self.subrequest_in_memory,
-            &self.waited,
-            &self.background,
-            &self.reading_body,
-            &self.request_body_in_file_only,
-            &self.request_body_in_persistent_file,
-            &self.request_body_in_clean_file,
-            &self.request_body_in_single_buf,
-            &self.detached,
-            &self.root_tested,
-            &self.captured_last,
-        ] {
-            flag.set(false);
-        }
+        lower_flags!(
+            self,
+            limit_rate_set,
+            limit_rate_after_set,
+            terminated,
+            uri_changed,
+            internal,
+            valid_unparsed_uri,
+            complex_uri,
+            quoted_uri,
+            add_uri_to_alias,
+            header_sent,
+            header_only,
+            keepalive,
+            lingering_close,
+            chunked,
+            expect_trailers,
+            allow_ranges,
+            single_range,
+            disable_not_modified,
+            filter_need_in_memory,
+            filter_finalize,
+            expect_tested,
+            discard_body,
+            error_page,
+            post_action,
+            logged,
+            done,
+            subrequest_in_memory,
+            waited,
+            background,
+            reading_body,
+            request_body_in_file_only,
+            request_body_in_persistent_file,
+            request_body_in_clean_file,
+            request_body_in_single_buf,
+            detached,
+            root_tested,
+            captured_last
+        );
         self.postponed.borrow_mut().clear();
         self.captured.borrow_mut().clear();
         self.completion.reset();
@@ -425,6 +436,7 @@ impl Request {
     /// Lets go of what the request holds, when it is over and the connection waits for the next one.
     pub(crate) fn release(&self) {
         self.clear_ctx();
+        self.upstream.take();
         self.body.take();
         self.posted.take();
         self.raw_head.clear();
@@ -489,8 +501,8 @@ impl Request {
             return;
         }
         let core = &self.loc().core;
-        let exten = self.exten.get().to_ascii_lowercase();
-        let kind = core.types.get(&*exten).filter(|_| !exten.is_empty());
+        let kind =
+            if self.exten.is_empty() { None } else { core.types.get(&*self.exten.borrow().to_ascii_lowercase()) };
         out.content_type.set(kind.unwrap_or(&core.default_type).clone());
     }
 
@@ -567,8 +579,12 @@ impl Request {
     }
 
     /// What a module keeps in this request.
+    #[inline]
     pub fn ctx<T: 'static>(&self) -> Option<Rc<T>> {
         let ctx = self.ctx.borrow();
+        if ctx.is_empty() {
+            return None;
+        }
         let (_, value) = ctx.iter().find(|(id, _)| *id == TypeId::of::<T>())?;
         Rc::clone(value).downcast().ok()
     }

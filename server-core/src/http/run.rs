@@ -418,5 +418,6 @@ pub(crate) async fn close(r: &Rc<Request>) {
         run_log(r);
     }
     r.conn().action.set(Some("closing request"));
+    debug!(r, "http close request");
     r.run_cleanups();
 }

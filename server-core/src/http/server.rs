@@ -248,7 +248,7 @@ async fn serve_connection(server: &Server, conn: &Rc<Connection>) {
         crate::clock::update();
         conn.requests.set(conn.requests.get() + 1);
         conn.sent.set(0);
-        conn.socket_reads.take();
+        conn.has_other_reader.set(false);
         let r = match reused.take() {
             Some(r) if Rc::strong_count(&r) == 1 => {
                 r.reset(default, loc);

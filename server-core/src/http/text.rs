@@ -27,7 +27,11 @@ impl Text {
 
     /// Makes it empty.
     pub fn clear(&self) {
-        *self.0.borrow_mut() = Bytes::new();
+        let mut text = self.0.borrow_mut();
+        // Empty texts hold nothing that must be let go of.
+        if !text.is_empty() {
+            *text = Bytes::new();
+        }
     }
 
     /// Borrows the bytes. Don't keep the borrow across anything that may change the request.

@@ -290,7 +290,9 @@ impl Slots {
 
     /// Forgets all values.
     pub fn reset(&self) {
-        self.0.borrow_mut().fill(Slot::default());
+        for slot in self.0.borrow_mut().iter_mut() {
+            *slot = Slot::default();
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use super::code::Code;
 use super::output::{BodyNext, Chain};
 use super::request::Request;
 use crate::conf::value;
+use crate::log::Level;
 
 /// The body filter.
 pub(crate) fn filter(r: &Rc<Request>, chain: Chain, _next: BodyNext) -> Code {
@@ -38,7 +39,16 @@ pub(crate) fn send_when_worth(r: &Rc<Request>, flush: bool, last: bool) -> Code 
     if conn.delayed_until.get().is_some() {
         return Code::AGAIN;
     }
-    conn.send(allowance(r))
+    let code = conn.send(allowance(r));
+    log_failure(r);
+    code
+}
+
+/// Logs why the connection could not be written to.
+pub(crate) fn log_failure(r: &Request) {
+    if let Some(errno) = r.conn().write_errno.take() {
+        r.log_errno(Level::Info, errno, format_args!("writev() failed"));
+    }
 }
 
 /// Bytes that `limit_rate` lets go now; sets the moment to go on when there are none.

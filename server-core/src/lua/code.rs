@@ -186,8 +186,12 @@ impl Slot {
             self.reference.set(LUA_REFNIL);
         }
         let notice = |what: &str| {
-            let (key, reference) = (self.key.to_string_lossy(), self.reference.get());
-            session_debug!(session, "code cache {what} (key='{key}', ref={reference})");
+            session_debug!(
+                session,
+                "code cache {what} (key='{}', ref={})",
+                self.key.to_string_lossy(),
+                self.reference.get()
+            );
         };
         notice("lookup");
         // SAFETY: raw accesses to our own table; the stack ends with the function or as it was.

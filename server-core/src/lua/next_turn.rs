@@ -5,6 +5,8 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
 
+use super::ffi::worker;
+
 thread_local! {
     static WAITERS: RefCell<Vec<Rc<Waiter>>> = const { RefCell::new(Vec::new()) };
 }
@@ -25,6 +27,8 @@ pub(crate) async fn next_turn() {
     });
     if is_first {
         tokio::task::spawn_local(async {
+            worker::debug(format_args!("worker cycle"));
+            worker::debug(format_args!("epoll timer: 0"));
             tokio::task::yield_now().await;
             for waiter in WAITERS.take() {
                 waiter.woken.set(true);

@@ -54,6 +54,7 @@ const MODULES: &[Module] = modules! {
     c"resty.core.time" = "time",
     c"resty.core.var" = "var",
     c"resty.core.worker" = "worker",
+    c"ngx.balancer" = "ngx_balancer",
     c"ngx.base64" = "ngx_base64",
     c"ngx.errlog" = "ngx_errlog",
     c"ngx.pipe" = "ngx_pipe",

@@ -1,3 +1,7 @@
-//! Other servers: their names and addresses.
+//! Other servers: their names and addresses, groups of them, and connections to them.
 
+pub mod address;
+pub(crate) mod connection;
+pub mod group;
+pub(crate) mod idle;
 pub mod resolver;

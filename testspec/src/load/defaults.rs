@@ -38,7 +38,7 @@ const SWITCHES: [(&str, &str); 5] = [
 ];
 
 /// Sections that a block may inherit.
-const INHERITED: [&str; 86] = [
+pub(crate) const INHERITED: [&str; 86] = [
     "abort",
     "access_log",
     "charset",

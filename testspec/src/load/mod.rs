@@ -24,6 +24,7 @@ use crate::model::{Block, Section, Value};
 use crate::perl::{Interpreter, Stop};
 use crate::syntax::{self, BlockNode, Document, SectionNode};
 
+pub(crate) use defaults::INHERITED;
 pub use environment::{Environment, Shell, VersionText};
 pub use spec_file::{Assertion, SpecFile};
 

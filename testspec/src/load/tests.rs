@@ -56,6 +56,13 @@ fn skip_all_has_no_blocks() {
 }
 
 #[test]
+fn a_begin_block_may_switch_the_mode() {
+    let begin = "BEGIN { $ENV{TEST_NGINX_USE_HUP} = 1 }\n";
+    assert!(loaded(&format!("{begin}{PROLOGUE}=== a\n--- config\n")).settings().use_hup);
+    assert!(!loaded(&format!("{PROLOGUE}=== a\n--- config\n")).settings().use_hup);
+}
+
+#[test]
 fn begin_shares_variables_with_the_file() {
     let spec = loaded(
         "our $Skip;\nmy $n;\nBEGIN { $Skip = 'no'; $n = 3 }\nuse Test::Nginx::Socket $Skip ? (tests => $n) : ();\n\

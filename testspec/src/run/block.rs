@@ -4,7 +4,11 @@
 //! skip? ─► root and files ─► start ─► init ─► ┌ mocks ─► requests ─► checks ┐ ─► stop ─► shutdown log
 //!             must_die ends here ◄──┘          └──────── repeat_each ────────┘
 //! ```
+//!
+//! In a file that reloads, the server is started once, and told to reload where a start stands above.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,18 +18,19 @@ use nix::sys::signal::Signal;
 
 use crate::model::{Block, Regex, Settings, Value};
 use crate::run::binary::ServerBinary;
-use crate::run::check::{BailOut, Detail, ErrorLog, Pace, Recorder, check_shutdown_log};
+use crate::run::check::{BailOut, Detail, ErrorLog, Pace, Recorder, check_shutdown_log, shutdown_patterns};
 use crate::run::conditions::{self, Decision};
 use crate::run::configure::{Configuration, configure};
 use crate::run::expand::Expander;
 use crate::run::outcome::Attempt;
 use crate::run::perl_side::Spec;
+use crate::run::reload;
 use crate::run::repeat::{Repeat, run_repeat};
-use crate::run::root::{ServerRoot, UserFile, user_files};
+use crate::run::root::{RootError, ServerRoot, UserFile, user_files};
 use crate::run::server::{Launch, Server, Start, dumped_core, exit_code};
 
 /// What a lane offers to the blocks that run in it.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Bench {
     /// The server program.
     pub binary: Arc<ServerBinary>,
@@ -39,7 +44,21 @@ pub struct Bench {
     pub block_limit: Duration,
     /// Set when the run is to end at once.
     pub stop: Arc<AtomicBool>,
+    /// The server that stays up between the blocks of a file that reloads.
+    pub kept: RefCell<Option<Server>>,
 }
+
+impl Bench {
+    /// Ends the server that stayed up, if one did.
+    pub fn end_kept(&self) {
+        if let Some(server) = self.kept.take() {
+            server.stop(Signal::SIGQUIT, SHUTDOWN);
+        }
+    }
+}
+
+/// How long a server may take to end when nobody looks at what it does then.
+const SHUTDOWN: Duration = Duration::from_millis(100);
 
 /// A block with all that its run needs.
 pub(crate) struct Run<'a> {
@@ -47,8 +66,10 @@ pub(crate) struct Run<'a> {
     pub(crate) block: &'a Block,
     pub(crate) bench: &'a Bench,
     pub(crate) settings: &'a Settings,
-    pub(crate) variables: &'a std::collections::BTreeMap<String, Vec<u8>>,
+    pub(crate) variables: &'a BTreeMap<String, Vec<u8>>,
     pub(crate) deadline: Instant,
+    /// What the server calls its configuration, in the mode that reloads.
+    pub(crate) version: String,
 }
 
 /// What is gathered while the block runs.
@@ -64,15 +85,8 @@ pub(crate) struct Gathered<'a> {
 pub fn run_block(spec: &dyn Spec, block: &Block, script: &str, bench: &Bench) -> Attempt {
     let start = Instant::now();
     let settings = spec.settings();
-    let mut variables = spec.variables();
-    variables
-        .entry("TEST_NGINX_SERVER_PORT".to_owned())
-        .or_insert_with(|| settings.server_port.to_string().into_bytes());
-    if block.has("no_mockeagain") {
-        without_mockeagain(&mut variables);
-    }
-    let run =
-        Run { spec, block, bench, settings: &settings, variables: &variables, deadline: start + bench.block_limit };
+    let variables = variables(spec, block, &settings);
+    let run = Run::new(spec, block, bench, &settings, &variables);
     let name = format!("{script} {}", String::from_utf8_lossy(&block.name()));
     let mut gathered = Gathered {
         recorder: Recorder::new(name),
@@ -100,6 +114,39 @@ pub fn run_block(spec: &dyn Spec, block: &Block, script: &str, bench: &Bench) ->
         attempt.error_log = log.text();
     }
     attempt
+}
+
+/// The `nginx.conf` with which the block would run.
+pub fn render(spec: &dyn Spec, block: &Block, bench: &Bench) -> Result<Vec<u8>, BailOut> {
+    let settings = spec.settings();
+    let variables = variables(spec, block, &settings);
+    let mut expander = Expander::new(&variables, settings.server_port);
+    Run::new(spec, block, bench, &settings, &variables).configuration(&mut expander)
+}
+
+/// The environment of the block's server.
+fn variables(spec: &dyn Spec, block: &Block, settings: &Settings) -> BTreeMap<String, Vec<u8>> {
+    let mut variables = spec.variables();
+    variables
+        .entry("TEST_NGINX_SERVER_PORT".to_owned())
+        .or_insert_with(|| settings.server_port.to_string().into_bytes());
+    if block.has("no_mockeagain") {
+        without_mockeagain(&mut variables);
+    }
+    variables
+}
+
+impl<'a> Run<'a> {
+    fn new(
+        spec: &'a dyn Spec,
+        block: &'a Block,
+        bench: &'a Bench,
+        settings: &'a Settings,
+        variables: &'a BTreeMap<String, Vec<u8>>,
+    ) -> Self {
+        let deadline = Instant::now() + bench.block_limit;
+        Self { spec, block, bench, settings, variables, deadline, version: reload::new_version() }
+    }
 }
 
 impl Run<'_> {
@@ -141,12 +188,10 @@ impl Run<'_> {
         let files = self.user_files()?;
         let mut server = None;
         if self.settings.nginx_manager {
-            self.prepare(&files, &mut gathered.expander)?;
-            gathered.expander.release_ports();
+            server = self.serve(&files, gathered)?;
             if self.block.has("must_die") {
                 return self.must_die(gathered);
             }
-            server = self.start(gathered)?;
         }
         self.init()?;
         gathered.log.rewind();
@@ -162,8 +207,43 @@ impl Run<'_> {
         }
         if let Some(server) = server {
             self.stop(server, gathered);
+        } else if self.reloads() {
+            let reason = "tests skipped due to the server that stays up";
+            gathered.recorder.skip(shutdown_patterns(self.block), reason);
         }
         Ok(())
+    }
+
+    /// Whether the server stays up for the next block.
+    fn reloads(&self) -> bool {
+        self.settings.use_hup && !self.block.has("must_die")
+    }
+
+    /// Lays out the root and sees to it that the server runs with it, unless it must die. Returns a server that is
+    /// this block's alone.
+    fn serve(&self, files: &[UserFile], gathered: &mut Gathered<'_>) -> Result<Option<Server>, BailOut> {
+        let kept = if self.reloads() { self.bench.kept.take() } else { None };
+        if let Some(mut server) = kept
+            && !server.has_ended()
+        {
+            let reloaded = self.reload(&mut server, files, gathered);
+            self.bench.kept.replace(Some(server));
+            return reloaded.map(|()| None);
+        }
+        self.bench.end_kept();
+        let failed = |error: RootError| self.bail(&chain(&error));
+        self.bench.root.rebuild().map_err(failed)?;
+        self.lay_out(files, &mut gathered.expander)?;
+        gathered.expander.release_ports();
+        if self.block.has("must_die") {
+            return Ok(None);
+        }
+        let server = self.start(gathered)?;
+        if self.reloads() {
+            self.bench.kept.replace(server);
+            return Ok(None);
+        }
+        Ok(server)
     }
 
     fn init(&self) -> Result<(), BailOut> {
@@ -179,9 +259,9 @@ impl Run<'_> {
         }
     }
 
-    fn prepare(&self, files: &[UserFile], expander: &mut Expander<'_>) -> Result<(), BailOut> {
-        let failed = |error: crate::run::root::RootError| self.bail(&chain(&error));
-        self.bench.root.rebuild().map_err(failed)?;
+    /// Writes all that the server reads.
+    pub(crate) fn lay_out(&self, files: &[UserFile], expander: &mut Expander<'_>) -> Result<(), BailOut> {
+        let failed = |error: RootError| self.bail(&chain(&error));
         if let Some(code) = self.block.value("post_setup_server_root").filter(Value::is_true) {
             let result = self.spec.eval(&code.to_bytes());
             result.map_err(|message| self.bail(&format!("post_setup_server_root failed: {message}")))?;
@@ -202,7 +282,7 @@ impl Run<'_> {
             facts: self.bench.binary.facts(),
             root: self.bench.root.path(),
             spec: self.spec,
-            reload_version: None,
+            reload_version: self.reloads().then_some(self.version.as_str()),
         };
         configure(&inputs, expander).map_err(|error| self.bail(&error.to_string()))
     }
@@ -308,8 +388,7 @@ impl Run<'_> {
         let limit = if checks_shutdown {
             Duration::try_from_secs_f64(self.settings.timeout).unwrap_or(Duration::from_secs(3))
         } else {
-            // Nobody looks at what a slow shutdown does.
-            Duration::from_millis(100)
+            SHUTDOWN
         };
         let signal = if self.has_flag("TEST_NGINX_FAST_SHUTDOWN") { Signal::SIGTERM } else { Signal::SIGQUIT };
         server.stop(signal, limit);
@@ -375,7 +454,7 @@ fn missing_directive(log: &[u8]) -> Option<String> {
     Some(String::from_utf8_lossy(log.get(from..to)?).into_owned())
 }
 
-fn without_mockeagain(variables: &mut std::collections::BTreeMap<String, Vec<u8>>) {
+fn without_mockeagain(variables: &mut BTreeMap<String, Vec<u8>>) {
     if let Some(preload) = variables.get_mut("LD_PRELOAD") {
         let libraries = preload.split(|byte| *byte == b' ').filter(|library| !library.ends_with(b"mockeagain.so"));
         *preload = libraries.collect::<Vec<_>>().join(b" ".as_slice());
@@ -383,7 +462,7 @@ fn without_mockeagain(variables: &mut std::collections::BTreeMap<String, Vec<u8>
 }
 
 /// An error with its causes.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

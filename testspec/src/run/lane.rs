@@ -1,5 +1,6 @@
 //! Lanes: threads that each have a server root, a port and, where possible, a network of their own.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
@@ -18,7 +19,7 @@ use crate::load::{Environment, Shell, VersionText};
 use crate::model::{Block, Plan};
 use crate::perl::Limits;
 use crate::run::binary::ServerBinary;
-use crate::run::block::{Bench, run_block};
+use crate::run::block::{self, Bench, run_block};
 use crate::run::netns;
 use crate::run::outcome::{Attempt, BlockId, BlockReport};
 use crate::run::perl_side::Spec;
@@ -125,6 +126,31 @@ pub fn run(files: Vec<PlannedFile>, options: &Options, mut observe: impl FnMut(E
     result
 }
 
+/// Gives `show` the `nginx.conf` with which each chosen block would run, or the reason why there is none.
+pub fn render(
+    files: Vec<PlannedFile>,
+    options: &Options,
+    mut show: impl FnMut(&BlockId, Result<Vec<u8>, String>),
+) -> io::Result<()> {
+    let (events, _) = channel();
+    let options = Options { jobs: 1, ..options.clone() };
+    let schedule = Arc::new(Schedule::new(Vec::new(), false));
+    let lane = Lane { index: 0, reach: Reach::Shared, options, schedule, events };
+    let bench = lane.bench()?;
+    for file in files.into_iter().map(Arc::new) {
+        let loaded = lane.load(&file, &bench, None);
+        for id in &file.blocks {
+            let text = loaded.spec.as_ref().map_err(String::clone).and_then(|spec| {
+                let block = prepared(&**spec, id)?;
+                block::render(&**spec, &block, &bench).map_err(|error| error.to_string())
+            });
+            show(id, text);
+        }
+        leave(Some(loaded));
+    }
+    Ok(())
+}
+
 fn watch(receiver: &Receiver<Event>, options: &Options, schedule: &Schedule, observe: &mut impl FnMut(Event)) {
     let mut failures = 0;
     loop {
@@ -167,6 +193,26 @@ impl Lane {
             Reach::Own => None,
             Reach::Shared => self.reserve_ports()?,
         };
+        let bench = self.bench()?;
+        let port = ports.as_ref().map(|ports| ports.first);
+        let mut loaded: Option<Loaded> = None;
+        while let Some(unit) = self.schedule.next(self.reach) {
+            if loaded.as_ref().is_none_or(|loaded| !Arc::ptr_eq(&loaded.file, &unit.file)) {
+                bench.end_kept();
+                leave(loaded.take());
+                loaded = Some(self.load(&unit.file, &bench, port));
+            }
+            if let Some(loaded) = &loaded {
+                self.unit(&unit, loaded, &bench);
+            }
+            self.schedule.done(&unit);
+        }
+        bench.end_kept();
+        leave(loaded);
+        Ok(())
+    }
+
+    fn bench(&self) -> io::Result<Bench> {
         let place = self.options.scratch.join(self.index.to_string());
         let root = match self.options.variables.get("TEST_NGINX_SERVROOT") {
             Some(path) if self.options.jobs == 1 => {
@@ -177,28 +223,15 @@ impl Lane {
             _ => place.join("t/servroot"),
         };
         std::fs::create_dir_all(place.join("t"))?;
-        let bench = Bench {
+        Ok(Bench {
             binary: Arc::clone(&self.options.binary),
             root: ServerRoot::new(root),
             stderr: place.join("stderr"),
             working_directory: self.options.working_directory.clone(),
             block_limit: self.options.block_limit,
             stop: Arc::clone(&self.options.stop),
-        };
-        let port = ports.as_ref().map(|ports| ports.first);
-        let mut loaded: Option<Loaded> = None;
-        while let Some(unit) = self.schedule.next(self.reach) {
-            if loaded.as_ref().is_none_or(|loaded| !Arc::ptr_eq(&loaded.file, &unit.file)) {
-                leave(loaded.take());
-                loaded = Some(self.load(&unit, &bench, port));
-            }
-            if let Some(loaded) = &loaded {
-                self.unit(&unit, loaded, &bench);
-            }
-            self.schedule.done(&unit);
-        }
-        leave(loaded);
-        Ok(())
+            kept: RefCell::new(None),
+        })
     }
 
     fn unit(&self, unit: &Unit, loaded: &Loaded, bench: &Bench) {
@@ -222,8 +255,8 @@ impl Lane {
         }
     }
 
-    fn load(&self, unit: &Unit, bench: &Bench, port: Option<u16>) -> Loaded {
-        let file = Arc::clone(&unit.file);
+    fn load(&self, file: &Arc<PlannedFile>, bench: &Bench, port: Option<u16>) -> Loaded {
+        let file = Arc::clone(file);
         let environment = self.environment(bench, port);
         let spec = match (self.options.loader)(&file.source, environment) {
             Ok(spec) => {

@@ -155,9 +155,8 @@ impl Mock {
                     let query = buffer.get(..length).unwrap_or_default();
                     shared.keep(query);
                     shared.pause(reply_delay);
-                    let Some(peer) = peer.as_pathname() else { return };
                     for piece in reply.pieces(query) {
-                        let _ = socket.send_to(&piece, peer);
+                        let _ = socket.send_to_addr(&piece, &peer);
                     }
                 }))
             }

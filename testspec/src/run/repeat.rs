@@ -167,7 +167,7 @@ impl Run<'_> {
         Ok((outcome.received, head))
     }
 
-    fn address(&self) -> Result<SocketAddr, BailOut> {
+    pub(crate) fn address(&self) -> Result<SocketAddr, BailOut> {
         let port = self.settings.server_port_for_client;
         let host = match self.block.value("server_addr_for_client") {
             Some(value) => value.to_text().trim().to_owned(),

@@ -9,8 +9,11 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
+use rsty_diag::Span;
+
 use crate::model::Regex;
 use crate::run::outcome::BlockId;
+use crate::run::sections::is_opaque;
 use crate::run::select::PlannedFile;
 
 /// Some blocks of one file that run one after the other in one lane.
@@ -204,7 +207,10 @@ struct FileFacts {
 
 impl FileFacts {
     fn of(file: &PlannedFile) -> Self {
-        let prologue = file.document.prologue.map(|span| file.document.slice(span)).unwrap_or_default();
+        // Without Perl, the sections above the first block stand for it.
+        let document = &file.document;
+        let above = document.blocks.first().map_or(0, |block| block.span.start);
+        let prologue = document.slice(document.prologue.unwrap_or(Span { start: 0, end: above }));
         let contains = |word: &str| memchr::memmem::find(prologue, word.as_bytes()).is_some();
         let mut needs = Needs::of(prologue);
         // A prologue usually names every service's port; what counts is whether a block uses it. But text that
@@ -214,9 +220,10 @@ impl FileFacts {
             needs.resources.retain(|resource| excluder(resource).is_none());
         }
         let keeps_order = contains("no_shuffle");
-        // A module of the suite's own that stands in for the harness may add anything to the blocks.
-        let is_opaque = !contains("Test::Nginx") && !all(prologue, r"(?m)^\s*use\s+(\w+::\w+)").is_empty();
-        Self { needs, ordered: contains("use_hup") || (keeps_order && is_opaque), keeps_order }
+        // One server for all blocks means one lane.
+        let reloads = contains("use_hup") || !all(prologue, r"(USE_HUP)\W*?\s*=[^=~]").is_empty();
+        let ordered = reloads || (keeps_order && is_opaque(prologue));
+        Self { needs, ordered, keeps_order }
     }
 
     fn of_block(&self, file: &PlannedFile, id: &BlockId) -> Needs {

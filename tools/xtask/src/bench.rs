@@ -20,8 +20,13 @@ const STARTS: usize = 15;
 /// How long a server may take to its first response.
 const START_LIMIT: Duration = Duration::from_secs(10);
 
-const PATHS: &[(&str, &str)] =
-    &[("hello", "/hello"), ("return 200", "/plain"), ("static 10 kB", "/static.bin"), ("api mix", "/mix")];
+const PATHS: &[(&str, &str)] = &[
+    ("hello", "/hello"),
+    ("return 200", "/plain"),
+    ("static 10 kB", "/static.bin"),
+    ("api mix", "/mix"),
+    ("capture", "/capture"),
+];
 
 /// Measures all paths, with runs of `seconds` each, and prints a table.
 pub(crate) fn run(seconds: u32) -> Outcome {
@@ -210,6 +215,12 @@ http {{
         root html;
         location = /hello {{ content_by_lua_block {{ ngx.say("hello") }} }}
         location = /plain {{ return 200 "hello\n"; }}
+        location = /capture {{
+            content_by_lua_block {{
+                local response = ngx.location.capture("/plain")
+                ngx.print(response.body)
+            }}
+        }}
         location = /mix {{
             content_by_lua_block {{
                 local headers = ngx.req.get_headers()

@@ -1,12 +1,13 @@
 //! What `rsty test` prints while it runs.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
 use rsty_diag::render;
+use rsty_testspec::model::Plan;
 use rsty_testspec::report::tap::Tap;
 use rsty_testspec::report::{Summary, github, human, json};
 use rsty_testspec::run::lane::Event;
@@ -36,12 +37,15 @@ pub(crate) struct Output {
     summary: Summary,
     reports: Vec<BlockReport>,
     unusable: BTreeSet<Arc<PathBuf>>,
+    plans: BTreeMap<Arc<PathBuf>, Plan>,
 }
 
 /// What a run has shown.
 pub(crate) struct Finished {
     pub(crate) reports: Vec<BlockReport>,
     pub(crate) summary: Summary,
+    /// What the files promised.
+    pub(crate) plans: BTreeMap<Arc<PathBuf>, Plan>,
     /// Whether a file could not be loaded.
     pub(crate) unusable: bool,
 }
@@ -61,6 +65,7 @@ impl Output {
             summary: Summary::default(),
             reports: Vec::new(),
             unusable: BTreeSet::new(),
+            plans: BTreeMap::new(),
         }
     }
 
@@ -80,7 +85,9 @@ impl Output {
                     });
                 }
             }
-            Event::Loaded { .. } => {}
+            Event::Loaded { file, plan } => {
+                self.plans.insert(file, plan);
+            }
         }
     }
 
@@ -97,7 +104,12 @@ impl Output {
                 ui::answer(&format!("{}\n", ui::paint(style, &self.summary.line())));
             }
         }
-        Finished { reports: self.reports, summary: self.summary, unusable: !self.unusable.is_empty() }
+        Finished {
+            reports: self.reports,
+            summary: self.summary,
+            plans: self.plans,
+            unusable: !self.unusable.is_empty(),
+        }
     }
 
     fn finished(&mut self, report: BlockReport) {

@@ -31,6 +31,9 @@ pub enum Slashes {
 
 /// Takes the target of a request line apart. A target without path (`?x` or nothing) has the path `/`.
 pub fn parse(target: &[u8], slashes: Slashes) -> Result<Uri, UriError> {
+    if is_plain(target) {
+        return Ok(Uri { path: None, path_len: target.len(), args: None, complex: false, quoted: false });
+    }
     let query = memchr::memchr2(b'?', b'#', target);
     let path_len = query.unwrap_or(target.len());
     let path = &target[..path_len];
@@ -47,6 +50,16 @@ pub fn parse(target: &[u8], slashes: Slashes) -> Result<Uri, UriError> {
     let complex = fragment || path.windows(2).any(|pair| pair[0] == b'/' && matches!(pair[1], b'/' | b'.'));
     let path = if complex || quoted || path.is_empty() { Some(normalize(path, slashes)?) } else { None };
     Ok(Uri { path, path_len, args, complex, quoted })
+}
+
+/// Whether a target is a path that stands for itself: no arguments, nothing to decode, nothing to remove.
+fn is_plain(target: &[u8]) -> bool {
+    let mut previous = 0;
+    let plain = target.iter().all(|&byte| {
+        let after_slash = std::mem::replace(&mut previous, byte) == b'/';
+        !matches!(byte, b'?' | b'#' | b'%') && !(after_slash && matches!(byte, b'/' | b'.'))
+    });
+    plain && !target.is_empty()
 }
 
 /// Decodes a path and removes its dot segments.
@@ -120,12 +133,16 @@ const fn hex(byte: u8) -> Option<u8> {
 
 /// The extension of a path: what follows the last dot of its last segment.
 pub fn extension(path: &[u8]) -> &[u8] {
-    let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
-    match name.iter().rposition(|byte| *byte == b'.') {
-        // A name that begins with its only dot has no extension when it follows a slash.
-        Some(dot) if dot > 0 => &name[dot + 1..],
-        _ => b"",
+    for (at, byte) in path.iter().enumerate().rev() {
+        match byte {
+            b'/' => break,
+            // A name that begins with its only dot has no extension when it follows a slash.
+            b'.' if at == 0 || path[at - 1] == b'/' => break,
+            b'.' => return &path[at + 1..],
+            _ => {}
+        }
     }
+    b""
 }
 
 /// Splits a URI that came from an application (a redirect, a subrequest) into path and arguments. `None`

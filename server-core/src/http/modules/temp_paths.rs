@@ -19,5 +19,4 @@ macro_rules! path {
 }
 
 /// The directive table.
-pub(crate) const RULES: &[Rule] =
-    &[path!("proxy_temp_path"), path!("fastcgi_temp_path"), path!("uwsgi_temp_path"), path!("scgi_temp_path")];
+pub(crate) const RULES: &[Rule] = &[path!("fastcgi_temp_path"), path!("uwsgi_temp_path"), path!("scgi_temp_path")];

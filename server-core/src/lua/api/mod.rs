@@ -86,14 +86,14 @@ local ffi = require 'ffi'
 ffi.cdef 'extern void *rsty_current_request;'
 local C = ffi.C
 local null = ffi.null
-package.preload['thread.exdata'] = function ()
-    local function exdata()
-        local r = C.rsty_current_request
-        if r ~= null then
-            return r
-        end
+function exdata()
+    local r = C.rsty_current_request
+    if r ~= null then
+        return r
     end
-    rawset(_G, 'exdata', exdata)
+end
+local exdata = exdata
+package.preload['thread.exdata'] = function ()
     return exdata
 end
 ";

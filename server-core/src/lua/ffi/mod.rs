@@ -15,6 +15,7 @@
 use std::ffi::{c_char, c_int};
 
 pub mod args;
+pub mod balancer;
 pub mod codec;
 pub mod control;
 pub mod errlog;

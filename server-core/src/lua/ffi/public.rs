@@ -1,19 +1,13 @@
 //! What C modules and scripts bind to besides the functions of `lua-resty-core`: lua-nginx-module's public C functions
-//! for shared dictionaries, and nginx's command line.
+//! for shared dictionaries.
 
-use std::ffi::{CString, OsString, c_char, c_int};
-use std::os::unix::ffi::OsStringExt;
+use std::ffi::c_int;
 use std::ptr;
-use std::sync::{Arc, Mutex, Once, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::shdict::{self, BOOLEAN, NIL, NUMBER, STRING};
 use super::{DECLINED, ERROR, NgxStr, OK, bytes, copy_to, export};
 use crate::shared_dict::{Value, Zone, Zones};
-
-/// The command line: an array of strings with a null at its end.
-// SAFETY: written once, before any script runs.
-#[unsafe(no_mangle)]
-pub static mut ngx_argv: *mut *mut c_char = ptr::null_mut();
 
 /// The zones of the configuration whose scripts run.
 static ZONES: Mutex<Vec<Arc<Zone>>> = Mutex::new(Vec::new());
@@ -91,19 +85,7 @@ unsafe fn fill(out: *mut NgxStr, found: &[u8]) -> c_int {
     OK
 }
 
-/// Makes the zones and the command line known to C code, before scripts run.
+/// Makes the zones known to C code, before scripts run.
 pub fn publish(zones: &Zones) {
     ZONES.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&zones.iter().map(Arc::clone).collect());
-    static COMMAND_LINE: Once = Once::new();
-    COMMAND_LINE.call_once(|| {
-        let mut words: Vec<*mut c_char> = std::env::args_os().map(word).collect();
-        words.push(ptr::null_mut());
-        // SAFETY: only here is it written, once; scripts that read it start later. The process keeps the memory.
-        unsafe { ngx_argv = words.leak().as_mut_ptr() };
-    });
-}
-
-/// A word of the command line, which cannot have a NUL in it.
-fn word(text: OsString) -> *mut c_char {
-    CString::new(text.into_vec()).unwrap_or_default().into_raw()
 }

@@ -3,11 +3,11 @@
 use std::ffi::{c_char, c_int, c_void};
 use std::os::fd::RawFd;
 
-use super::{ERROR, ErrorOut, OK, both, store, write_error};
+use super::{ERROR, ErrorOut, OK, both, export, store, write_error};
 use crate::lua::socket::tcp::{TcpSocket, errno_text};
 
-/// The content of a socket's userdatum.
-type Handle = *const *const TcpSocket;
+/// The content of a socket's userdatum: the address of a pointer to a [`TcpSocket`].
+type Handle = *const c_void;
 
 /// The level and the name of an option in its system call, by the numbers that `resty.core.socket` uses.
 const fn option_name(option: c_int) -> Option<(c_int, c_int)> {
@@ -23,14 +23,24 @@ const fn option_name(option: c_int) -> Option<(c_int, c_int)> {
     })
 }
 
+/// An open socket.
+///
+/// # Safety
+/// The handle is null or the content of a socket's userdatum; the socket is used before Lua runs again.
+unsafe fn open_socket<'a>(handle: Handle) -> Option<&'a TcpSocket> {
+    // SAFETY: the caller's promise; the userdatum owns the socket unless it was collected.
+    let socket = unsafe { handle.cast::<*const TcpSocket>().as_ref().and_then(|socket| socket.as_ref()) }?;
+    socket.transport.borrow().is_some().then_some(socket)
+}
+
 /// The descriptor of an open socket.
 ///
 /// # Safety
-/// The handle is null or the content of a socket's userdatum.
+/// As for [`open_socket`].
 unsafe fn descriptor(handle: Handle) -> Option<RawFd> {
-    // SAFETY: the caller's promise; the userdatum owns the socket unless it was collected.
-    let socket = unsafe { handle.as_ref().and_then(|socket| socket.as_ref()) }?;
-    socket.transport.borrow().as_ref().map(|transport| transport.fd())
+    // SAFETY: the caller's promise.
+    let socket = unsafe { open_socket(handle) }?;
+    socket.descriptor.get().or_else(|| socket.transport.borrow().as_ref().map(|transport| transport.fd()))
 }
 
 /// The system's text for its last error.
@@ -106,5 +116,23 @@ both! {
         // SAFETY: as above.
         unsafe { err.report(c"closed") };
         -1
+    }
+}
+
+export! {
+    /// Makes the functions here use another descriptor, unless that is negative. The answer is the one they used.
+    ngx_http_lua_ffi_socket_tcp_hack_fd(socket: Handle, fd: c_int, err: *mut u8, errlen: *mut usize) -> c_int {
+        // SAFETY: the contract of the parent module.
+        let former = unsafe { descriptor(socket) };
+        // SAFETY: as above.
+        let (Some(former), Some(socket)) = (former, unsafe { open_socket(socket) }) else {
+            // SAFETY: as above.
+            unsafe { (err, errlen).report(c"closed") };
+            return -1;
+        };
+        if fd >= 0 {
+            socket.descriptor.set(Some(fd));
+        }
+        former
     }
 }

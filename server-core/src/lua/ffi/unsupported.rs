@@ -4,7 +4,7 @@
 //! They are exported all the same, since libraries bind to them when they are loaded. A call fails with an error text,
 //! never otherwise.
 
-use std::ffi::{c_char, c_int, c_long, c_uint, c_ulong, c_ushort, c_void};
+use std::ffi::{c_char, c_int, c_long, c_uint, c_ushort, c_void};
 use std::ptr;
 
 use super::{BAD_CONTEXT, ERROR, ErrorOut, NO_REQ_CTX, NgxStr};
@@ -27,33 +27,16 @@ macro_rules! unsupported {
 }
 
 unsupported! {
-    ngx_http_lua_ffi_balancer_bind_to_local_addr(
-        _: *mut c_void, _: *mut u8, _: usize, buf: *mut u8, len: *mut usize
-    ) -> c_int = ERROR, (buf, len);
     ngx_stream_lua_ffi_balancer_bind_to_local_addr(
         _: *mut c_void, _: *mut u8, _: usize, buf: *mut u8, len: *mut usize
     ) -> c_int = ERROR, (buf, len);
-    ngx_http_lua_ffi_balancer_enable_keepalive(
-        _: *mut c_void, _: c_ulong, _: c_uint, err: *mut *mut c_char
-    ) -> c_int = ERROR, err;
-    ngx_http_lua_ffi_balancer_get_last_failure(
-        _: *mut c_void, _: *mut c_int, err: *mut *mut c_char
-    ) -> c_int = ERROR, err;
     ngx_stream_lua_ffi_balancer_get_last_failure(
         _: *mut c_void, _: *mut c_int, err: *mut *mut c_char
-    ) -> c_int = ERROR, err;
-    ngx_http_lua_ffi_balancer_recreate_request(_: *mut c_void, err: *mut *mut c_char) -> c_int = ERROR, err;
-    ngx_http_lua_ffi_balancer_set_current_peer(
-        _: *mut c_void, _: *mut u8, _: usize, _: c_int, _: *mut u8, _: isize, err: *mut *mut c_char
     ) -> c_int = ERROR, err;
     ngx_stream_lua_ffi_balancer_set_current_peer(
         _: *mut c_void, _: *mut u8, _: usize, _: c_int, _: *mut u8, _: isize, err: *mut *mut c_char
     ) -> c_int = ERROR, err;
-    ngx_http_lua_ffi_balancer_set_more_tries(_: *mut c_void, _: c_int, err: *mut *mut c_char) -> c_int = ERROR, err;
     ngx_stream_lua_ffi_balancer_set_more_tries(_: *mut c_void, _: c_int, err: *mut *mut c_char) -> c_int = ERROR, err;
-    ngx_http_lua_ffi_balancer_set_timeouts(
-        _: *mut c_void, _: c_long, _: c_long, _: c_long, err: *mut *mut c_char
-    ) -> c_int = ERROR, err;
     ngx_stream_lua_ffi_balancer_set_timeouts(
         _: *mut c_void, _: c_long, _: c_long, _: c_long, err: *mut *mut c_char
     ) -> c_int = ERROR, err;

@@ -1,8 +1,10 @@
 //! The process that Lua runs in: worker id, process type, environment, and its log.
 
 use std::cell::RefCell;
-use std::ffi::{CStr, c_char, c_int, c_uint};
+use std::ffi::{CStr, CString, c_char, c_int, c_uint};
 use std::fmt::Arguments;
+use std::os::unix::ffi::OsStringExt;
+use std::sync::atomic::{AtomicPtr, Ordering};
 
 use super::{DECLINED, ERROR, ErrorOut, OK, both, store};
 use crate::cycle::{Cycle, EnvironmentVariable};
@@ -23,8 +25,23 @@ thread_local! {
     static SURROUNDINGS: RefCell<Option<Surroundings>> = const { RefCell::new(None) };
 }
 
+/// `char **ngx_argv`: the words of the command line, the last one null.
+#[unsafe(no_mangle)]
+pub static ngx_argv: AtomicPtr<*mut c_char> = AtomicPtr::new(std::ptr::null_mut());
+
+/// Makes the command line known to Lua, once.
+fn publish_arguments() {
+    if !ngx_argv.load(Ordering::Relaxed).is_null() {
+        return;
+    }
+    let words = std::env::args_os().filter_map(|word| CString::new(word.into_vec()).ok());
+    let words: Vec<*mut c_char> = words.map(CString::into_raw).chain([std::ptr::null_mut()]).collect();
+    ngx_argv.store(Box::leak(words.into_boxed_slice()).as_mut_ptr(), Ordering::Relaxed);
+}
+
 /// Sets the cycle of this process.
 pub fn set_cycle(cycle: &Cycle) {
+    publish_arguments();
     let environment = cycle.conf.env.iter().filter_map(environment_entry).collect();
     let workers = cycle.conf.worker_count();
     let has_master = cycle.conf.master_process != Some(false);

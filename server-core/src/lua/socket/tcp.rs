@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::ffi::c_void;
 use std::io;
+use std::os::fd::RawFd;
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
@@ -11,6 +12,7 @@ use super::pool::{Kept, Pool};
 use super::read::{Input, Progress, Want};
 use super::transport::Transport;
 use super::{Endpoint, SocketConf};
+use crate::lua::ffi::worker;
 use crate::lua::session::Notice;
 
 /// Bytes asked for in one read of `*a` and of sizes beyond the buffer.
@@ -108,6 +110,8 @@ pub(crate) struct TcpSocket {
     pub(crate) buffer_size: Cell<usize>,
     /// A connect is under way.
     pub(crate) connecting: Cell<bool>,
+    /// A connection to the peer is being made.
+    pub(crate) dialing: Cell<bool>,
     /// A read is under way.
     pub(crate) reading: Cell<bool>,
     /// A write is under way.
@@ -118,6 +122,8 @@ pub(crate) struct TcpSocket {
     pub(crate) write_closed: Cell<bool>,
     /// The peer sent its end.
     pub(crate) eof: Cell<bool>,
+    /// What stands in for the connection's descriptor in options.
+    pub(crate) descriptor: Cell<Option<RawFd>>,
     /// The delay of small packets was turned off.
     pub(crate) nodelay: Cell<bool>,
     /// How often the connection was taken from a pool.
@@ -140,16 +146,26 @@ impl TcpSocket {
             timeouts: Cell::new(timeouts),
             buffer_size: Cell::new(conf.buffer_size.max(1)),
             connecting: Cell::new(false),
+            dialing: Cell::new(false),
             reading: Cell::new(false),
             writing: Cell::new(false),
             read_closed: Cell::new(false),
             write_closed: Cell::new(false),
             eof: Cell::new(false),
+            descriptor: Cell::new(None),
             nodelay: Cell::new(false),
             reused: Cell::new(0),
             pool: RefCell::default(),
             peer: RefCell::new("".into()),
         })
+    }
+
+    /// A read is under way, or no more.
+    pub(crate) fn set_reading(&self, reading: bool) {
+        self.reading.set(reading);
+        if let Some(transport) = self.transport.borrow().as_ref() {
+            transport.set_reading(reading);
+        }
     }
 
     /// Turns off the delay of small packets, once for each connection. Whether that was done now.
@@ -163,9 +179,9 @@ impl TcpSocket {
         if peer.is_empty() { String::new() } else { format!(", upstream: {peer}") }
     }
 
-    /// Whether there is a connection.
+    /// Whether there is a connection, or one being made.
     pub(crate) fn is_connected(&self) -> bool {
-        self.transport.borrow().is_some()
+        self.transport.borrow().is_some() || self.dialing.get()
     }
 
     /// Whether reading is over.
@@ -186,6 +202,7 @@ impl TcpSocket {
         self.input.take();
         self.search.take();
         self.eof.set(false);
+        self.descriptor.set(None);
         self.nodelay.set(false);
         self.read_closed.set(false);
         self.write_closed.set(false);
@@ -324,6 +341,12 @@ impl TcpSocket {
 
 impl Endpoint for TcpSocket {
     fn end(&self) {
+        if self.transport.borrow().is_some() {
+            worker::debug(format_args!("lua finalize socket"));
+            if self.kind == Kind::Peer {
+                worker::debug(format_args!("lua close socket connection"));
+            }
+        }
         self.close();
         self.owner.set(std::ptr::null_mut());
     }

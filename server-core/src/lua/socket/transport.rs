@@ -21,6 +21,8 @@ pub(crate) trait Transport {
     fn try_write(&self, bytes: &[u8]) -> io::Result<usize>;
     /// The descriptor.
     fn fd(&self) -> RawFd;
+    /// Says that somebody waits for bytes, or does no more.
+    fn set_reading(&self, _reading: bool) {}
     /// Turns off the delay of small packets. Whether there is such a thing.
     fn set_nodelay(&self) -> bool {
         false

@@ -106,6 +106,9 @@ if ngx.config.subsystem == "http" then
     int @socket_tcp_get_sslhandshake_result(request *r, void *socket, void **session, char **errmsg, int *code);
     int @socket_tcp_settrustedstore(request *r, void *socket, void *store, char **errmsg);
     void @ssl_free_session(void *session);
+    int @socket_tcp_get_ssl_pointer(request *r, void *socket, void **pointer, char **errmsg);
+    int @socket_tcp_get_ssl_ctx(request *r, void *socket, void **pointer, char **errmsg);
+    int ngx_http_lua_socket_tcp_get_ssl_session(ngx_http_request_t *r, void *socket, void **session, char **errmsg);
     ]]
 
     local handshake = base.symbol "socket_tcp_sslhandshake"
@@ -113,6 +116,22 @@ if ngx.config.subsystem == "http" then
     local set_store = base.symbol "socket_tcp_settrustedstore"
     local free_session = base.symbol "ssl_free_session"
     local session, code, name = ffi.new("void *[1]"), ffi.new("int[1]"), ffi.new("ngx_str_t[1]")
+
+    local pointer = ffi.new("void *[1]")
+
+    local function getter(ask, finish)
+        return function(self)
+            local r = running_request(self, "getfd")
+            if ask(r, handle_of(self), pointer, errmsg) == base.FFI_ERROR then
+                return nil, ffi_string(errmsg[0])
+            end
+            return finish and ffi.gc(pointer[0], finish) or pointer[0]
+        end
+    end
+
+    tls.getsslpointer = getter(base.symbol "socket_tcp_get_ssl_pointer")
+    tls.getsslctx = getter(base.symbol "socket_tcp_get_ssl_ctx")
+    tls.getsslsession = getter(ffi.C.ngx_http_lua_socket_tcp_get_ssl_session, free_session)
 
     function tls.setclientcert(self, certificate, key)
         if not certificate and not key then

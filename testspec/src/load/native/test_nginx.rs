@@ -193,7 +193,16 @@ fn socket(interpreter: &mut Interpreter, flavour: &str) -> Outcome<()> {
         }
     }
     interpreter.set_global("rsty::flavour", flavour);
+    read_modes(interpreter);
     Ok(())
+}
+
+/// Modes that a `BEGIN` block before the `use` may have switched in the environment.
+fn read_modes(interpreter: &mut Interpreter) {
+    for (name, mode) in [("TEST_NGINX_USE_HUP", "UseHup"), ("TEST_NGINX_USE_STAP", "UseStap")] {
+        let value = interpreter.hash(&"main::ENV".into()).borrow().get(name.as_bytes()).cloned();
+        interpreter.set_global(&variable(mode), value.unwrap_or_default());
+    }
 }
 
 fn variable(name: &str) -> String {

@@ -123,6 +123,12 @@ pub fn check_error_log(
     Ok(())
 }
 
+/// How many patterns a block wants to look for in what its server writes while it ends.
+pub fn shutdown_patterns(block: &Block) -> u32 {
+    let count = |name: &str| block.value(name).map_or(0, |value| patterns(&value).len());
+    u32::try_from(count("shutdown_error_log") + count("no_shutdown_error_log")).unwrap_or(u32::MAX)
+}
+
 /// `shutdown_error_log` and `no_shutdown_error_log`, after the server has ended.
 pub fn check_shutdown_log(block: &Block, log: &mut ErrorLog, recorder: &mut Recorder) {
     let wanted = block.value("shutdown_error_log").map(|value| patterns(&value)).unwrap_or_default();

@@ -11,7 +11,7 @@ mod response;
 
 pub use access::check_access_log;
 pub use assertion::{Assertion, Detail, Recorder, Verdict};
-pub use error_log::{ErrorLog, LogCheck, Pace, check_error_log, check_shutdown_log};
+pub use error_log::{ErrorLog, LogCheck, Pace, check_error_log, check_shutdown_log, shutdown_patterns};
 pub use pattern::{Pattern, patterns};
 pub use response::{ResponseCheck, check_response};
 

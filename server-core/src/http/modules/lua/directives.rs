@@ -298,7 +298,7 @@ fn script_of_word(
 }
 
 /// The script that a directive of any form holds. `tag` is the name in chunk names.
-fn script_of(scope: &mut Scope<'_>, directive: &Directive, tag: &str) -> Result<Rc<Script>, Diagnostic> {
+pub(crate) fn script_of(scope: &mut Scope<'_>, directive: &Directive, tag: &str) -> Result<Rc<Script>, Diagnostic> {
     if let Block::Lua { code, .. } = &directive.block {
         note(scope, tag);
         let source = code.clone();

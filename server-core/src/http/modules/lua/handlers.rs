@@ -230,7 +230,8 @@ pub(crate) fn cache_of(r: &Request) -> Cache {
 fn finish(r: &Rc<Request>, ctx: &Rc<Ctx>, phase: Phase, ran: Ran) -> Code {
     let code = code_of(r, ctx, ran);
     if phase == Phase::CONTENT {
-        return code;
+        // There is nobody to decline to: the request ends without a response.
+        return if code == Code::DECLINED { Code::OK } else { code };
     }
     if code != Code::OK && code != Code::DECLINED {
         return code;

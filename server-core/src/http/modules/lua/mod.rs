@@ -4,6 +4,7 @@
 //! [`filters`] those that may not, [`response`] the way from `ngx.say` to the output filters, and [`startup`]
 //! the VM with the phases that have no request.
 
+pub(crate) mod balancer;
 pub mod conf;
 pub(crate) mod directives;
 pub mod filters;

@@ -200,8 +200,12 @@ fn fake_request_with(
     phase: Phase,
     place: Vec<u8>,
 ) -> Rc<Request> {
-    let mut context = format!(", context: {}", phase.name()).into_bytes();
-    context.extend_from_slice(&place);
+    // Lines of an exiting worker are lines of the worker.
+    let context = if phase == Phase::EXIT_WORKER {
+        Vec::new()
+    } else {
+        [b", context: ", phase.name().as_bytes(), &place].concat()
+    };
     let conn = Connection::fake(cycle, 0);
     conn.fake_context.replace(context);
     conn.fake_place.replace(place);

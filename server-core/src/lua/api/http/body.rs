@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::fs::File;
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use super::{expect_arguments, real_request, request};
@@ -44,6 +44,10 @@ struct Builder {
     /// Whether `init_body` was called.
     ready: Cell<bool>,
 }
+
+/// The body's file which goes with the body.
+#[derive(Default)]
+struct Owned(RefCell<Option<PathBuf>>);
 
 c_function! {
     fn read_body(state) {
@@ -138,6 +142,7 @@ c_function! {
         let (r, _) = real_request()?;
         check_body_was_read(&r)?;
         let length = data.len() as u64;
+        remove_owned(&r);
         r.body.replace(Some(Rc::new(RequestBody::of(data))));
         set_content_length(&r, length);
         Ok(Reply::Return(0))
@@ -167,9 +172,16 @@ c_function! {
             body.file.replace(Some(BodyFile { file: Rc::new(file), path: path.clone(), len: length }));
         }
         body.received.set(length);
+        remove_owned(&r);
         r.body.replace(Some(Rc::new(body)));
         if removes {
-            remove_at_end(&r, path);
+            r.ctx_or_default::<Owned>().0.replace(Some(path));
+            let weak = Rc::downgrade(&r);
+            r.at_end(move || {
+                if let Some(r) = weak.upgrade() {
+                    remove_owned(&r);
+                }
+            });
         }
         set_content_length(&r, length);
         Ok(Reply::Return(0))
@@ -193,6 +205,7 @@ c_function! {
         builder.file.replace(None);
         builder.length.set(0);
         builder.ready.set(true);
+        remove_owned(&r);
         r.body.replace(Some(Rc::new(RequestBody::of(Vec::new()))));
         r.headers_in.content_length.set(0);
         Ok(Reply::Return(0))
@@ -273,17 +286,15 @@ fn spill_to_file(r: &Rc<Request>, builder: &Builder) -> Result<(), Error> {
     Ok(())
 }
 
-fn remove_at_end(r: &Rc<Request>, path: std::path::PathBuf) {
-    let weak = Rc::downgrade(r);
-    r.at_end(move || {
-        if let Err(error) = std::fs::remove_file(&path)
-            && let Some(r) = weak.upgrade()
-            && error.kind() != std::io::ErrorKind::NotFound
-        {
-            let errno = error.raw_os_error().unwrap_or(0);
-            r.log_errno(Level::Crit, errno, format_args!("unlink() \"{}\" failed", path.display()));
-        }
-    });
+/// Removes the file of a body that is replaced or over, if the script gave it away.
+fn remove_owned(r: &Request) {
+    let Some(path) = r.ctx::<Owned>().and_then(|owned| owned.0.take()) else { return };
+    if let Err(error) = std::fs::remove_file(&path)
+        && error.kind() != std::io::ErrorKind::NotFound
+    {
+        let errno = error.raw_os_error().unwrap_or(0);
+        r.log_errno(Level::Crit, errno, format_args!("unlink() \"{}\" failed", path.display()));
+    }
 }
 
 fn set_content_length(r: &Request, length: u64) {

@@ -148,7 +148,8 @@ c_function! {
             return sys::fail(state, "nginx output filter error");
         }
         if wait && r.conn().has_output() {
-            session_debug!(&*r, "lua flush requires waiting: buffered 0x1, delayed:0");
+            let delayed = u8::from(r.conn().delayed_until.get().is_some());
+            session_debug!(&*r, "lua flush requires waiting: buffered 0x1, delayed:{delayed}");
             sys::check_yieldable(state)?;
             wait_for_drain(&r, ctx)?;
             return Ok(Reply::Yield(0));

@@ -8,6 +8,7 @@ use std::task::{Context, Poll, ready};
 use super::request;
 use crate::http::Request;
 use crate::http::body::{self, RequestBody};
+use crate::http::connection::Stream;
 use crate::lua::Phase;
 use crate::lua::api::socket::object;
 use crate::lua::session::Session;
@@ -49,9 +50,6 @@ c_function! {
         let socket = TcpSocket::new(kind, r.pointer(), &conf, Timeouts::new(0, 0, 0, &conf));
         let transport = Rc::new(Downstream { r: Rc::clone(&r), kind });
         socket.attach(Kept { transport, reused: 0, peer: "".into() });
-        let reader = Rc::downgrade(&socket);
-        let reads = move || reader.upgrade().is_some_and(|socket| socket.reading.get());
-        r.conn().socket_reads.replace(Some(Box::new(reads)));
         // SAFETY: drops the argument.
         unsafe { lua_settop(state, 0) };
         object::push_object(state, if raw { c"__tcp_raw_req_cosocket_mt" } else { c"__tcp_req_cosocket_mt" });
@@ -175,5 +173,14 @@ impl Transport for Downstream {
 
     fn fd(&self) -> RawFd {
         self.r.conn().descriptor()
+    }
+
+    fn set_reading(&self, reading: bool) {
+        self.r.conn().has_other_reader.set(reading);
+    }
+
+    fn set_nodelay(&self) -> bool {
+        // The server turned the delay off when it accepted the connection.
+        matches!(self.r.conn().stream, Stream::Tcp(_))
     }
 }

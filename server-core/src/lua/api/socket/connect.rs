@@ -303,12 +303,19 @@ fn wait(
     let local = object::local_address(state, 1);
     socket.connecting.set(true);
     let notice = running().ok().and_then(|(_, session)| session.notice());
-    let under_way = UnderWay { socket: Rc::clone(&socket), stage: Cell::new(Stage::Queueing) };
+    let stage = match address::parse(&target.host, target.port) {
+        _ if queue.is_some() => Stage::Queueing,
+        Parsed::Name => Stage::Resolving,
+        Parsed::Address(_) | Parsed::Invalid(_) => Stage::Connecting,
+    };
+    socket.dialing.set(stage == Stage::Connecting);
+    let under_way = UnderWay { socket: Rc::clone(&socket), stage: Cell::new(stage) };
     ctx.suspend(async move {
         let outcome = run(&socket, &target, &conf, local, queue, &under_way.stage, notice.as_ref()).await;
         under_way.stage.set(Stage::Done);
         socket.connecting.set(false);
-        let resume: Resume = Box::new(move |co| finish(co, &socket, &target, &conf, outcome));
+        socket.dialing.set(false);
+        let resume: Resume = Box::new(move |co| finish(co, &socket, &target, &conf, local, outcome));
         resume
     })?;
     Ok(Reply::Yield(0))
@@ -346,6 +353,7 @@ impl Drop for UnderWay {
                 }
             }
             self.socket.connecting.set(false);
+            self.socket.dialing.set(false);
             if let Some(pool) = self.socket.pool.take() {
                 pool.release();
             }
@@ -389,6 +397,7 @@ async fn run(
     let peer: Rc<str> = address::describe(&target.host, &address).into();
     socket.peer.replace(Rc::clone(&peer));
     stage.set(Stage::Connecting);
+    socket.dialing.set(true);
     let connecting = match Connecting::start(&address, local) {
         Ok(connecting) => connecting,
         Err(StartError::Bind(error)) => return Outcome::Unbound(Failure::from_io(&error)),
@@ -405,7 +414,14 @@ async fn run(
 }
 
 /// Back in the coroutine: logs, and pushes what `connect` returns.
-fn finish(co: State, socket: &Rc<TcpSocket>, target: &Target, conf: &SocketConf, outcome: Outcome) -> c_int {
+fn finish(
+    co: State,
+    socket: &Rc<TcpSocket>,
+    target: &Target,
+    conf: &SocketConf,
+    local: Option<SocketAddr>,
+    outcome: Outcome,
+) -> c_int {
     let Ok((_, session)) = running() else { return 0 };
     let logs = conf.log_errors;
     let reason = match outcome {
@@ -432,7 +448,7 @@ fn finish(co: State, socket: &Rc<TcpSocket>, target: &Target, conf: &SocketConf,
             format!("failed to parse host name \"{host}\": {reason}")
         }
         Outcome::Unbound(failure) => {
-            if let (Failure::System(number), Some(local)) = (failure, object::local_address(co, 1)) {
+            if let (Failure::System(number), Some(local)) = (failure, local) {
                 let text = errno_text(number);
                 let ip = local.ip();
                 session_log!(session, level::CRIT, "bind({ip}) failed ({number}: {text}){}", socket.upstream());

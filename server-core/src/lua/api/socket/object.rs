@@ -10,6 +10,7 @@ use std::rc::Rc;
 use crate::lua::api::running;
 use crate::lua::phase::Phase;
 use crate::lua::session::{Session, level, session_log};
+use crate::lua::socket::Endpoint;
 use crate::lua::socket::tcp::TcpSocket;
 use crate::lua::sys::raw::*;
 use crate::lua::sys::{self, Error, Reply, State, c_function};
@@ -60,7 +61,7 @@ static METATABLE: u8 = 0;
 
 c_function! {
     fn collect(state) {
-        collect_shared::<TcpSocket>(state);
+        collect_shared::<TcpSocket>(state, TcpSocket::end);
         Ok(Reply::Return(0))
     }
 }
@@ -108,8 +109,8 @@ pub(super) fn store_shared<T>(
     }
 }
 
-/// Gives back what the userdatum at index 1 shares.
-pub(super) fn collect_shared<T>(state: State) {
+/// Gives back what the userdatum at index 1 shares; ends it when nobody else has it.
+pub(super) fn collect_shared<T>(state: State, end: fn(&T)) {
     // SAFETY: called by the collector with a userdatum of `store_shared`; the pointer is given back once.
     unsafe {
         let content = lua_touserdata(state, 1).cast::<*const T>();
@@ -118,7 +119,11 @@ pub(super) fn collect_shared<T>(state: State) {
         }
         let value = std::mem::replace(&mut *content, std::ptr::null());
         if !value.is_null() {
-            drop(Rc::from_raw(value));
+            let value = Rc::from_raw(value);
+            // An operation under way keeps it for as long as it takes.
+            if Rc::strong_count(&value) == 1 {
+                end(&value);
+            }
         }
     }
 }

@@ -333,7 +333,7 @@ fn read(state: State, session: &dyn Session, socket: &Rc<TcpSocket>, mut want: W
     }
     sys::check_yieldable(state)?;
     let (ctx, _) = running()?;
-    socket.reading.set(true);
+    socket.set_reading(true);
     let socket = Rc::clone(socket);
     let under_way = UnderWay { socket: Rc::clone(&socket), direction: Direction::Read, done: Cell::new(false) };
     ctx.suspend(async move {
@@ -406,7 +406,7 @@ impl UnderWay {
 
     fn clear(&self) {
         match self.direction {
-            Direction::Read => self.socket.reading.set(false),
+            Direction::Read => self.socket.set_reading(false),
             Direction::Write => self.socket.writing.set(false),
         }
     }
@@ -518,6 +518,9 @@ c_function! {
         let Some(socket) = socket.filter(|socket| !socket.is_read_closed() && !socket.is_write_closed()) else {
             return sys::fail(state, "closed");
         };
+        if let Some(reason) = object::busy(&socket, session, Uses::BOTH)? {
+            return sys::fail(state, reason);
+        }
         // The peer's end may have arrived without anybody having read it.
         if !socket.reading.get() {
             let mut probe = Want::Exact(usize::MAX);
@@ -530,9 +533,6 @@ c_function! {
             if ended && socket.input.borrow().is_empty() {
                 return sys::fail(state, "closed");
             }
-        }
-        if let Some(reason) = object::busy(&socket, session, Uses::BOTH)? {
-            return sys::fail(state, reason);
         }
         socket.begin_read(None);
         if !socket.input.borrow().is_empty() {

@@ -12,10 +12,10 @@ use super::object;
 use crate::lua::api::running;
 use crate::lua::phase::Phase;
 use crate::lua::session::{Session, level, session_debug, session_log};
-use crate::lua::socket::SocketConf;
 use crate::lua::socket::tcp::{Failure, errno_text};
 use crate::lua::socket::transport::Address;
 use crate::lua::socket::udp::{DATAGRAM_MAX, Datagrams, UdpSocket};
+use crate::lua::socket::{Endpoint, SocketConf};
 use crate::lua::sys::raw::*;
 use crate::lua::sys::{self, Error, Reply, State, c_function};
 use crate::lua::text::{self, Strictness};
@@ -226,7 +226,7 @@ impl Drop for UnderWay {
 
 c_function! {
     fn collect(state) {
-        object::collect_shared::<UdpSocket>(state);
+        object::collect_shared(state, UdpSocket::end);
         Ok(Reply::Return(0))
     }
 }

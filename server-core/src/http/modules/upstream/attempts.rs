@@ -1,0 +1,107 @@
+//! What a request knows of its attempts with servers behind us.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use bytes::Bytes;
+
+use crate::http::header::HeaderList;
+use crate::http::request::Request;
+
+/// One attempt with one server. Times are in milliseconds; `None` when that point was not reached.
+#[derive(Clone, Debug, Default)]
+pub struct Attempt {
+    /// The server's address, or the group's name when none was left.
+    pub peer: Bytes,
+    /// The status it answered with, or that its failure means; 0 is none.
+    pub status: u16,
+    /// Until the connection stood.
+    pub connect_time: Option<u64>,
+    /// Until the head of the response was there.
+    pub header_time: Option<u64>,
+    /// Until everything was there.
+    pub response_time: Option<u64>,
+    /// Bytes of the body.
+    pub response_length: u64,
+    /// Bytes that came.
+    pub bytes_received: u64,
+    /// Bytes that went.
+    pub bytes_sent: u64,
+}
+
+/// All attempts of a request, also those before internal redirects.
+#[derive(Debug, Default)]
+pub struct Attempts {
+    /// In order; `None` stands between the attempts of different locations.
+    pub list: RefCell<Vec<Option<Attempt>>>,
+    /// The head of the last response.
+    pub headers: RefCell<HeaderList>,
+    /// The trailers of the last response.
+    pub trailers: RefCell<HeaderList>,
+}
+
+impl Attempts {
+    /// Begins with the servers of a location.
+    pub fn begin(r: &Request) -> Rc<Self> {
+        let known = r.upstream.borrow().clone();
+        if let Some(known) = known {
+            known.list.borrow_mut().push(None);
+            known.headers.borrow_mut().clear();
+            known.trailers.borrow_mut().clear();
+            return known;
+        }
+        let attempts = Rc::new(Self::default());
+        *r.upstream.borrow_mut() = Some(Rc::clone(&attempts));
+        attempts
+    }
+
+    /// Begins an attempt.
+    pub fn push(&self, peer: Bytes) {
+        self.list.borrow_mut().push(Some(Attempt { peer, ..Attempt::default() }));
+    }
+
+    /// Changes the last attempt.
+    pub fn last(&self, change: impl FnOnce(&mut Attempt)) {
+        if let Some(Some(attempt)) = self.list.borrow_mut().last_mut() {
+            change(attempt);
+        }
+    }
+
+    /// All attempts as text: those with one group separated by commas, those with different ones by colons.
+    pub fn join(&self, mut text: impl FnMut(&Attempt, &mut Vec<u8>)) -> Option<Bytes> {
+        let list = self.list.borrow();
+        if list.is_empty() {
+            return None;
+        }
+        let mut out = Vec::new();
+        for (at, attempt) in list.iter().enumerate() {
+            match attempt {
+                None => out.extend_from_slice(b" : "),
+                Some(attempt) => {
+                    if at > 0 && list[at - 1].is_some() {
+                        out.extend_from_slice(b", ");
+                    }
+                    text(attempt, &mut out);
+                }
+            }
+        }
+        Some(out.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attempts_of_one_group_are_separated_by_commas_those_of_others_by_colons() {
+        let attempts = Attempts::default();
+        assert_eq!(attempts.join(|_, _| ()), None);
+        attempts.push(Bytes::from_static(b"a"));
+        attempts.push(Bytes::from_static(b"b"));
+        attempts.list.borrow_mut().push(None);
+        attempts.push(Bytes::from_static(b"c"));
+        let all = attempts.join(|attempt, out| out.extend_from_slice(&attempt.peer));
+        assert_eq!(all, Some(Bytes::from_static(b"a, b : c")));
+    }
+}
