@@ -206,13 +206,6 @@ enum Source {
 }
 
 impl Source {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Stdout => "stdout",
-            Self::Stderr => "stderr",
-        }
-    }
-
     fn end(self, process: &Process) -> &End {
         match self {
             Self::Stdout => &process.stdout,

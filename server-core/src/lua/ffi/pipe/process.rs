@@ -114,7 +114,7 @@ pub(super) struct End {
     /// What the last read took, until the script fetches it.
     pub(super) taken: RefCell<Vec<u8>>,
     buffer: RefCell<BytesMut>,
-    at_end: Cell<bool>,
+    exhausted: Cell<bool>,
     unsent: RefCell<(Vec<u8>, usize)>,
 }
 
@@ -152,7 +152,7 @@ impl End {
     pub(super) fn try_read(&self, stream: &AsyncFd<OwnedFd>, pattern: Pattern, chunk: usize) -> bool {
         let mut buffer = self.buffer.borrow_mut();
         loop {
-            match pattern.take(&mut buffer, self.at_end.get()) {
+            match pattern.take(&mut buffer, self.exhausted.get()) {
                 Some(Ok(taken)) => {
                     self.taken.replace(taken);
                     return true;
@@ -169,7 +169,7 @@ impl End {
             let read = nix::unistd::read(stream.get_ref(), buffer.get_mut(length..).unwrap_or_default());
             buffer.truncate(length + read.unwrap_or(0));
             match read {
-                Ok(0) => self.at_end.set(true),
+                Ok(0) => self.exhausted.set(true),
                 Ok(_) | Err(Errno::EINTR) => {}
                 Err(Errno::EAGAIN) => return false,
                 Err(errno) => {
