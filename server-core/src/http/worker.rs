@@ -32,8 +32,10 @@ pub(crate) async fn worker(cycle: &'static Cycle, mut worker: Worker) {
     }
     startup::init_worker(cycle);
     // Timers without delay run before the first connection is accepted.
-    next_turn().await;
-    next_turn().await;
+    if timers::pending() > 0 {
+        next_turn().await;
+        next_turn().await;
+    }
     let server = match super::server::serve(cycle, std::mem::take(&mut worker.listeners)) {
         Ok(server) => server,
         Err(error) => {
