@@ -24,6 +24,8 @@ pub(super) fn finish(
     ports.resize_with(scope.cycle.listen.len(), PortServers::default);
     for (mut inner_srv, inner_loc) in servers {
         inner_srv.merge(&srv)?;
+        let speaks_tls = inner_srv.core.listens.iter().any(|listen| listen.options.ssl);
+        inner_srv.ssl.build(speaks_tls).map_err(|problem| directive.error("tls", problem))?;
         let inner_loc = settle(inner_loc, &loc, directive, &prefix)?;
         let server: &'static SrvConf = Box::leak(Box::new(inner_srv));
         // A fresh cell: nobody has set it.
@@ -68,6 +70,7 @@ fn settle(
     prefix: &std::path::Path,
 ) -> Result<&'static LocConf, Diagnostic> {
     loc.merge(outer)?;
+    loc.lua.ssl.check().map_err(|problem| directive.error("tls", problem))?;
     loc.core.prefix = prefix.to_path_buf();
     for Child { conf, reference } in std::mem::take(&mut loc.core.children) {
         let inner = settle(conf, &loc, directive, prefix)?;

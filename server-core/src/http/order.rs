@@ -17,7 +17,7 @@ use super::modules::static_file::StaticHandler;
 use super::modules::try_files::TryFilesHandler;
 use super::modules::{
     addition, charset, core, echo, gunzip, gzip, headers, headers_more, lua, not_modified, range, realip, referer,
-    secure_link, sub,
+    secure_link, ssl, sub,
 };
 use super::output::{BodyFilter, HeaderFilter};
 use super::phases::{Handler, Phase};
@@ -82,5 +82,12 @@ pub(crate) static BODY_FILTERS: &[BodyFilter] = &[
 ];
 
 /// The variables that modules define before the configuration is read.
-pub(crate) static VARIABLES: &[&[VariableDef]] =
-    &[core::VARIABLES, echo::VARIABLES, gzip::VARIABLES, realip::VARIABLES, referer::VARIABLES, secure_link::VARIABLES];
+pub(crate) static VARIABLES: &[&[VariableDef]] = &[
+    core::VARIABLES,
+    echo::VARIABLES,
+    gzip::VARIABLES,
+    realip::VARIABLES,
+    referer::VARIABLES,
+    secure_link::VARIABLES,
+    ssl::VARIABLES,
+];

@@ -21,6 +21,7 @@ use super::run;
 use crate::cycle::{Cycle, ListenAddress};
 use crate::log::Level;
 use crate::process::BoundListener;
+use crate::tls::server::accept as accept_tls;
 use crate::{log_at, log_debug};
 
 struct Entry {
@@ -230,6 +231,16 @@ async fn serve_connection(server: &Server, conn: &Rc<Connection>) {
     let first_deadline = Instant::now() + *default.core.client_header_timeout;
     if port.options.proxy_protocol && !proxy_protocol::read(conn, first_deadline).await {
         return;
+    }
+    if port.options.ssl {
+        let Some(context) = default.ssl.context() else {
+            conn.log(Level::Error, format_args!("no \"ssl_certificate\" is defined for the address"));
+            return;
+        };
+        if !accept_tls(conn, port, context, default, first_deadline).await {
+            return;
+        }
+        conn.action.set(Some("waiting for request"));
     }
     let mut reused: Option<Rc<Request>> = None;
     let mut idle_until = first_deadline;

@@ -44,6 +44,7 @@ const MODULES: &[Module] = modules! {
     c"resty.core.request" = "request",
     c"resty.core.response" = "response",
     c"resty.core.shdict" = "shdict",
+    c"resty.core.socket_tls" = "socket_tls",
     c"resty.core.strings" = "strings",
     c"resty.core.base64" = "alias",
     c"resty.core.hash" = "alias",

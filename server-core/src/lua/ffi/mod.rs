@@ -27,6 +27,8 @@ pub mod request;
 pub mod response;
 pub mod semaphore;
 pub mod shdict;
+pub mod ssl;
+pub mod ssl_socket;
 pub mod strings;
 pub mod symbols;
 pub mod template;
