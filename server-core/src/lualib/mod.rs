@@ -69,6 +69,9 @@ const MODULES: &[Module] = modules! {
 
 /// Modules that serve when the package path has none of that name.
 const FALLBACKS: &[Module] = modules! {
+    c"ngx.ssl" = "ngx_ssl",
+    c"ngx.ssl.clienthello" = "ngx_ssl_clienthello",
+    c"ngx.ssl.session" = "ngx_ssl_session",
     c"resty.lrucache" = "lrucache",
     c"resty.lrucache.pureffi" = "lrucache",
 };

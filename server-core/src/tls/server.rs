@@ -210,6 +210,7 @@ pub(crate) async fn accept(
     }
     let Some((tls, side)) = connection.tls() else { return false };
     connection.action.set(Some("SSL handshaking"));
+    connection.debug(format_args!("reusable connection: 0"));
     loop {
         let direction = match tls.handshake() {
             Step::Done(_) => break,
@@ -247,6 +248,9 @@ pub(crate) async fn accept(
         }
     }
     connection.debug(format_args!("{}", description(tls.ssl())));
+    if tls.ssl().session_reused() {
+        connection.debug(format_args!("SSL reused session"));
+    }
     true
 }
 
