@@ -38,6 +38,8 @@ pub struct ServerSide {
     port: &'static PortServers,
     /// The server of the address, or the one that the client named.
     pub(crate) srv: Cell<&'static SrvConf>,
+    /// The server whose context is in use.
+    context_of: Cell<&'static SrvConf>,
     hello: Cell<Question>,
     certificate: Cell<Question>,
     /// A session that a script found.
@@ -67,8 +69,16 @@ impl ServerSide {
 
     /// Answers the question for a certificate: 1 goes on, 0 fails, -1 waits.
     pub(crate) fn choose_certificate(&self) -> i32 {
-        if self.scripts().ssl_certificate.is_none() {
+        if self.context_of.get().lua.ssl_certificate.is_none() {
             return 1;
+        }
+        if self.scripts().ssl_certificate.is_none() {
+            if let Some(connection) = self.connection.upgrade() {
+                let name = &self.srv.get().core.server_name;
+                let name = String::from_utf8_lossy(name);
+                connection.log(Level::Alert, format_args!("no ssl_certificate_by_lua* defined in server {name}"));
+            }
+            return 0;
         }
         match self.certificate.get() {
             Question::Answered(ok) => i32::from(ok),
@@ -179,6 +189,7 @@ fn select_server(ssl: &mut SslRef, alert: &mut SslAlert) -> Result<(), SniError>
         && named.is_some()
     {
         sys::use_context(ssl, context);
+        side.context_of.set(srv);
     }
     if named.is_some() { Ok(()) } else { Err(SniError::NOACK) }
 }
@@ -197,6 +208,7 @@ pub(crate) async fn accept(
         connection: Rc::downgrade(connection),
         port,
         srv: Cell::new(srv),
+        context_of: Cell::new(srv),
         hello: Cell::new(Question::Open),
         certificate: Cell::new(Question::Open),
         fetched: RefCell::default(),
@@ -212,7 +224,13 @@ pub(crate) async fn accept(
     connection.action.set(Some("SSL handshaking"));
     connection.debug(format_args!("reusable connection: 0"));
     loop {
-        let direction = match tls.handshake() {
+        let step = tls.handshake();
+        let (result, error) = step.numbers();
+        connection.debug(format_args!("SSL_do_handshake: {result}"));
+        if let Some(error) = error {
+            connection.debug(format_args!("SSL_get_error: {error}"));
+        }
+        let direction = match step {
             Step::Done(_) => break,
             Step::WantRead => Direction::Read,
             Step::WantWrite => Direction::Write,

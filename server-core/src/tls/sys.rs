@@ -47,6 +47,22 @@ pub(crate) enum Step {
     Failed(Failure),
 }
 
+impl Step {
+    /// What OpenSSL returned, and its number for an error, as debug lines show them.
+    pub(crate) fn numbers(&self) -> (c_int, Option<c_int>) {
+        match self {
+            Self::Done(_) => (1, None),
+            Self::WantRead => (-1, Some(ffi::SSL_ERROR_WANT_READ)),
+            Self::WantWrite => (-1, Some(ffi::SSL_ERROR_WANT_WRITE)),
+            Self::WantHello => (-1, Some(WANT_CLIENT_HELLO_CB)),
+            Self::WantCertificate => (-1, Some(ffi::SSL_ERROR_WANT_X509_LOOKUP)),
+            Self::Closed => (0, Some(ffi::SSL_ERROR_SYSCALL)),
+            Self::Failed(failure) if failure.errno != 0 => (-1, Some(ffi::SSL_ERROR_SYSCALL)),
+            Self::Failed(_) => (-1, Some(ffi::SSL_ERROR_SSL)),
+        }
+    }
+}
+
 /// Why OpenSSL failed.
 #[derive(Clone, Debug)]
 pub(crate) struct Failure {

@@ -226,16 +226,12 @@ impl SrvConf {
         self.reject_handshake == Some(true)
     }
 
-    /// Makes the context of a server that has a certificate or, `listens`, must have one.
-    pub(crate) fn build(&self, listens: bool) -> Result<(), String> {
+    /// Makes the context of a server that has a certificate, or that needs none to refuse.
+    pub(crate) fn build(&self) -> Result<(), String> {
         let certificates = self.certificates.clone().unwrap_or_default();
         let keys = self.keys.clone().unwrap_or_default();
         if certificates.is_empty() && !self.rejects_handshake() {
-            return if listens {
-                Err("no \"ssl_certificate\" is defined for the \"listen ... ssl\" directive".to_owned())
-            } else {
-                Ok(())
-            };
+            return Ok(());
         }
         if let Some(certificate) = certificates.get(keys.len()) {
             let path = certificate.display();

@@ -415,6 +415,7 @@ fn finish(
         None => HandshakeFailure::new(c"timeout"),
         Some(Ok(())) => match transport.tls() {
             Some(tls) => {
+                session_debug!(session, "SSL_do_handshake: 1");
                 session_debug!(session, "{}", description(tls.ssl()));
                 if tls.ssl().session_reused() {
                     session_debug!(session, "SSL reused session");

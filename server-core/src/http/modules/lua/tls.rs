@@ -40,7 +40,6 @@ pub(crate) fn store_session(conn: &Rc<Connection>, srv: &'static SrvConf) {
     let Some(r) = request(conn, srv, Phase::SSL_SESSION_STORE) else { return };
     let Some(ctx) = ctx_of(&r) else { return };
     let action = conn.action.replace(Some("storing SSL session by lua"));
-    r.conn().action.set(conn.action.get());
     ctx.phase.set(Phase::SSL_SESSION_STORE);
     let ran = filters::call(&r, &ctx, script, "session_store_by_lua*");
     let code = if ran.is_ok() { 0 } else { -1 };
@@ -71,7 +70,6 @@ async fn run(
     let Some(r) = request(conn, srv, phase) else { return false };
     let Some(ctx) = ctx_of(&r) else { return false };
     let outer = conn.action.replace(Some(action));
-    r.conn().action.set(Some(action));
     let ended = End(&r);
     if script.push(&ctx.vm, &r, handlers::cache_of(&r)).is_err() {
         conn.action.set(outer);
