@@ -11,6 +11,7 @@ use openssl::ssl::{SslContextBuilder, SslFiletype, SslMethod, SslOptions, SslVer
 use openssl::x509::X509Name;
 
 use super::sys;
+use crate::conf::value::KeyValues;
 
 /// `ssl_protocols`, as the bits of the directive.
 pub const DEFAULT_PROTOCOLS: u32 = 0x20 | 0x40;
@@ -33,7 +34,7 @@ pub struct Settings {
     /// How many certificates a chain may have above the peer's.
     pub verify_depth: u32,
     /// `ssl_conf_command`
-    pub commands: Vec<(Box<[u8]>, Box<[u8]>)>,
+    pub commands: KeyValues,
 }
 
 /// An error in nginx's words.

@@ -138,7 +138,7 @@ pub fn install(builder: &mut SslContextBuilder) {
         None => Ok(ClientHelloResponse::SUCCESS),
         Some(side) => side.answer_hello(ssl, alert).map_err(|()| openssl::error::ErrorStack::get()),
     });
-    builder.set_servername_callback(|ssl, alert| select_server(ssl, alert));
+    builder.set_servername_callback(select_server);
     builder.set_new_session_callback(|ssl, session| {
         let Some(side) = sys::side_of(ssl) else { return };
         if side.scripts().ssl_session_store.is_none() {

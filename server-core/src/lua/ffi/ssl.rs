@@ -225,6 +225,7 @@ both! {
     ) -> c_int {
         // SAFETY: the contract of the parent module.
         let result = unsafe { ssl(r) }.and_then(|ssl| {
+            // SAFETY: as the function says.
             let chain = parse_chain(unsafe { bytes(data, len) }).map_err(|_| c"d2i_X509_bio() failed")?;
             let texts = [c"d2i_X509_bio() failed", c"SSL_use_certificate() failed", c"SSL_add0_chain_cert() failed"];
             use_chain(ssl, chain.iter().map(|certificate| &**certificate), texts)
@@ -251,6 +252,7 @@ both! {
     ) -> c_int {
         // SAFETY: the contract of the parent module.
         let result = unsafe { ssl(r) }.and_then(|ssl| {
+            // SAFETY: as the function says.
             let chain = unsafe { chain_of(chain) }.ok_or(c"invalid certificate chain")?;
             let texts =
                 [c"invalid certificate chain", c"SSL_use_certificate() failed", c"SSL_add1_chain_cert() failed"];
@@ -268,6 +270,7 @@ both! {
             if key.is_null() {
                 return Err(c"invalid private key");
             }
+            // SAFETY: as the function says.
             check(unsafe { SSL_use_PrivateKey(ssl.as_ptr(), key.cast()) }, c"SSL_use_PrivateKey() failed")?;
             Ok(OK)
         });
@@ -340,6 +343,7 @@ both! {
             for certificate in chain {
                 der.extend(certificate.to_der().map_err(failed(c"i2d_X509() failed"))?);
             }
+            // SAFETY: as the function says.
             unsafe { give(out, len, &der) }.ok_or(c"i2d_X509() failed")
         });
         code(result, err)
@@ -389,6 +393,7 @@ both! {
         let result = unsafe { connection(r) }.and_then(|connection| match connection.local() {
             Address::Unix(_) => Err(c"unix domain has no port"),
             Address::Ip(address) => {
+                // SAFETY: as the function says.
                 unsafe { store(port, address.port()) };
                 Ok(OK)
             }
@@ -404,6 +409,7 @@ both! {
         let result = unsafe { ssl(r) }.map(|ssl| {
             let Some(found) = ssl.servername_raw(openssl::ssl::NameType::HOST_NAME) else { return DECLINED };
             let found = Bytes::copy_from_slice(found);
+            // SAFETY: as the function says.
             unsafe {
                 store(name, found.as_ptr());
                 store(len, found.len());
@@ -458,6 +464,7 @@ both! {
             let Some(extension) = tls::hello_extension(ssl, 0) else { return Ok(DECLINED) };
             let found = hello_name(&extension).ok_or(c"Bad SSL Client Hello Extension")?;
             let found = Bytes::copy_from_slice(found);
+            // SAFETY: as the function says.
             unsafe {
                 store(name, found.as_ptr());
                 store(len, found.len());
@@ -476,6 +483,7 @@ both! {
         let result = unsafe { ssl(r) }.map(|ssl| {
             let Some(body) = tls::hello_extension(ssl, kind) else { return DECLINED };
             let body = Bytes::from(body);
+            // SAFETY: as the function says.
             unsafe {
                 store(out, body.as_ptr());
                 store(len, body.len());
@@ -785,6 +793,7 @@ export! {
         // SAFETY: the contract of the parent module.
         let result = unsafe { side(r) }.and_then(|side| {
             let len = usize::try_from(len).ok().filter(|len| *len <= 4096).ok_or(c"invalid session length")?;
+            // SAFETY: as the function says.
             let session = SslSession::from_der(unsafe { bytes(data, len) });
             let session = session.map_err(failed(c"failed to de-serialize session"))?;
             side.fetched.replace(Some(session));
