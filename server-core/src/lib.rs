@@ -13,5 +13,6 @@ pub mod lua;
 pub mod lualib;
 pub mod process;
 pub mod shared_dict;
+pub mod tls;
 pub mod upstream;
 pub mod version;

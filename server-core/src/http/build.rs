@@ -24,6 +24,7 @@ pub(super) fn finish(
     ports.resize_with(scope.cycle.listen.len(), PortServers::default);
     for (mut inner_srv, inner_loc) in servers {
         inner_srv.merge(&srv)?;
+        inner_srv.ssl.build().map_err(|problem| directive.error("tls", problem))?;
         let inner_loc = settle(inner_loc, &loc, directive, &prefix)?;
         let server: &'static SrvConf = Box::leak(Box::new(inner_srv));
         // A fresh cell: nobody has set it.
@@ -37,6 +38,12 @@ pub(super) fn finish(
         }
     }
     scope.main.upstream.finish()?;
+    // Other servers of an address do with the certificate of its default one.
+    let lacks = |port: &PortServers| port.options.ssl && port.default.is_some_and(|srv| srv.ssl.context().is_none());
+    if ports.iter().any(lacks) {
+        let message = "no \"ssl_certificate\" is defined for the \"listen ... ssl\" directive";
+        return Err(directive.error("tls", message));
+    }
     // Lua timers and worker hooks run with the settings of the `http` level.
     let fallback = settle(loc, &LocConf::default(), directive, &prefix)?;
     let _ = srv.core.loc.set(fallback);
@@ -69,6 +76,7 @@ fn settle(
     prefix: &std::path::Path,
 ) -> Result<&'static LocConf, Diagnostic> {
     loc.merge(outer)?;
+    loc.lua.ssl.check().map_err(|problem| directive.error("tls", problem))?;
     loc.core.prefix = prefix.to_path_buf();
     for Child { conf, reference } in std::mem::take(&mut loc.core.children) {
         let inner = settle(conf, &loc, directive, prefix)?;

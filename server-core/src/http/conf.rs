@@ -99,6 +99,7 @@ http_modules!(
     secure_link,
     set_misc,
     split_clients,
+    ssl,
     sub,
     temp_paths,
     try_files,

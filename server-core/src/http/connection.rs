@@ -6,6 +6,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, RawFd};
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -20,6 +21,10 @@ use super::output_queue::{OutputQueue, Sent};
 use super::request::Request;
 use crate::clock::Now;
 use crate::cycle::Cycle;
+use crate::log::LogContext;
+use crate::tls::Tls;
+use crate::tls::server::ServerSide;
+use crate::tls::stream::Direction;
 
 /// The address of a client or of a listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,6 +87,10 @@ pub struct Connection {
     cycle: &'static Cycle,
     /// The number in the log (`*7`).
     pub number: u64,
+    /// TLS over the socket. It stands before the socket: the goodbye must still find that open.
+    tls: OnceCell<(Tls, Box<ServerSide>)>,
+    /// The client's connection whose handshake the script of this one serves.
+    pub handshake_of: OnceCell<Rc<Connection>>,
     /// The socket.
     pub stream: Stream,
     /// When it was accepted.
@@ -149,6 +158,8 @@ impl Connection {
         Self {
             cycle,
             number,
+            tls: OnceCell::new(),
+            handshake_of: OnceCell::new(),
             stream,
             opened: crate::clock::now(),
             port,
@@ -261,28 +272,18 @@ impl Connection {
         input.reserve(READ_SIZE);
         let room = input.capacity() - input.len();
         let read = match &self.stream {
+            _ if self.tls.get().is_some() => self.try_read_tls(&mut input),
             Stream::Fake => Ok(0),
             Stream::Tcp(stream) => stream.try_read_buf(&mut *input),
             Stream::Unix(stream) => stream.try_read_buf(&mut *input),
         };
         match read {
             Ok(0) => self.read_eof.set(true),
-            Ok(length) if length < room => self.forget_readiness(),
+            // A read that left room took all there was: only the next event makes another one worth a system call.
+            Ok(length) if length < room && self.tls.get().is_none() => self.clear_ready(Direction::Read),
             _ => {}
         }
         read
-    }
-
-    /// Says that the socket is empty, without asking the system. A read that left room took all there was: only
-    /// the next event makes another one worth a system call. That the client closed its side is not forgotten.
-    fn forget_readiness(&self) {
-        let empty = || Err::<(), _>(io::ErrorKind::WouldBlock.into());
-        // The answer is the error that was passed in.
-        let _ = match &self.stream {
-            Stream::Fake => Ok(()),
-            Stream::Tcp(stream) => stream.try_io(Interest::READABLE, empty),
-            Stream::Unix(stream) => stream.try_io(Interest::READABLE, empty),
-        };
     }
 
     /// Waits until there is something to read.
@@ -292,6 +293,18 @@ impl Connection {
             Stream::Tcp(stream) => stream.poll_read_ready(cx),
             Stream::Unix(stream) => stream.poll_read_ready(cx),
         }
+    }
+
+    fn try_read_tls(&self, input: &mut BytesMut) -> io::Result<usize> {
+        let Some((tls, _)) = self.tls.get() else { return Ok(0) };
+        let before = input.len();
+        input.resize(before + READ_SIZE, 0);
+        let read = tls.read(input.get_mut(before..).unwrap_or_default());
+        input.truncate(before + read.as_ref().copied().unwrap_or(0));
+        if read.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {
+            self.clear_ready(tls.waits_for(Direction::Read));
+        }
+        read
     }
 
     /// Waits for bytes (at most until `deadline`) and reads them into `input`. `Ok(0)` is the end of the
@@ -374,6 +387,69 @@ impl Drop for Waiting<'_> {
     }
 }
 
+/// TLS.
+impl Connection {
+    /// The TLS connection, and what the server knows of its handshake.
+    pub(crate) fn tls(&self) -> Option<(&Tls, &ServerSide)> {
+        self.tls.get().map(|(tls, side)| (tls, &**side))
+    }
+
+    /// Puts TLS over the socket, once.
+    pub(crate) fn set_tls(&self, tls: Tls, side: Box<ServerSide>) -> Result<(), ()> {
+        self.tls.set((tls, side)).map_err(|_| ())?;
+        if let Some((tls, side)) = self.tls.get() {
+            side.attach(tls);
+        }
+        Ok(())
+    }
+
+    /// The connection whose TLS scripts see: the own one, or that of the handshake being served.
+    pub(crate) fn tls_connection(&self) -> &Connection {
+        self.handshake_of.get().map_or(self, |connection| connection)
+    }
+
+    /// Whether the client speaks TLS.
+    pub fn is_tls(&self) -> bool {
+        self.tls.get().is_some()
+    }
+
+    /// Notes that the system would block.
+    pub(crate) fn clear_ready(&self, direction: Direction) {
+        let interest = match direction {
+            Direction::Read => Interest::READABLE,
+            Direction::Write => Interest::WRITABLE,
+        };
+        let blocked = || Err::<(), _>(io::ErrorKind::WouldBlock.into());
+        // An operation that would block is how the readiness is taken back.
+        let _ = match &self.stream {
+            Stream::Fake => Ok(()),
+            Stream::Tcp(stream) => stream.try_io(interest, blocked),
+            Stream::Unix(stream) => stream.try_io(interest, blocked),
+        };
+    }
+
+    /// Waits for the socket, at most until `deadline`.
+    pub(crate) fn poll_ready(
+        &self,
+        direction: Direction,
+        deadline: Instant,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        let ready = match (direction, &self.stream) {
+            (Direction::Read, _) => self.poll_read_ready(cx),
+            (_, Stream::Fake) => Poll::Ready(Ok(())),
+            (_, Stream::Tcp(stream)) => stream.poll_write_ready(cx),
+            (_, Stream::Unix(stream)) => stream.poll_write_ready(cx),
+        };
+        if ready.is_pending() && self.poll_deadline(deadline, cx) {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        ready
+    }
+}
+
+/// The most that goes into one TLS record.
+const RECORD_SIZE: usize = 16 * 1024;
 /// Bytes to make room for before a read.
 const READ_SIZE: usize = 4096;
 /// Bytes of later requests to keep while a handler watches for the end of the stream.
@@ -413,6 +489,7 @@ impl Connection {
         }
         let mut output = self.output.borrow_mut();
         let sent = match &self.stream {
+            _ if self.tls.get().is_some() => output.send(limit, |slices| self.write_tls(slices)),
             Stream::Fake => Ok(Sent { bytes: output.discard(), blocked: false }),
             // `send` is the cheaper call, where it does.
             Stream::Tcp(stream) => output.send(limit, |slices| match slices {
@@ -441,6 +518,7 @@ impl Connection {
     /// Writes past the output: for scripts that took the connection over.
     pub(crate) fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
         let sent = match &self.stream {
+            _ if self.tls.get().is_some() => self.write_tls(&[io::IoSlice::new(bytes)]),
             Stream::Fake => return Err(io::ErrorKind::NotConnected.into()),
             Stream::Tcp(stream) => stream.try_write(bytes),
             Stream::Unix(stream) => stream.try_write(bytes),
@@ -456,6 +534,26 @@ impl Connection {
             Stream::Tcp(stream) => stream.poll_write_ready(cx),
             Stream::Unix(stream) => stream.poll_write_ready(cx),
         }
+    }
+
+    fn write_tls(&self, slices: &[io::IoSlice<'_>]) -> io::Result<usize> {
+        let Some((tls, _)) = self.tls.get() else { return Ok(0) };
+        let written = match slices {
+            [one] => tls.write(one),
+            many => {
+                // One record for what leaves together.
+                let mut record = Vec::with_capacity(RECORD_SIZE);
+                for slice in many {
+                    let room = RECORD_SIZE - record.len();
+                    record.extend_from_slice(slice.get(..room.min(slice.len())).unwrap_or_default());
+                }
+                tls.write(&record)
+            }
+        };
+        if written.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {
+            self.clear_ready(tls.waits_for(Direction::Write));
+        }
+        written
     }
 
     /// Throws away what waits.
@@ -497,10 +595,41 @@ impl Connection {
 
     /// Tells the client that nothing more will come.
     pub fn shutdown_write(&self) {
+        if let Some((tls, _)) = self.tls.get() {
+            tls.shutdown();
+        }
         let fd = self.descriptor();
         if fd >= 0 {
             // A client that is gone already needs no goodbye.
             let _ = nix::sys::socket::shutdown(fd, nix::sys::socket::Shutdown::Write);
         }
+    }
+}
+
+impl LogContext for Connection {
+    fn connection(&self) -> u64 {
+        self.number
+    }
+
+    fn describe(&self, out: &mut Vec<u8>) {
+        if let Some(action) = self.action.get() {
+            out.extend_from_slice(b" while ");
+            out.extend_from_slice(action.as_bytes());
+        }
+        out.extend_from_slice(&self.place());
+    }
+}
+
+impl Connection {
+    /// `, client: ADDRESS, server: LISTENER`, as log lines name a connection without a request.
+    pub(crate) fn place(&self) -> Vec<u8> {
+        let mut out = b", client: ".to_vec();
+        out.extend_from_slice(&self.peer_text.borrow());
+        let ports = &self.cycle.http.core.ports;
+        let index = self.port.and_then(|port| ports.iter().position(|known| std::ptr::eq(known, port)));
+        if let Some(spec) = index.and_then(|index| self.cycle.conf.listen.get(index)) {
+            out.extend_from_slice(format!(", server: {}", spec.address).as_bytes());
+        }
+        out
     }
 }

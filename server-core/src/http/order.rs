@@ -17,7 +17,7 @@ use super::modules::static_file::StaticHandler;
 use super::modules::try_files::TryFilesHandler;
 use super::modules::{
     addition, charset, core, echo, gunzip, gzip, headers, headers_more, lua, not_modified, proxy, range, realip,
-    referer, secure_link, sub, upstream,
+    referer, secure_link, ssl, sub, upstream,
 };
 use super::output::{BodyFilter, HeaderFilter};
 use super::phases::{Handler, Phase};
@@ -90,5 +90,6 @@ pub(crate) static VARIABLES: &[&[VariableDef]] = &[
     realip::VARIABLES,
     referer::VARIABLES,
     secure_link::VARIABLES,
+    ssl::VARIABLES,
     upstream::VARIABLES,
 ];

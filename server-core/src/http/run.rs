@@ -100,6 +100,16 @@ async fn start(r: &Rc<Request>) -> Code {
     });
     r.lingering_close.set(head.content_length.get() > 0 || head.chunked.get());
     r.valid_unparsed_uri.set(!r.unparsed_uri.is_empty());
+    if !r.conn().is_tls() && r.conn().port.is_some_and(|port| port.options.ssl) {
+        r.log(Level::Info, format_args!("client sent plain HTTP request to HTTPS port"));
+        return Code(497);
+    }
+    if let Some((tls, _)) = r.conn().tls()
+        && let Some((status, reason)) = r.srv().ssl.refuses(tls.ssl())
+    {
+        r.log(Level::Info, format_args!("{reason}"));
+        return Code(i32::from(status));
+    }
     match run_phase(r, Phase::PostRead).await {
         Some(code) => code,
         None => phases(r, Restart::ServerRewrite).await,

@@ -1,6 +1,7 @@
 //! Accepting connections and serving the requests that come over them.
 
 use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
 use std::io;
 use std::rc::{Rc, Weak};
 use std::time::Duration;
@@ -21,6 +22,8 @@ use super::run;
 use crate::cycle::{Cycle, ListenAddress};
 use crate::log::Level;
 use crate::process::BoundListener;
+use crate::tls::server::accept as accept_tls;
+use crate::tls::stream::Direction;
 use crate::{log_at, log_debug};
 
 struct Entry {
@@ -215,6 +218,24 @@ impl Drop for Guard<'_> {
     }
 }
 
+/// Looks at the first byte of a connection: whether a TLS record may begin with it.
+async fn speaks_tls(conn: &Connection, deadline: Instant) -> bool {
+    let mut first = [0];
+    loop {
+        match nix::sys::socket::recv(conn.descriptor(), &mut first, nix::sys::socket::MsgFlags::MSG_PEEK) {
+            // The handshake finds the end, or the error, for itself.
+            Ok(0) => return true,
+            Ok(_) => return first[0] & 0x80 != 0 || first[0] == 0x16,
+            Err(nix::errno::Errno::EAGAIN) => {}
+            Err(_) => return true,
+        }
+        conn.clear_ready(Direction::Read);
+        if poll_fn(|cx| conn.poll_ready(Direction::Read, deadline, cx)).await.is_err() {
+            return true;
+        }
+    }
+}
+
 /// Serves one connection until it ends.
 async fn serve_connection(server: &Server, conn: &Rc<Connection>) {
     let Some(port) = conn.port else { return };
@@ -230,6 +251,13 @@ async fn serve_connection(server: &Server, conn: &Rc<Connection>) {
     let first_deadline = Instant::now() + *default.core.client_header_timeout;
     if port.options.proxy_protocol && !proxy_protocol::read(conn, first_deadline).await {
         return;
+    }
+    if port.options.ssl && speaks_tls(conn, first_deadline).await {
+        let Some(context) = default.ssl.context() else { return };
+        if !accept_tls(conn, port, context, default, first_deadline).await {
+            return;
+        }
+        conn.action.set(Some("waiting for request"));
     }
     let mut reused: Option<Rc<Request>> = None;
     let mut idle_until = first_deadline;

@@ -45,6 +45,7 @@ const MODULES: &[Module] = modules! {
     c"resty.core.response" = "response",
     c"resty.core.shdict" = "shdict",
     c"resty.core.socket" = "socket",
+    c"resty.core.socket_tls" = "socket_tls",
     c"resty.core.strings" = "strings",
     c"resty.core.base64" = "alias",
     c"resty.core.hash" = "alias",
@@ -71,6 +72,9 @@ const MODULES: &[Module] = modules! {
 
 /// Modules that serve when the package path has none of that name.
 const FALLBACKS: &[Module] = modules! {
+    c"ngx.ssl" = "ngx_ssl",
+    c"ngx.ssl.clienthello" = "ngx_ssl_clienthello",
+    c"ngx.ssl.session" = "ngx_ssl_session",
     c"resty.lrucache" = "lrucache",
     c"resty.lrucache.pureffi" = "lrucache",
 };

@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io;
 use std::net::{Ipv4Addr, TcpListener};
 use std::panic::AssertUnwindSafe;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -184,6 +184,24 @@ struct Loaded {
     spec: Result<Box<dyn Spec>, String>,
 }
 
+/// Links the folders beside the specs into a lane's own `t`: configurations reach certificates and modules there
+/// by paths relative to the server root.
+fn lend_folders(from: &Path, to: &Path) -> io::Result<()> {
+    let Ok(entries) = std::fs::read_dir(from) else { return Ok(()) };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let is_root = name.to_string_lossy().starts_with("servroot");
+        if is_root || !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            continue;
+        }
+        match std::os::unix::fs::symlink(entry.path(), to.join(name)) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
 impl Lane {
     fn run(self) -> io::Result<()> {
         if self.reach == Reach::Own {
@@ -223,6 +241,7 @@ impl Lane {
             _ => place.join("t/servroot"),
         };
         std::fs::create_dir_all(place.join("t"))?;
+        lend_folders(&self.options.working_directory.join("t"), &place.join("t"))?;
         Ok(Bench {
             binary: Arc::clone(&self.options.binary),
             root: ServerRoot::new(root),

@@ -35,6 +35,7 @@ pub mod rewrite;
 pub mod secure_link;
 pub mod set_misc;
 pub mod split_clients;
+pub mod ssl;
 pub(crate) mod static_file;
 pub mod sub;
 pub mod temp_paths;

@@ -25,6 +25,10 @@ const EXIT: Phase = Phase::YIELDABLE.or(Phase::HEADER_FILTER).or(Phase::BALANCER
 /// Those in which `ngx.exit` returns to its caller.
 const EXIT_RETURNS: Phase = Phase::HEADER_FILTER.or(Phase::BALANCER).or(Phase::SSL_SESSION_STORE);
 
+/// The phases of a TLS handshake, which share one `ngx.ctx`.
+const HANDSHAKE: Phase =
+    Phase::SSL_CLIENT_HELLO.or(Phase::SSL_CERT).or(Phase::SSL_SESSION_FETCH).or(Phase::SSL_SESSION_STORE);
+
 export! {
     /// Ends the phase or the request: 0 when the caller has to yield, -4 when it returns.
     ngx_http_lua_ffi_exit(r: *const Request, status: c_int, err: *mut u8, err_len: *mut usize) -> c_int {
@@ -52,13 +56,14 @@ export! {
     }
 
     /// The reference of `ngx.ctx`, negative when there is none yet.
-    ngx_http_lua_ffi_get_ctx_ref(_r: *const Request, in_ssl_phase: *mut c_int, ssl_ctx_ref: *mut c_int) -> c_int {
+    ngx_http_lua_ffi_get_ctx_ref(r: *const Request, in_ssl_phase: *mut c_int, ssl_ctx_ref: *mut c_int) -> c_int {
         let Some(ctx) = current::ctx() else { return NO_REQ_CTX };
         if ctx.ctx_ref.get() < 0 {
             // SAFETY: the contract of the parent module.
             unsafe {
-                store(in_ssl_phase, 0);
-                store(ssl_ctx_ref, LUA_NOREF);
+                let side = r.as_ref().and_then(|r| r.conn().tls_connection().tls()).map(|(_, side)| side);
+                store(in_ssl_phase, c_int::from(ctx.phase.get().is_in(HANDSHAKE)));
+                store(ssl_ctx_ref, side.map_or(LUA_NOREF, |side| side.ctx_ref.get()));
             }
         }
         ctx.ctx_ref.get()
@@ -78,6 +83,14 @@ export! {
 pub(crate) fn keep_ctx(r: &Request, ctx: &Ctx, reference: c_int) {
     ctx.ctx_ref.set(reference);
     let vm = Rc::clone(&ctx.vm);
+    if ctx.phase.get().is_in(HANDSHAKE)
+        && let Some((_, side)) = r.conn().tls_connection().tls()
+    {
+        // It stays with the connection, whose requests see it.
+        side.ctx_ref.set(reference);
+        side.at_end.replace(Some(Box::new(move || release_ctx(&vm, reference))));
+        return;
+    }
     r.at_end(move || release_ctx(&vm, reference));
 }
 

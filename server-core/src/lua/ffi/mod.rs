@@ -31,6 +31,8 @@ pub mod response;
 pub mod semaphore;
 pub mod shdict;
 pub mod socket;
+pub mod ssl;
+pub mod ssl_socket;
 pub mod strings;
 pub mod symbols;
 pub mod template;

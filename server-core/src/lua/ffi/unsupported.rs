@@ -4,10 +4,10 @@
 //! They are exported all the same, since libraries bind to them when they are loaded. A call fails with an error text,
 //! never otherwise.
 
-use std::ffi::{c_char, c_int, c_long, c_uint, c_ushort, c_void};
+use std::ffi::{c_char, c_int, c_long, c_void};
 use std::ptr;
 
-use super::{BAD_CONTEXT, ERROR, ErrorOut, NO_REQ_CTX, NgxStr};
+use super::{BAD_CONTEXT, ERROR, ErrorOut, NO_REQ_CTX};
 
 macro_rules! unsupported {
     ($($name:ident($($arg:tt: $ty:ty),*) $(-> $ret:ty = $value:expr $(, $err:expr)?)?;)*) => {$(
@@ -60,144 +60,12 @@ unsupported! {
     ngx_stream_lua_ffi_sema_wait(
         _: *mut c_void, _: *mut c_void, _: c_int, buf: *mut u8, len: *mut usize
     ) -> c_int = ERROR, (buf, len);
-    ngx_http_lua_ffi_cert_pem_to_der(_: *mut u8, _: usize, _: *mut u8, err: *mut *mut c_char) -> c_int = ERROR, err;
-    ngx_stream_lua_ffi_cert_pem_to_der(_: *mut u8, _: usize, _: *mut u8, err: *mut *mut c_char) -> c_int = ERROR, err;
-    ngx_http_lua_ffi_free_cert(_: *mut c_void);
-    ngx_stream_lua_ffi_free_cert(_: *mut c_void);
-    ngx_http_lua_ffi_free_priv_key(_: *mut c_void);
-    ngx_stream_lua_ffi_free_priv_key(_: *mut c_void);
-    ngx_http_lua_ffi_get_req_ssl_pointer(_: *mut c_void, err: *mut *mut c_char) -> *mut c_void = ptr::null_mut(), err;
-    ngx_stream_lua_ffi_get_req_ssl_pointer(
-        _: *mut c_void, err: *mut *mut c_char
-    ) -> *mut c_void = ptr::null_mut(), err;
     ngx_http_lua_ffi_get_upstream_ssl_pointer(
         _: *mut c_void, err: *mut *mut c_char
     ) -> *mut c_void = ptr::null_mut(), err;
     ngx_stream_lua_ffi_get_upstream_ssl_pointer(
         _: *mut c_void, err: *mut *mut c_char
     ) -> *mut c_void = ptr::null_mut(), err;
-    ngx_http_lua_ffi_parse_der_cert(
-        _: *mut c_char, _: usize, err: *mut *mut c_char
-    ) -> *mut c_void = ptr::null_mut(), err;
-    ngx_stream_lua_ffi_parse_der_cert(
-        _: *mut c_char, _: usize, err: *mut *mut c_char
-    ) -> *mut c_void = ptr::null_mut(), err;
-    ngx_http_lua_ffi_parse_der_priv_key(
-        _: *mut c_char, _: usize, err: *mut *mut c_char
-    ) -> *mut c_void = ptr::null_mut(), err;
-    ngx_stream_lua_ffi_parse_der_priv_key(
-        _: *mut c_char, _: usize, err: *mut *mut c_char
-    ) -> *mut c_void = ptr::null_mut(), err;
-    ngx_http_lua_ffi_parse_pem_cert(
-        _: *mut u8, _: usize, err: *mut *mut c_char
-    ) -> *mut c_void = ptr::null_mut(), err;
-    ngx_stream_lua_ffi_parse_pem_cert(
-        _: *mut u8, _: usize, err: *mut *mut c_char
-    ) -> *mut c_void = ptr::null_mut(), err;
-    ngx_http_lua_ffi_parse_pem_priv_key(
-        _: *mut u8, _: usize, err: *mut *mut c_char
-    ) -> *mut c_void = ptr::null_mut(), err;
-    ngx_stream_lua_ffi_parse_pem_priv_key(
-        _: *mut u8, _: usize, err: *mut *mut c_char
-    ) -> *mut c_void = ptr::null_mut(), err;
-    ngx_http_lua_ffi_priv_key_pem_to_der(
-        _: *mut u8, _: usize, _: *mut u8, _: *mut u8, err: *mut *mut c_char
-    ) -> c_int = ERROR, err;
-    ngx_stream_lua_ffi_priv_key_pem_to_der(
-        _: *mut u8, _: usize, _: *mut u8, _: *mut u8, err: *mut *mut c_char
-    ) -> c_int = ERROR, err;
-    ngx_http_lua_ffi_req_shared_ssl_ciphers(
-        _: *mut c_void, _: *mut c_ushort, _: *mut c_ushort, _: c_int, err: *mut *mut c_char
-    ) -> c_int = ERROR, err;
-    ngx_stream_lua_ffi_req_shared_ssl_ciphers(
-        _: *mut c_void, _: *mut c_ushort, _: *mut c_ushort, _: c_int, err: *mut *mut c_char
-    ) -> c_int = ERROR, err;
-    ngx_http_lua_ffi_set_cert(_: *mut c_void, _: *mut c_void, err: *mut *mut c_char) -> c_int = ERROR, err;
-    ngx_stream_lua_ffi_set_cert(_: *mut c_void, _: *mut c_void, err: *mut *mut c_char) -> c_int = ERROR, err;
-    ngx_http_lua_ffi_set_priv_key(_: *mut c_void, _: *mut c_void, err: *mut *mut c_char) -> c_int = ERROR, err;
-    ngx_stream_lua_ffi_set_priv_key(_: *mut c_void, _: *mut c_void, err: *mut *mut c_char) -> c_int = ERROR, err;
-    ngx_http_lua_ffi_ssl_clear_certs(_: *mut c_void, err: *mut *mut c_char) -> c_int = ERROR, err;
-    ngx_stream_lua_ffi_ssl_clear_certs(_: *mut c_void, err: *mut *mut c_char) -> c_int = ERROR, err;
-    ngx_http_lua_ffi_ssl_client_random(
-        _: *mut c_void, _: *mut u8, _: *mut usize, err: *mut *mut c_char
-    ) -> c_int = ERROR, err;
-    ngx_stream_lua_ffi_ssl_client_random(
-        _: *mut c_void, _: *mut u8, _: *mut usize, err: *mut *mut c_char
-    ) -> c_int = ERROR, err;
-    ngx_http_lua_ffi_ssl_export_keying_material(
-        _: *mut c_void, _: *mut u8, _: usize, _: *mut c_char, _: usize, _: *mut u8, _: usize, _: c_int,
-        err: *mut *mut c_char
-    ) -> c_int = ERROR, err;
-    ngx_http_lua_ffi_ssl_export_keying_material_early(
-        _: *mut c_void, _: *mut u8, _: usize, _: *mut c_char, _: usize, _: *mut u8, _: usize,
-        err: *mut *mut c_char
-    ) -> c_int = ERROR, err;
-    ngx_http_lua_ffi_ssl_get_tls1_version(_: *mut c_void, err: *mut *mut c_char) -> c_int = ERROR, err;
-    ngx_stream_lua_ffi_ssl_get_tls1_version(_: *mut c_void, err: *mut *mut c_char) -> c_int = ERROR, err;
-    ngx_http_lua_ffi_ssl_raw_client_addr(
-        _: *mut c_void, _: *mut *mut c_char, _: *mut usize, _: *mut c_int, err: *mut *mut c_char
-    ) -> c_int = ERROR, err;
-    ngx_stream_lua_ffi_ssl_raw_client_addr(
-        _: *mut c_void, _: *mut *mut c_char, _: *mut usize, _: *mut c_int, err: *mut *mut c_char
-    ) -> c_int = ERROR, err;
-    ngx_http_lua_ffi_ssl_raw_server_addr(
-        _: *mut c_void, _: *mut *mut c_char, _: *mut usize, _: *mut c_int, err: *mut *mut c_char
-    ) -> c_int = ERROR, err;
-    ngx_stream_lua_ffi_ssl_raw_server_addr(
-        _: *mut c_void, _: *mut *mut c_char, _: *mut usize, _: *mut c_int, err: *mut *mut c_char
-    ) -> c_int = ERROR, err;
-    ngx_http_lua_ffi_ssl_server_name(
-        _: *mut c_void, _: *mut *mut c_char, _: *mut usize, err: *mut *mut c_char
-    ) -> c_int = ERROR, err;
-    ngx_stream_lua_ffi_ssl_server_name(
-        _: *mut c_void, _: *mut *mut c_char, _: *mut usize, err: *mut *mut c_char
-    ) -> c_int = ERROR, err;
-    ngx_http_lua_ffi_ssl_server_port(_: *mut c_void, _: *mut c_ushort, err: *mut *mut c_char) -> c_int = ERROR, err;
-    ngx_stream_lua_ffi_ssl_server_port(_: *mut c_void, _: *mut c_ushort, err: *mut *mut c_char) -> c_int = ERROR, err;
-    ngx_http_lua_ffi_ssl_server_random(
-        _: *mut c_void, _: *mut u8, _: *mut usize, err: *mut *mut c_char
-    ) -> c_int = ERROR, err;
-    ngx_http_lua_ffi_ssl_session_master_key(
-        _: *mut c_void, _: *mut u8, _: *mut usize, err: *mut *mut c_char
-    ) -> c_int = ERROR, err;
-    ngx_http_lua_ffi_ssl_set_der_certificate(
-        _: *mut c_void, _: *mut c_char, _: usize, err: *mut *mut c_char
-    ) -> c_int = ERROR, err;
-    ngx_stream_lua_ffi_ssl_set_der_certificate(
-        _: *mut c_void, _: *mut c_char, _: usize, err: *mut *mut c_char
-    ) -> c_int = ERROR, err;
-    ngx_http_lua_ffi_ssl_set_der_private_key(
-        _: *mut c_void, _: *mut c_char, _: usize, err: *mut *mut c_char
-    ) -> c_int = ERROR, err;
-    ngx_stream_lua_ffi_ssl_set_der_private_key(
-        _: *mut c_void, _: *mut c_char, _: usize, err: *mut *mut c_char
-    ) -> c_int = ERROR, err;
-    ngx_http_lua_ffi_ssl_verify_client(
-        _: *mut c_void, _: *mut c_void, _: *mut c_void, _: c_int, err: *mut *mut c_char
-    ) -> c_int = ERROR, err;
-    ngx_stream_lua_ffi_ssl_verify_client(
-        _: *mut c_void, _: *mut c_void, _: *mut c_void, _: c_int, err: *mut *mut c_char
-    ) -> c_int = ERROR, err;
-    ngx_http_lua_ffi_ssl_get_client_hello_ciphers(
-        _: *mut c_void, _: *mut c_ushort, _: usize, err: *mut *mut c_char
-    ) -> c_int = ERROR, err;
-    ngx_http_lua_ffi_ssl_get_client_hello_ext(
-        _: *mut c_void, _: c_uint, _: *mut *mut u8, _: *mut usize, err: *mut *mut c_char
-    ) -> c_int = ERROR, err;
-    ngx_stream_lua_ffi_ssl_get_client_hello_ext(
-        _: *mut c_void, _: c_uint, _: *mut *mut u8, _: *mut usize, err: *mut *mut c_char
-    ) -> c_int = ERROR, err;
-    ngx_http_lua_ffi_ssl_get_client_hello_ext_present(
-        _: *mut c_void, _: *mut *mut c_int, _: *mut usize, err: *mut *mut c_char
-    ) -> c_int = ERROR, err;
-    ngx_http_lua_ffi_ssl_get_client_hello_server_name(
-        _: *mut c_void, _: *mut *mut c_char, _: *mut usize, err: *mut *mut c_char
-    ) -> c_int = ERROR, err;
-    ngx_stream_lua_ffi_ssl_get_client_hello_server_name(
-        _: *mut c_void, _: *mut *mut c_char, _: *mut usize, err: *mut *mut c_char
-    ) -> c_int = ERROR, err;
-    ngx_http_lua_ffi_ssl_set_protocols(_: *mut c_void, _: c_int, err: *mut *mut c_char) -> c_int = ERROR, err;
-    ngx_stream_lua_ffi_ssl_set_protocols(_: *mut c_void, _: c_int, err: *mut *mut c_char) -> c_int = ERROR, err;
     ngx_http_lua_ffi_proxy_ssl_clear_certs(_: *mut c_void, err: *mut *mut c_char) -> c_int = ERROR, err;
     ngx_stream_lua_ffi_proxy_ssl_clear_certs(_: *mut c_void, err: *mut *mut c_char) -> c_int = ERROR, err;
     ngx_http_lua_ffi_proxy_ssl_set_cert(_: *mut c_void, _: *mut c_void, err: *mut *mut c_char) -> c_int = ERROR, err;
@@ -238,15 +106,6 @@ unsupported! {
     ngx_stream_lua_ffi_proxy_ssl_set_verify_result(
         _: *mut c_void, _: c_int, err: *mut *mut c_char
     ) -> c_int = ERROR, err;
-    ngx_http_lua_ffi_ssl_get_serialized_session(
-        _: *mut c_void, _: *mut c_char, err: *mut *mut c_char
-    ) -> c_int = ERROR, err;
-    ngx_http_lua_ffi_ssl_get_serialized_session_size(_: *mut c_void, err: *mut *mut c_char) -> c_int = ERROR, err;
-    ngx_http_lua_ffi_ssl_get_session_id(_: *mut c_void, _: *mut c_char, err: *mut *mut c_char) -> c_int = ERROR, err;
-    ngx_http_lua_ffi_ssl_get_session_id_size(_: *mut c_void, err: *mut *mut c_char) -> c_int = ERROR, err;
-    ngx_http_lua_ffi_ssl_set_serialized_session(
-        _: *mut c_void, _: *mut u8, _: c_int, err: *mut *mut c_char
-    ) -> c_int = ERROR, err;
     ngx_stream_lua_ffi_get_ctx_ref(_: *mut c_void, _: *mut c_int, _: *mut c_int) -> c_int = NO_REQ_CTX;
     ngx_stream_lua_ffi_set_ctx_ref(_: *mut c_void, _: c_int) -> c_int = ERROR;
     ngx_stream_lua_ffi_exit(_: *mut c_void, _: c_int, buf: *mut u8, len: *mut usize) -> c_int = ERROR, (buf, len);
@@ -255,32 +114,6 @@ unsupported! {
         _: *mut c_void, _: *mut c_char, _: *mut usize, buf: *mut u8, len: *mut usize
     ) -> c_int = ERROR, (buf, len);
     ngx_stream_lua_ffi_req_start_time(_: *mut c_void) -> f64 = 0.0;
-    ngx_http_lua_ffi_socket_tcp_get_ssl_ctx(
-        _: *mut c_void, _: *mut c_void, _: *mut *mut c_void, err: *mut *mut c_char
-    ) -> c_int = ERROR, err;
-    ngx_stream_lua_ffi_socket_tcp_get_ssl_ctx(
-        _: *mut c_void, _: *mut c_void, _: *mut *mut c_void, err: *mut *mut c_char
-    ) -> c_int = ERROR, err;
-    ngx_http_lua_ffi_socket_tcp_get_ssl_pointer(
-        _: *mut c_void, _: *mut c_void, _: *mut *mut c_void, err: *mut *mut c_char
-    ) -> c_int = ERROR, err;
-    ngx_stream_lua_ffi_socket_tcp_get_ssl_pointer(
-        _: *mut c_void, _: *mut c_void, _: *mut *mut c_void, err: *mut *mut c_char
-    ) -> c_int = ERROR, err;
-    ngx_http_lua_socket_tcp_get_ssl_session(
-        _: *mut c_void, _: *mut c_void, _: *mut *mut c_void, err: *mut *mut c_char
-    ) -> c_int = ERROR, err;
-    ngx_http_lua_ffi_socket_tcp_get_sslhandshake_result(
-        _: *mut c_void, _: *mut c_void, _: *mut *mut c_void, err: *mut *mut c_char, _: *mut c_int
-    ) -> c_int = ERROR, err;
-    ngx_http_lua_ffi_socket_tcp_settrustedstore(
-        _: *mut c_void, _: *mut c_void, _: *mut c_void, err: *mut *mut c_char
-    ) -> c_int = ERROR, err;
-    ngx_http_lua_ffi_socket_tcp_sslhandshake(
-        _: *mut c_void, _: *mut c_void, _: *mut c_void, _: c_int, _: *mut NgxStr, _: c_int, _: c_int,
-        _: *mut c_void, _: *mut c_void, err: *mut *mut c_char
-    ) -> c_int = ERROR, err;
-    ngx_http_lua_ffi_ssl_free_session(_: *mut c_void);
     ngx_stream_lua_ffi_var_get(
         _: *mut c_void, _: *mut c_char, _: usize, _: *mut c_char, _: c_int, _: *mut *mut c_char, _: *mut usize,
         err: *mut *mut c_char

@@ -8,6 +8,7 @@ pub(crate) mod pattern;
 pub(crate) mod pool;
 pub(crate) mod read;
 pub(crate) mod tcp;
+pub(crate) mod tls;
 pub(crate) mod transport;
 pub(crate) mod udp;
 

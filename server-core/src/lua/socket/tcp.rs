@@ -132,6 +132,8 @@ pub(crate) struct TcpSocket {
     pub(crate) pool: RefCell<Option<Rc<Pool>>>,
     /// `HOST:PORT(ADDRESS)` of the peer, for messages.
     pub(crate) peer: RefCell<Rc<str>>,
+    /// Its handshakes.
+    pub(crate) tls: super::tls::TlsState,
 }
 
 impl TcpSocket {
@@ -157,6 +159,7 @@ impl TcpSocket {
             reused: Cell::new(0),
             pool: RefCell::default(),
             peer: RefCell::new("".into()),
+            tls: super::tls::TlsState::default(),
         })
     }
 

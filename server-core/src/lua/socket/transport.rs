@@ -7,7 +7,11 @@ use std::path::Path;
 use std::task::{Context, Poll, ready};
 
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use tokio::io::Interest;
 use tokio::net::{TcpStream, UnixStream};
+
+use crate::tls::Tls;
+use crate::tls::stream::Direction;
 
 /// A non-blocking byte stream that is used by reference: one reader and one writer at a time.
 pub(crate) trait Transport {
@@ -19,6 +23,10 @@ pub(crate) trait Transport {
     fn try_read(&self, into: &mut Vec<u8>, most: usize) -> io::Result<usize>;
     /// Writes without waiting.
     fn try_write(&self, bytes: &[u8]) -> io::Result<usize>;
+    /// Waits until bytes may have arrived, or may leave.
+    fn poll_ready(&self, cx: &mut Context<'_>, direction: Direction) -> Poll<io::Result<()>>;
+    /// Notes that the system would block.
+    fn clear_ready(&self, direction: Direction);
     /// The descriptor.
     fn fd(&self) -> RawFd;
     /// Says that somebody waits for bytes, or does no more.
@@ -26,6 +34,10 @@ pub(crate) trait Transport {
     /// Turns off the delay of small packets. Whether there is such a thing.
     fn set_nodelay(&self) -> bool {
         false
+    }
+    /// The TLS connection that the bytes go through.
+    fn tls(&self) -> Option<&Tls> {
+        None
     }
 }
 
@@ -62,6 +74,22 @@ macro_rules! impl_transport {
 
             fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
                 <$stream>::try_write(self, bytes)
+            }
+
+            fn poll_ready(&self, cx: &mut Context<'_>, direction: Direction) -> Poll<io::Result<()>> {
+                match direction {
+                    Direction::Read => self.poll_read_ready(cx),
+                    Direction::Write => self.poll_write_ready(cx),
+                }
+            }
+
+            fn clear_ready(&self, direction: Direction) {
+                let interest = match direction {
+                    Direction::Read => Interest::READABLE,
+                    Direction::Write => Interest::WRITABLE,
+                };
+                // An operation that would block is how the readiness is taken back.
+                let _ = self.try_io(interest, || Err::<(), _>(io::ErrorKind::WouldBlock.into()));
             }
 
             fn fd(&self) -> RawFd {

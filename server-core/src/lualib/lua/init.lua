@@ -20,6 +20,7 @@ if http then
     require "resty.core.param"
     require "resty.core.response"
     require "resty.core.ndk"
+    require "resty.core.socket_tls"
 end
 
 return { version = require("resty.core.base").version }

@@ -135,6 +135,15 @@ impl PortServers {
 
     /// The server for a host in lower case: exact name, longest `*.name`, longest `name.*`, first pattern.
     pub fn find(&self, r: &Request, host: &Bytes) -> Option<&'static SrvConf> {
+        self.find_with(host, |regex| regex.exec(r, host).unwrap_or(false))
+    }
+
+    /// As [`PortServers::find`], without a request that could keep what a pattern captures.
+    pub fn find_by_name(&self, host: &Bytes) -> Option<&'static SrvConf> {
+        self.find_with(host, |regex| regex.is_match(host).unwrap_or(false))
+    }
+
+    fn find_with(&self, host: &Bytes, matches: impl Fn(&Regex) -> bool) -> Option<&'static SrvConf> {
         if host.is_empty() {
             return self.exact.get(host).copied();
         }
@@ -149,6 +158,6 @@ impl PortServers {
         if let Some((_, server)) = heads.max_by_key(|(head, _)| head.len()) {
             return Some(server);
         }
-        self.regexes.iter().find(|(regex, _)| regex.exec(r, host).unwrap_or(false)).map(|(_, server)| *server)
+        self.regexes.iter().find(|(regex, _)| matches(regex)).map(|(_, server)| *server)
     }
 }

@@ -1,9 +1,13 @@
 //! The settings of the Lua module.
 
 use std::cell::OnceCell;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
+use openssl::ssl::SslContext;
 use rsty_diag::Diagnostic;
 
 use super::script::{FileScript, Script};
@@ -13,6 +17,7 @@ use crate::lua::Vm;
 use crate::lua::api::http::worker_thread::WorkerThreads;
 use crate::lua::code::Inline;
 use crate::shared_dict::Zones;
+use crate::tls::context::{self, Settings};
 
 /// Settings of `http { }`.
 #[derive(Default)]
@@ -185,6 +190,42 @@ pub struct SslConf {
     pub conf_commands: Option<KeyValues>,
     /// `lua_upstream_skip_openssl_default_verify`; off by default.
     pub skip_default_verify: Option<bool>,
+    /// What they make, once a socket needs it.
+    context: OnceCell<SslContext>,
+}
+
+impl SslConf {
+    /// The context for handshakes of cosockets.
+    pub fn context(&self) -> Result<SslContext, String> {
+        if let Some(context) = self.context.get() {
+            return Ok(context.clone());
+        }
+        let path = |path: &[u8]| PathBuf::from(OsStr::from_bytes(path));
+        let certificates = self.certificates.iter().flatten().zip(self.certificate_keys.iter().flatten());
+        let settings = Settings {
+            protocols: self.protocols.unwrap_or(0x7c),
+            ciphers: Some(self.ciphers.as_ref().map_or("DEFAULT".into(), |text| String::from_utf8_lossy(text).into())),
+            certificates: certificates.map(|(certificate, key)| (path(certificate), path(key))).collect(),
+            passwords: Vec::new(),
+            trusted: self.trusted_certificate.iter().map(|file| path(file)).collect(),
+            crl: self.crl.as_deref().map(path),
+            verify_depth: self.verify_depth.map_or(1, |depth| depth as u32),
+            commands: self.conf_commands.clone().unwrap_or_default(),
+        };
+        let mut builder = settings.builder()?;
+        if let Some(file) = &self.key_log {
+            context::log_keys(&mut builder, &path(file))?;
+        }
+        Ok(self.context.get_or_init(|| builder.build()).clone())
+    }
+
+    /// Makes the context early when it depends on files, so that their errors show when the server starts.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        if self.trusted_certificate.is_none() && self.crl.is_none() && self.certificates.is_none() {
+            return Ok(());
+        }
+        self.context().map(|_| ())
+    }
 }
 
 /// Takes over from `$outer` what `$inner` leaves unset.

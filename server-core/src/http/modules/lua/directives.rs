@@ -50,6 +50,17 @@ macro_rules! set {
     };
 }
 
+/// A rule's function for a file beside the configuration.
+macro_rules! conf_file {
+    ($level:ident . $($field:ident).+) => {
+        |scope, directive| {
+            value::set_string(&mut scope.$level.lua.$($field).+, directive)?;
+            scope.$level.lua.$($field).+ = conf_path(scope, directive);
+            Ok(())
+        }
+    };
+}
+
 /// A rule's function for a script of a phase.
 macro_rules! script {
     ($level:ident . $field:ident, $tag:literal) => {
@@ -108,11 +119,21 @@ pub(crate) const RULES: &[Rule] = &[
     rule("lua_ssl_protocols", HSL, Arity::Words(1, Arity::MANY), ssl_protocols),
     one("lua_ssl_ciphers", HSL, set!(set_string, loc.ssl.ciphers)),
     one("lua_ssl_verify_depth", HSL, set!(set_number, loc.ssl.verify_depth)),
-    one("lua_ssl_certificate", HSL, set!(push_string, loc.ssl.certificates)),
-    one("lua_ssl_certificate_key", HSL, set!(push_string, loc.ssl.certificate_keys)),
-    one("lua_ssl_trusted_certificate", HSL, set!(set_string, loc.ssl.trusted_certificate)),
-    one("lua_ssl_crl", HSL, set!(set_string, loc.ssl.crl)),
-    one("lua_ssl_key_log", HSL, set!(set_string, loc.ssl.key_log)),
+    one("lua_ssl_certificate", HSL, |scope, directive| {
+        if let Some(path) = conf_path(scope, directive) {
+            scope.loc.lua.ssl.certificates.get_or_insert_default().push(path);
+        }
+        Ok(())
+    }),
+    one("lua_ssl_certificate_key", HSL, |scope, directive| {
+        if let Some(path) = conf_path(scope, directive) {
+            scope.loc.lua.ssl.certificate_keys.get_or_insert_default().push(path);
+        }
+        Ok(())
+    }),
+    one("lua_ssl_trusted_certificate", HSL, conf_file!(loc.ssl.trusted_certificate)),
+    one("lua_ssl_crl", HSL, conf_file!(loc.ssl.crl)),
+    one("lua_ssl_key_log", HSL, conf_file!(loc.ssl.key_log)),
     rule("lua_ssl_conf_command", HSL, Arity::Words(2, 2), set!(push_key_value, loc.ssl.conf_commands)),
     flag("lua_upstream_skip_openssl_default_verify", LOC_IF, set!(set_flag, loc.ssl.skip_default_verify)),
     flag("rewrite_by_lua_no_postpone", Contexts::HTTP, set!(set_flag, main.rewrite_no_postpone)),
@@ -227,6 +248,12 @@ fn capture_error_log(scope: &mut Scope<'_>, directive: &Directive) -> Result<(),
     }
     scope.main.lua.used = true;
     Ok(())
+}
+
+/// The file that a directive names, beside the configuration; an empty name is none.
+fn conf_path(scope: &Scope<'_>, directive: &Directive) -> Option<Box<[u8]>> {
+    let word = directive.arg(0).filter(|word| !word.text.is_empty())?;
+    Some(scope.cycle.full_conf_path(&word.text).into_os_string().into_encoded_bytes().into())
 }
 
 fn ssl_protocols(scope: &mut Scope<'_>, directive: &Directive) -> Result<(), Diagnostic> {

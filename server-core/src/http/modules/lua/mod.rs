@@ -14,6 +14,7 @@ pub mod script;
 pub(crate) mod session;
 pub mod startup;
 pub mod timers;
+pub(crate) mod tls;
 
 pub use conf::{LocConf, MainConf, SrvConf};
 pub(crate) use directives::RULES;

@@ -209,5 +209,10 @@ fn fake_request_with(
     let conn = Connection::fake(cycle, 0);
     conn.fake_context.replace(context);
     conn.fake_place.replace(place);
+    fake_request_on(conn, srv, loc)
+}
+
+/// A request over a connection that is none.
+pub(crate) fn fake_request_on(conn: Connection, srv: &'static SrvConf, loc: &'static LocConf) -> Rc<Request> {
     Request::new(Rc::new(conn), srv, loc)
 }

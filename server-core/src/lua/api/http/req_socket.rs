@@ -17,6 +17,7 @@ use crate::lua::socket::tcp::{Kind, TcpSocket, Timeouts};
 use crate::lua::socket::transport::Transport;
 use crate::lua::sys::raw::*;
 use crate::lua::sys::{self, Reply, c_function};
+use crate::tls::stream::Direction;
 
 /// Into `ngx.req`.
 pub(super) fn inject(state: sys::State) {
@@ -169,6 +170,17 @@ impl Transport for Downstream {
 
     fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
         self.r.conn().try_write(bytes)
+    }
+
+    fn poll_ready(&self, cx: &mut Context<'_>, direction: Direction) -> Poll<io::Result<()>> {
+        match direction {
+            Direction::Read => self.r.conn().poll_read_ready(cx),
+            Direction::Write => self.r.conn().poll_write_ready(cx),
+        }
+    }
+
+    fn clear_ready(&self, direction: Direction) {
+        self.r.conn().clear_ready(direction);
     }
 
     fn fd(&self) -> RawFd {
