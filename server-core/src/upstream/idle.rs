@@ -35,7 +35,7 @@ pub(crate) struct IdlePool {
 
 impl std::fmt::Debug for IdlePool {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("IdlePool").field("len", &self.idle.borrow().len()).finish()
+        f.debug_struct("IdlePool").field("len", &self.idle.borrow().len()).finish_non_exhaustive()
     }
 }
 

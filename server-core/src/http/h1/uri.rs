@@ -57,7 +57,11 @@ fn is_plain(target: &[u8]) -> bool {
     let mut previous = 0;
     let plain = target.iter().all(|&byte| {
         let after_slash = std::mem::replace(&mut previous, byte) == b'/';
-        !matches!(byte, b'?' | b'#' | b'%') && !(after_slash && matches!(byte, b'/' | b'.'))
+        match byte {
+            b'?' | b'#' | b'%' => false,
+            b'/' | b'.' => !after_slash,
+            _ => true,
+        }
     });
     plain && !target.is_empty()
 }
