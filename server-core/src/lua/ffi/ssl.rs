@@ -14,6 +14,7 @@ use openssl::stack::{Stack, StackRef};
 use openssl::x509::{X509, X509Ref};
 use openssl_sys as sys;
 
+use super::openssl_abi::*;
 use super::request::hold;
 use super::{DECLINED, ERROR, ErrorOut, OK, both, bytes, copy_to, export, store};
 use crate::http::connection::{Address, Connection};
@@ -22,27 +23,6 @@ use crate::lua::current;
 use crate::lua::phase::Phase;
 use crate::tls::server::ServerSide;
 use crate::tls::sys as tls;
-
-unsafe extern "C" {
-    fn SSL_certs_clear(ssl: *mut sys::SSL);
-    fn SSL_use_certificate(ssl: *mut sys::SSL, certificate: *mut sys::X509) -> c_int;
-    fn SSL_use_PrivateKey(ssl: *mut sys::SSL, key: *mut sys::EVP_PKEY) -> c_int;
-    fn SSL_get_server_random(ssl: *const sys::SSL, out: *mut u8, len: usize) -> usize;
-    fn SSL_get1_supported_ciphers(ssl: *mut sys::SSL) -> *mut c_void;
-    fn SSL_get_client_ciphers(ssl: *const sys::SSL) -> *mut c_void;
-    fn SSL_CIPHER_get_protocol_id(cipher: *const c_void) -> u16;
-    fn OPENSSL_sk_num(stack: *const c_void) -> c_int;
-    fn OPENSSL_sk_value(stack: *const c_void, index: c_int) -> *mut c_void;
-    fn OPENSSL_sk_free(stack: *mut c_void);
-    fn SSL_set_client_CA_list(ssl: *mut sys::SSL, names: *mut sys::stack_st_X509_NAME);
-    fn SSL_set_verify_depth(ssl: *mut sys::SSL, depth: c_int);
-    fn X509_NAME_dup(name: *mut sys::X509_NAME) -> *mut sys::X509_NAME;
-}
-
-/// `SSL_CTRL_CHAIN_CERT` with a reference of its own.
-const CHAIN_CERT: c_int = 89;
-/// `SSL_CTRL_SET_VERIFY_CERT_STORE`
-const VERIFY_STORE: c_int = 106;
 
 type Failed = &'static CStr;
 
