@@ -5,6 +5,7 @@ use rsty_diag::Diagnostic;
 use super::conf::{LocConf, Merge, Scope, SrvConf};
 use super::location::Child;
 use super::modules::core::PortServers;
+use super::output::Filters;
 use super::phases;
 use crate::conf::Directive;
 
@@ -89,5 +90,6 @@ fn settle(
         return Err(directive.error("duplicate_location", message));
     }
     loc.core.handlers = phases::handlers_of(&loc);
+    loc.core.filters = Filters::of(&loc);
     Ok(Box::leak(Box::new(loc)))
 }

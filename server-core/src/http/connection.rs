@@ -310,23 +310,17 @@ impl Connection {
     /// Waits for bytes (at most until `deadline`) and reads them into `input`. `Ok(0)` is the end of the
     /// stream; no answer in time is an error of kind `TimedOut`. Only one reader at a time; dropping it is fine.
     pub async fn read(&self, deadline: Instant) -> io::Result<usize> {
-        let mut waiting = None;
+        let _waiting = Waiting::mark(&self.is_waiting_to_read);
+        // TLS may hold bytes that the socket no longer announces.
+        let mut is_ready = self.is_tls();
         loop {
+            if !is_ready {
+                poll_fn(|cx| self.poll_ready(Direction::Read, deadline, cx)).await?;
+            }
             match self.try_read() {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => is_ready = false,
                 done => return done,
             }
-            waiting.get_or_insert_with(|| Waiting::mark(&self.is_waiting_to_read));
-            poll_fn(|cx| {
-                if let Poll::Ready(ready) = self.poll_read_ready(cx) {
-                    return Poll::Ready(ready);
-                }
-                if self.poll_deadline(deadline, cx) {
-                    return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
-                }
-                Poll::Pending
-            })
-            .await?;
         }
     }
 

@@ -4,7 +4,7 @@ use std::fmt::Arguments;
 
 use super::header::HeaderId;
 use super::request::Request;
-use crate::log::{Entry, ErrorLog, Level, LogContext};
+use crate::log::{Entry, ErrorLog, Level, LogContext, is_written_anywhere};
 
 impl Request {
     /// The log of the request's location.
@@ -15,7 +15,7 @@ impl Request {
     /// Whether lines of this level go anywhere.
     #[inline]
     pub fn logs(&self, level: Level) -> bool {
-        self.log_target().enabled(level)
+        is_written_anywhere(level as u8) && self.log_target().enabled(level)
     }
 
     /// Writes a line.

@@ -273,16 +273,16 @@ async fn serve_connection(server: &Server, conn: &Rc<Connection>) {
             conn.pipelined.set(true);
         }
         conn.idle.set(false);
-        crate::clock::update();
+        crate::clock::step();
         conn.requests.set(conn.requests.get() + 1);
         conn.sent.set(0);
         conn.has_other_reader.set(false);
         let r = match reused.take() {
-            Some(r) if Rc::strong_count(&r) == 1 => {
-                r.reset(default, loc);
+            Some(r) => {
+                r.begin(default, loc);
                 r
             }
-            _ => Request::new(Rc::clone(conn), default, loc),
+            None => Request::new(Rc::clone(conn), default, loc),
         };
         conn.set_active(&r);
         conn.action.set(Some("reading client request line"));
@@ -312,8 +312,7 @@ async fn serve_connection(server: &Server, conn: &Rc<Connection>) {
         }
         conn.action.set(Some("keepalive"));
         idle_until = Instant::now() + *r.loc().core.keepalive_timeout;
-        r.release();
-        reused = Some(r);
+        reused = r.recycle();
     }
 }
 

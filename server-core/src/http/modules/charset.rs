@@ -29,6 +29,13 @@ pub struct LocConf {
     types: MediaTypes,
 }
 
+impl LocConf {
+    /// Whether a charset is named.
+    pub(crate) fn is_on(&self) -> bool {
+        self.charset.is_some()
+    }
+}
+
 impl Merge for LocConf {
     fn merge(&mut self, outer: &Self) -> Result<(), Diagnostic> {
         if self.charset.is_none() {

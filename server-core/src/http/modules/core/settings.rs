@@ -16,6 +16,7 @@ use crate::conf::value::Buffers;
 use crate::http::complex_value::ComplexValue;
 use crate::http::conf::{self, Merge};
 use crate::http::location::{Child, Kind, LocRef, Locations};
+use crate::http::output::Filters;
 use crate::http::phases::{Handler, HandlerLists};
 use crate::http::setting::Setting;
 use crate::http::variables::Variables;
@@ -229,6 +230,8 @@ settings! {
         pub handler: Option<&'static dyn Handler>,
         /// The phase handlers that apply here.
         pub handlers: HandlerLists,
+        /// The filters that apply here.
+        pub filters: Filters,
         /// The locations inside, while the configuration is read.
         pub(crate) children: Vec<Child>,
         /// The locations inside.

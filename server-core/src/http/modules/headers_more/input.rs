@@ -114,7 +114,7 @@ fn set_matching(r: &Request, field: &Field, value: Bytes) {
         if let Some(header) = list.iter_mut().find(|header| matches(header)) {
             header.value = value;
         }
-    } else if !field.replace && !value.is_empty() && !r.main_ref().raw_head.is_empty() {
+    } else if !field.replace && !value.is_empty() && !r.main_ref().raw_fields.is_empty() {
         // The head of a bad request is not complete and stays as it is.
         list.push(Header { id: field.id, name: field.name.clone(), value });
     }
