@@ -8,6 +8,7 @@ use crate::model::Value;
 use crate::run::block::{Gathered, Run};
 use crate::run::check::{BailOut, LogCheck, ResponseCheck, check_access_log, check_error_log, check_response};
 use crate::run::mocks::Mocks;
+use crate::run::progress::Step;
 use crate::run::wire::{Exchange, Packet, Parsed, exchange, parse, parse_http09, requests};
 
 /// Which repetition.
@@ -45,7 +46,9 @@ impl Run<'_> {
         let mut index = 0;
         let mut responses_left: usize = requests.len().max(pipelined.unwrap_or(0));
         for request in &requests {
+            self.bench.progress.enter(Step::Exchange);
             let (mut raw, head) = self.send(request, gathered)?;
+            self.bench.progress.enter(Step::Check);
             for _ in 0..pipelined.unwrap_or(1) {
                 responses_left = responses_left.saturating_sub(1);
                 let parsed = self.parsed(&raw, head, gathered);
