@@ -31,6 +31,13 @@ pub fn line(report: &BlockReport) -> String {
     format!("{colour}{BOLD}{word}{RESET} {}:{}  {}  {DIM}{time}{RESET}\n", id.file.display(), id.line, shown(&id.name))
 }
 
+/// What a mode that measures found out, below the block's line; empty where there is nothing.
+pub fn notes(report: &BlockReport) -> String {
+    let notes = report.attempts.iter().flat_map(|attempt| &attempt.notes);
+    let lines: String = notes.flat_map(|note| note.lines()).map(|text| format!("  {text}\n")).collect();
+    if lines.is_empty() { lines } else { line(report) + &lines }
+}
+
 /// All about a failed block.
 pub fn failure(report: &BlockReport) -> String {
     let mut out = line(report);

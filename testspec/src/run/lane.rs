@@ -1,6 +1,6 @@
 //! Lanes: threads that each have a server root, a port and, where possible, a network of their own.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
@@ -250,10 +250,12 @@ impl Lane {
             block_limit: self.options.block_limit,
             stop: Arc::clone(&self.options.stop),
             kept: RefCell::new(None),
+            outside: Cell::new(false),
         })
     }
 
     fn unit(&self, unit: &Unit, loaded: &Loaded, bench: &Bench) {
+        bench.outside.set(unit.outside);
         for id in &unit.blocks {
             if self.options.stop.load(Ordering::Relaxed) {
                 return;

@@ -115,6 +115,10 @@ impl Output {
     fn finished(&mut self, report: BlockReport) {
         self.summary.add(&report);
         self.progress.advance();
+        let notes = human::notes(&report);
+        if !notes.is_empty() {
+            self.progress.above(|| ui::talk(&notes));
+        }
         match self.format {
             Format::Tap => {
                 let (lines, comments) = self.tap.block(&report);

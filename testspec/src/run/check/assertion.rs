@@ -62,6 +62,7 @@ pub struct Recorder {
     section: Option<&'static str>,
     assertions: Vec<Assertion>,
     warnings: Vec<String>,
+    notes: Vec<String>,
     extra: bool,
 }
 
@@ -137,6 +138,16 @@ impl Recorder {
     /// A remark that changes no verdict.
     pub fn warn(&mut self, text: impl Into<String>) {
         self.warnings.push(text.into());
+    }
+
+    /// What a mode that measures found out.
+    pub fn note(&mut self, text: impl Into<String>) {
+        self.notes.push(text.into());
+    }
+
+    /// Takes the notes.
+    pub fn take_notes(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.notes)
     }
 
     /// Whether a failure was recorded.
