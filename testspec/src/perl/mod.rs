@@ -52,6 +52,9 @@ pub(crate) trait Host {
     /// What relative paths start from.
     fn working_directory(&self) -> &Path;
 
+    /// Whether a file may be written, made or removed; a message why not.
+    fn may_write(&self, path: &Path) -> Result<(), String>;
+
     /// The text of the server's `-V`.
     fn server_version(&self) -> Vec<u8>;
 

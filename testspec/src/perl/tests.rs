@@ -25,6 +25,10 @@ impl Host for Nowhere {
         Path::new("/nonexistent")
     }
 
+    fn may_write(&self, path: &Path) -> Result<(), String> {
+        Err(format!("{} is refused", path.display()))
+    }
+
     fn server_version(&self) -> Vec<u8> {
         Vec::new()
     }
@@ -331,6 +335,32 @@ fn default_bounds_fit_a_stack_of_eight_mebibytes() {
         }
     };
     std::thread::Builder::new().stack_size(8 << 20).spawn(deep).unwrap().join().unwrap();
+}
+
+#[test]
+fn what_reaches_outside_asks_the_host() {
+    for code in [
+        "open my $f, '>', '/tmp/rsty-never'; 1",
+        "open my $f, '>>', '/tmp/rsty-never'; 1",
+        "unlink '/tmp/rsty-never'",
+        "mkdir '/tmp/rsty-never'",
+        "rename '/tmp/rsty-never', '/tmp/rsty-never-2'",
+        "chmod 0777, '/tmp/rsty-never'",
+        "`true`",
+        "system 'true'",
+        "open my $f, '-|', 'true'",
+    ] {
+        let shown = shown(code);
+        assert!(shown.contains("refused") || shown.contains("no shell here"), "{code}: {shown}");
+    }
+    assert!(shown("require Some::Module").starts_with("died: Can't locate Some/Module.pm"));
+}
+
+#[test]
+fn a_pattern_that_would_take_for_ever_ends() {
+    let start = std::time::Instant::now();
+    let _ = run("('a' x 60) =~ /^(a+)+$b/; ('x' x 5000) =~ /(x+x+)+y/");
+    assert!(start.elapsed() < std::time::Duration::from_secs(20));
 }
 
 #[test]

@@ -50,6 +50,8 @@ pub struct Bench {
     pub stop: Arc<AtomicBool>,
     /// The server that stays up between the blocks of a file that reloads.
     pub kept: RefCell<Option<Server>>,
+    /// Whether spec files are not trusted: `--no-shell`.
+    pub confined: bool,
     /// Whether the blocks speak to services outside the lane.
     pub outside: Cell<bool>,
 }
@@ -344,6 +346,10 @@ impl Run<'_> {
 
     fn write_files(&self, files: &[UserFile], expander: &mut Expander<'_>) -> Result<(), BailOut> {
         for file in files {
+            if self.bench.confined && file.name.starts_with(b"/") && !file.name.starts_with(b"/tmp/") {
+                let name = String::from_utf8_lossy(&file.name).into_owned();
+                return Err(self.bail(&format!("without a shell, a spec file may not write `>>> {name}`")));
+            }
             let body = expander.expand(&file.body).map_err(|error| self.bail(&error.to_string()))?;
             let written = self.bench.root.write_user_file(file, &body, self.variables);
             written.map_err(|error| self.bail(&chain(&error)))?;

@@ -251,6 +251,7 @@ impl Lane {
             block_limit: self.options.block_limit,
             stop: Arc::clone(&self.options.stop),
             kept: RefCell::new(None),
+            confined: self.options.shell == Shell::Refused,
             outside: Cell::new(false),
         })
     }
