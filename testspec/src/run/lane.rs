@@ -1,6 +1,6 @@
 //! Lanes: threads that each have a server root, a port and, where possible, a network of their own.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -288,10 +288,13 @@ impl Lane {
             progress: Arc::clone(&self.progress),
             keep_log: self.options.keep_logs,
             kept: RefCell::new(None),
+            confined: self.options.shell == Shell::Refused,
+            outside: Cell::new(false),
         })
     }
 
     fn unit(&self, unit: &Unit, loaded: &Loaded, bench: &Bench) {
+        bench.outside.set(unit.outside);
         for id in &unit.blocks {
             if self.options.stop.load(Ordering::Relaxed) {
                 return;
