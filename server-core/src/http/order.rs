@@ -7,17 +7,21 @@ use super::modules::access_log::LogHandler;
 use super::modules::auth_basic::AuthBasicHandler;
 use super::modules::auth_request::AuthRequestHandler;
 use super::modules::autoindex::AutoindexHandler;
+use super::modules::dav::DavHandler;
 use super::modules::headers_more::InputHandler;
 use super::modules::index::IndexHandler;
+use super::modules::limit_conn::LimitConnHandler;
+use super::modules::limit_req::LimitReqHandler;
 use super::modules::lua::handlers::Turn;
 use super::modules::mirror::MirrorHandler;
+use super::modules::random_index::RandomIndexHandler;
 use super::modules::realip::RealipHandler;
 use super::modules::rewrite::RewriteHandler;
 use super::modules::static_file::StaticHandler;
 use super::modules::try_files::TryFilesHandler;
 use super::modules::{
-    addition, charset, core, echo, gunzip, gzip, headers, headers_more, lua, not_modified, proxy, range, realip,
-    referer, secure_link, ssl, sub, upstream,
+    addition, charset, core, echo, gunzip, gzip, headers, headers_more, limit_conn, limit_req, lua, not_modified,
+    proxy, range, realip, referer, secure_link, ssi, ssl, stub_status, sub, upstream,
 };
 use super::output::{BodyFilter, HeaderFilter};
 use super::phases::{Handler, Phase};
@@ -33,6 +37,8 @@ pub(crate) static HANDLERS: &[(Phase, &dyn Handler)] = &[
     (Phase::Rewrite, &InputHandler),
     (Phase::Rewrite, &lua::handlers::Rewrite(Turn::Last)),
     (Phase::Preaccess, &RealipHandler),
+    (Phase::Preaccess, &LimitReqHandler),
+    (Phase::Preaccess, &LimitConnHandler),
     (Phase::Access, &lua::handlers::Access(Turn::First)),
     (Phase::Access, &AccessHandler),
     (Phase::Access, &AuthBasicHandler),
@@ -42,8 +48,10 @@ pub(crate) static HANDLERS: &[(Phase, &dyn Handler)] = &[
     (Phase::Precontent, &TryFilesHandler),
     (Phase::Precontent, &MirrorHandler),
     (Phase::Precontent, &lua::handlers::Precontent(Turn::Last)),
+    (Phase::Content, &RandomIndexHandler),
     (Phase::Content, &IndexHandler),
     (Phase::Content, &AutoindexHandler),
+    (Phase::Content, &DavHandler),
     (Phase::Content, &StaticHandler),
     (Phase::Log, &lua::handlers::Log),
     (Phase::Log, &LogHandler),
@@ -60,6 +68,7 @@ pub(crate) static HEADER_FILTERS: &[HeaderFilter] = &[
     addition::header_filter,
     sub::header_filter,
     charset::header_filter,
+    ssi::header_filter,
     gzip::header_filter,
     range::header_filter,
     super::chunked_filter::header,
@@ -75,6 +84,8 @@ pub(crate) static BODY_FILTERS: &[BodyFilter] = &[
     gunzip::body_filter,
     addition::body_filter,
     sub::body_filter,
+    charset::body_filter,
+    ssi::body_filter,
     super::postpone_filter::filter,
     gzip::body_filter,
     super::chunked_filter::filter,
@@ -86,10 +97,14 @@ pub(crate) static VARIABLES: &[&[VariableDef]] = &[
     core::VARIABLES,
     echo::VARIABLES,
     gzip::VARIABLES,
+    limit_conn::VARIABLES,
+    limit_req::VARIABLES,
     proxy::VARIABLES,
     realip::VARIABLES,
     referer::VARIABLES,
     secure_link::VARIABLES,
+    ssi::VARIABLES,
     ssl::VARIABLES,
+    stub_status::VARIABLES,
     upstream::VARIABLES,
 ];

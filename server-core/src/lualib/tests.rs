@@ -31,7 +31,7 @@ impl Layer {
         let layer = Self::bare(dicts);
         // SAFETY: the main state, outside of any call.
         unsafe { super::install(layer.vm.state()) };
-        layer.run("require 'resty.core'");
+        layer.run("require 'rsty.given' require 'resty.core'");
         layer
     }
 
