@@ -45,7 +45,7 @@ Range: bytes=0-0,2-2,4-4
 --- more_headers eval
 ["Range: bytes=", "Range: bytes=99999999999999999999-", "Range: bytes=50-", "Range: bytes=-3"]
 --- error_code eval
-[416, 200, 416, 206]
+[200, 416, 416, 206]
 --- no_error_log
 [alert]
 
