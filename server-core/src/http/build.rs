@@ -4,6 +4,7 @@ use rsty_diag::Diagnostic;
 
 use super::conf::{LocConf, Merge, Scope, SrvConf};
 use super::location::Child;
+use super::modules::access_log;
 use super::modules::core::PortServers;
 use super::phases;
 use crate::conf::Directive;
@@ -22,6 +23,9 @@ pub(super) fn finish(
     anchor_defaults(&mut loc, scope, directive)?;
     loc.merge(&LocConf::default())?;
     let servers = std::mem::take(&mut scope.main.core.building);
+    if loc.access_log.logs.is_none() && servers.iter().any(|(_, inner)| inner.access_log.logs.is_none()) {
+        access_log::default_log(scope, &mut loc.access_log, directive)?;
+    }
     let mut ports: Vec<PortServers> = Vec::new();
     ports.resize_with(scope.cycle.listen.len(), PortServers::default);
     for (mut inner_srv, inner_loc) in servers {

@@ -70,6 +70,7 @@ const FALLBACKS: &[Module] = modules! {
     c"ngx.balancer" = "ngx_balancer",
     c"ngx.base64" = "ngx_base64",
     c"ngx.errlog" = "ngx_errlog",
+    c"ngx.ocsp" = "ngx_ocsp",
     c"ngx.pipe" = "ngx_pipe",
     c"ngx.process" = "ngx_process",
     c"ngx.re" = "ngx_re",
