@@ -23,7 +23,7 @@ pub(super) fn finish(
     anchor_defaults(&mut loc, scope, directive)?;
     loc.merge(&LocConf::default())?;
     let servers = std::mem::take(&mut scope.main.core.building);
-    if loc.access_log.logs.is_none() && servers.iter().any(|(_, inner)| inner.access_log.logs.is_none()) {
+    if loc.access_log.is_unset() && servers.iter().any(|(_, inner)| inner.access_log.is_unset()) {
         access_log::default_log(scope, &mut loc.access_log, directive)?;
     }
     let mut ports: Vec<PortServers> = Vec::new();

@@ -79,6 +79,7 @@ http_modules!(
     auth_basic,
     auth_request,
     autoindex,
+    browser,
     charset,
     dav,
     echo,
@@ -86,6 +87,7 @@ http_modules!(
     geo,
     gunzip,
     gzip,
+    gzip_static,
     headers,
     headers_more,
     index,
@@ -110,6 +112,8 @@ http_modules!(
     temp_paths,
     try_files,
     upstream,
+    userid,
+    xss,
 );
 
 /// The place in the configuration that is being built; what [`Rule::apply`] changes.

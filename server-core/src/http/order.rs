@@ -8,6 +8,7 @@ use super::modules::auth_basic::AuthBasicHandler;
 use super::modules::auth_request::AuthRequestHandler;
 use super::modules::autoindex::AutoindexHandler;
 use super::modules::dav::DavHandler;
+use super::modules::gzip_static::GzipStaticHandler;
 use super::modules::headers_more::InputHandler;
 use super::modules::index::IndexHandler;
 use super::modules::limit_conn::LimitConnHandler;
@@ -20,8 +21,8 @@ use super::modules::rewrite::RewriteHandler;
 use super::modules::static_file::StaticHandler;
 use super::modules::try_files::TryFilesHandler;
 use super::modules::{
-    addition, charset, core, echo, gunzip, gzip, headers, headers_more, limit_conn, limit_req, lua, not_modified,
-    proxy, range, realip, referer, secure_link, ssi, ssl, stub_status, sub, upstream,
+    addition, browser, charset, core, echo, gunzip, gzip, headers, headers_more, limit_conn, limit_req, lua,
+    not_modified, proxy, range, realip, referer, secure_link, ssi, ssl, stub_status, sub, upstream, userid, xss,
 };
 use super::output::{BodyFilter, HeaderFilter};
 use super::phases::{Handler, Phase};
@@ -52,6 +53,7 @@ pub(crate) static HANDLERS: &[(Phase, &dyn Handler)] = &[
     (Phase::Content, &IndexHandler),
     (Phase::Content, &AutoindexHandler),
     (Phase::Content, &DavHandler),
+    (Phase::Content, &GzipStaticHandler),
     (Phase::Content, &StaticHandler),
     (Phase::Log, &lua::handlers::Log),
     (Phase::Log, &LogHandler),
@@ -62,8 +64,10 @@ pub(crate) static HEADER_FILTERS: &[HeaderFilter] = &[
     not_modified::header_filter,
     headers_more::header_filter,
     lua::filters::header_filter,
+    xss::header_filter,
     echo::header_filter,
     headers::header_filter,
+    userid::header_filter,
     gunzip::header_filter,
     addition::header_filter,
     sub::header_filter,
@@ -80,6 +84,7 @@ pub(crate) static BODY_FILTERS: &[BodyFilter] = &[
     range::body_filter,
     lua::filters::body_filter,
     echo::body_filter,
+    xss::body_filter,
     headers::trailers_filter,
     gunzip::body_filter,
     addition::body_filter,
@@ -94,6 +99,7 @@ pub(crate) static BODY_FILTERS: &[BodyFilter] = &[
 
 /// The variables that modules define before the configuration is read.
 pub(crate) static VARIABLES: &[&[VariableDef]] = &[
+    browser::VARIABLES,
     core::VARIABLES,
     echo::VARIABLES,
     gzip::VARIABLES,
@@ -107,4 +113,5 @@ pub(crate) static VARIABLES: &[&[VariableDef]] = &[
     ssl::VARIABLES,
     stub_status::VARIABLES,
     upstream::VARIABLES,
+    userid::VARIABLES,
 ];

@@ -407,3 +407,15 @@ fn evictions_and_free_pages_are_those_of_nginx() {
         ("results.z1m", "1032192 0 0 644 274432 616 0 0 1173 245760 631 0 0 1633 151552 624 151552 621 1032192"),
     ]);
 }
+
+#[test]
+fn ocsp_says_what_it_can_t_read() {
+    let layer = Layer::new();
+    layer.run("ocsp = require 'ngx.ocsp'");
+    layer.check(&[
+        ("ocsp.get_ocsp_responder_from_der_chain('x')", "nil d2i_X509_bio() failed"),
+        ("ocsp.create_ocsp_request('x')", "nil d2i_X509_bio() failed"),
+        ("ocsp.validate_ocsp_response('x', 'y')", "nil d2i_OCSP_RESPONSE() failed"),
+        ("pcall(ocsp.set_ocsp_status_resp, 'x')", "false no request found"),
+    ]);
+}

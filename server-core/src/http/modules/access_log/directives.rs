@@ -39,6 +39,13 @@ struct Log {
     condition: Option<ComplexValue>,
 }
 
+impl LocConf {
+    /// Whether no `access_log` stood at this level.
+    pub(crate) fn is_unset(&self) -> bool {
+        self.logs.is_none()
+    }
+}
+
 impl Merge for LocConf {
     fn merge(&mut self, outer: &Self) -> Result<(), Diagnostic> {
         if self.logs.is_none() {
