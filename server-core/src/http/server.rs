@@ -22,6 +22,7 @@ use super::run;
 use crate::cycle::{Cycle, ListenAddress};
 use crate::log::Level;
 use crate::process::BoundListener;
+use crate::process::counters::{self, Counters};
 use crate::tls::server::accept as accept_tls;
 use crate::tls::stream::Direction;
 use crate::{log_at, log_debug};
@@ -40,6 +41,7 @@ pub struct Server {
     last_gone: Notify,
     exiting: Cell<bool>,
     accepting: RefCell<Vec<JoinHandle<()>>>,
+    counters: Counters,
 }
 
 thread_local! {
@@ -63,6 +65,7 @@ pub fn serve(cycle: &'static Cycle, listeners: Vec<BoundListener>) -> io::Result
         last_gone: Notify::new(),
         exiting: Cell::new(false),
         accepting: RefCell::default(),
+        counters: counters::of_this_process(),
     });
     for listener in listeners {
         let task = server.accept_from(listener)?;
@@ -142,6 +145,7 @@ impl Server {
         let slot = connections.vacant_entry();
         let key = slot.key();
         let weak = Rc::downgrade(&connection);
+        self.counters.connection_opened();
         let server = Rc::clone(self);
         let task = tokio::task::spawn_local(async move {
             let _guard = Guard { server: &server, key };
@@ -211,6 +215,7 @@ impl Drop for Guard<'_> {
     fn drop(&mut self) {
         let mut connections = self.server.connections.borrow_mut();
         connections.try_remove(self.key);
+        self.server.counters.connection_closed();
         self.server.room.notify_one();
         if connections.is_empty() {
             self.server.last_gone.notify_waiters();
@@ -276,6 +281,7 @@ async fn serve_connection(server: &Server, conn: &Rc<Connection>) {
         crate::clock::step();
         conn.requests.set(conn.requests.get() + 1);
         conn.sent.set(0);
+        let progress = server.counters.reading();
         conn.has_other_reader.set(false);
         let r = match reused.take() {
             Some(r) => {
@@ -295,11 +301,13 @@ async fn serve_connection(server: &Server, conn: &Rc<Connection>) {
                 if server.exiting.get() {
                     r.headers_in.connection_type.set(super::headers_in::ConnectionType::Close);
                 }
+                progress.writing();
                 run::serve(&r).await;
             }
             Head::Refused(code) => run::serve_refusal(&r, code).await,
         }
         run::close(&r).await;
+        drop(progress);
         if r.detached.get() {
             return;
         }

@@ -31,6 +31,9 @@ pub enum VmError {
     /// No memory for the state.
     #[error("failed to create a Lua state")]
     NoState,
+    /// `resty.core`, one found on the package path, failed.
+    #[error("failed to load the 'resty.core' module; {0}")]
+    RestyCore(String),
     /// A part of our own Lua layer failed.
     #[error("failed to load the Lua layer \"{name}\": {message}")]
     Layer {

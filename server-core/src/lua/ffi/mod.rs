@@ -22,6 +22,7 @@ pub mod errlog;
 pub mod hash;
 pub mod headers;
 pub mod ndk;
+pub mod ocsp;
 mod openssl_abi;
 pub mod param;
 pub mod pipe;

@@ -72,9 +72,10 @@ impl Drop for Place {
 export! {
     /// Makes a semaphore with some resources.
     ngx_http_lua_ffi_sema_new(semaphore: *mut *const Semaphore, resources: c_int, _err: *mut *mut c_char) -> c_int {
-        let (resources, waiters, tickets) = (Cell::new(resources), RefCell::default(), Cell::new(0));
+        let count = resources;
+        let (resources, waiters, tickets) = (Cell::new(count), RefCell::default(), Cell::new(0));
         let made = Rc::into_raw(Rc::new(Semaphore { resources, waiters, tickets, posted: Cell::new(false) }));
-        worker::debug(format_args!("http lua semaphore new: {made:p}"));
+        worker::debug(format_args!("http lua semaphore new: {made:p}, resources: {count}"));
         // SAFETY: the contract of the parent module.
         unsafe { store(semaphore, made) };
         OK
@@ -87,7 +88,8 @@ export! {
             Rc::increment_strong_count(semaphore);
             Rc::from_raw(semaphore)
         };
-        worker::debug(format_args!("http lua semaphore post: {:p}, n: {count}", Rc::as_ptr(&semaphore)));
+        let (pointer, resources) = (Rc::as_ptr(&semaphore), semaphore.resources.get());
+        worker::debug(format_args!("http lua semaphore post: {pointer:p}, n: {count}, resources: {resources}"));
         semaphore.resources.set(semaphore.resources.get().saturating_add(count));
         semaphore.serve_soon();
         OK
@@ -132,6 +134,12 @@ export! {
 
 fn wait(semaphore: Rc<Semaphore>, milliseconds: c_int) -> Result<c_int, String> {
     let ctx = current::ctx().ok_or("no request ctx found")?;
+    worker::debug(format_args!(
+        "http lua semaphore wait: {:p}, timeout: {milliseconds}, resources: {}, event posted: {}",
+        Rc::as_ptr(&semaphore),
+        semaphore.resources.get(),
+        i32::from(semaphore.posted.get())
+    ));
     let phase = ctx.phase.get();
     if !phase.is_in(Phase::YIELDABLE) {
         return Err(format!("API disabled in the context of {}", phase.name()));
@@ -154,6 +162,7 @@ fn wait(semaphore: Rc<Semaphore>, milliseconds: c_int) -> Result<c_int, String> 
         Box::new(move |state: State| push_result(state, served)) as Resume
     };
     ctx.suspend(operation).map_err(|_| "no co ctx found")?;
+    worker::debug(format_args!("http lua semaphore wait yielding"));
     Ok(AGAIN)
 }
 

@@ -1,4 +1,4 @@
-//! Functions of the C interface whose features this server does not have yet: TLS inspection, balancers, OCSP, and the
+//! Functions of the C interface whose features this server does not have yet: TLS inspection, balancers, and the
 //! request functions of the stream subsystem.
 //!
 //! They are exported all the same, since libraries bind to them when they are loaded. A call fails with an error text,
@@ -43,18 +43,6 @@ unsupported! {
     ngx_http_lua_ffi_balancer_set_upstream_tls(_: *mut c_void, _: c_int, err: *mut *mut c_char) -> c_int = ERROR, err;
     ngx_stream_lua_ffi_errlog_get_sys_filter_level(_: *mut c_void) -> c_int = ERROR;
     ngx_stream_lua_ffi_raw_log(_: *mut c_void, _: c_int, _: *mut u8, _: usize) -> c_int = ERROR;
-    ngx_http_lua_ffi_ssl_create_ocsp_request(
-        _: *mut c_char, _: usize, _: *mut u8, _: *mut usize, err: *mut *mut c_char
-    ) -> c_int = ERROR, err;
-    ngx_http_lua_ffi_ssl_get_ocsp_responder_from_der_chain(
-        _: *mut c_char, _: usize, _: *mut c_char, _: *mut usize, err: *mut *mut c_char
-    ) -> c_int = ERROR, err;
-    ngx_http_lua_ffi_ssl_set_ocsp_status_resp(
-        _: *mut c_void, _: *mut u8, _: usize, err: *mut *mut c_char
-    ) -> c_int = ERROR, err;
-    ngx_http_lua_ffi_ssl_validate_ocsp_response(
-        _: *mut u8, _: usize, _: *mut c_char, _: usize, buf: *mut u8, len: *mut usize, _: *mut c_long
-    ) -> c_int = ERROR, (buf, len);
     ngx_http_lua_ffi_proxy_ssl_get_tls1_version(_: *mut c_void, err: *mut *mut c_char) -> c_int = ERROR, err;
     ngx_stream_lua_ffi_proxy_ssl_get_tls1_version(_: *mut c_void, err: *mut *mut c_char) -> c_int = ERROR, err;
     ngx_stream_lua_ffi_sema_wait(

@@ -79,9 +79,22 @@ fn new_vm(cycle: &'static Cycle) -> Result<Rc<Vm>, VmError> {
         lua_setfield(vm.state(), -2, c"shared".as_ptr());
         lualib::install(vm.state());
     }
-    vm.run_layer("=resty_core", b"require 'resty.core'")?;
+    vm.run_layer("=given", b"require 'rsty.given'")?;
+    load_resty_core(cycle, &vm)?;
     vm.run_layer("=_G write guard", WRITE_GUARD.as_bytes())?;
     Ok(vm)
+}
+
+/// Loads the Lua layer: the library that stands on the package path, else our own.
+fn load_resty_core(cycle: &'static Cycle, vm: &Vm) -> Result<(), VmError> {
+    vm.run_layer("=resty_core", b"require 'resty.core'").map_err(|error| match error {
+        VmError::Layer { message, .. } => {
+            let conf = cycle.conf.conf_file.display();
+            let advice = "ensure that the one on lua_package_path is made for this version, or remove it from there";
+            VmError::RestyCore(format!("{advice} (reason: {message}) in {conf}"))
+        }
+        other => other,
+    })
 }
 
 /// The shared dictionaries of a cycle; those of the cycle before that did not change are kept.

@@ -256,7 +256,8 @@ fn new_vm(cycle: &'static Cycle, caller: State) -> Option<Rc<Vm>> {
         lua_setfield(state, LUA_GLOBALSINDEX, c"ngx".as_ptr());
         lualib::install(state);
     }
-    vm.run_layer("=worker_thread", b"require 'resty.core.strings' require 'resty.core.shdict'").ok()?;
+    vm.run_layer("=worker_thread", b"require 'rsty.given' require 'resty.core.strings' require 'resty.core.shdict'")
+        .ok()?;
     Some(vm)
 }
 
