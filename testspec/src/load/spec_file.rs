@@ -168,9 +168,12 @@ impl SpecFile {
     }
 
     /// Evaluates Perl text of a section (`init`, `skip_eval`, `request_eval`, …); the value is that of
-    /// the last statement.
+    /// the last statement. The text sees the harness's own variables by their bare names.
     pub fn eval(&self, text: &[u8]) -> Result<Value, PerlError> {
-        let result = self.run(|interpreter| interpreter.eval_apart(text, "Test::Nginx::Socket", Want::Scalar))?;
+        let visible = "our ($NginxBinary, $NginxVersion, $NginxRawVersion, $PcreVersion, $ServRoot, $Workers, $UseHup); \
+             package Test::Nginx::Socket; ";
+        let text = [visible.as_bytes(), text].concat();
+        let result = self.run(|interpreter| interpreter.eval_apart(&text, UTIL, Want::Scalar))?;
         match result {
             Ok(mut values) => Ok(values.pop().unwrap_or_default()),
             Err(message) => Err(PerlError { message }),

@@ -189,5 +189,6 @@ fn callbacks_are_handed_to_the_runner() {
     spec.finish().unwrap();
     let warnings: Vec<String> = spec.take_warnings().iter().map(|warning| warning.message.clone()).collect();
     assert_eq!(warnings, ["bye", "after"]);
+    assert_eq!(spec.eval(b"$NginxBinary").unwrap().to_text(), "nginx");
     assert_eq!(spec.eval(b"$ENV{NOPE} ? 1 : 2").unwrap().to_text(), "2");
 }
