@@ -9,7 +9,7 @@ use crate::model::{Block, Code, Flavour, Plan, Regex, Settings, Value};
 use crate::perl::{Interpreter, Outcome, Output, PerlError, Stop, Want};
 use crate::syntax::Document;
 
-use super::environment::Environment;
+use super::environment::{Environment, Package};
 use super::native::UTIL;
 
 /// A loaded file: its chosen blocks with filtered values, and the Perl that is still to be called.
@@ -168,12 +168,9 @@ impl SpecFile {
     }
 
     /// Evaluates Perl text of a section (`init`, `skip_eval`, `request_eval`, …); the value is that of
-    /// the last statement. The text sees the harness's own variables by their bare names.
-    pub fn eval(&self, text: &[u8]) -> Result<Value, PerlError> {
-        let visible = "our ($NginxBinary, $NginxVersion, $NginxRawVersion, $PcreVersion, $ServRoot, $Workers, $UseHup); \
-             package Test::Nginx::Socket; ";
-        let text = [visible.as_bytes(), text].concat();
-        let result = self.run(|interpreter| interpreter.eval_apart(&text, UTIL, Want::Scalar))?;
+    /// the last statement.
+    pub fn eval(&self, package: Package, text: &[u8]) -> Result<Value, PerlError> {
+        let result = self.run(|interpreter| interpreter.eval_apart(text, package.name(), Want::Scalar))?;
         match result {
             Ok(mut values) => Ok(values.pop().unwrap_or_default()),
             Err(message) => Err(PerlError { message }),

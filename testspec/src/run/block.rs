@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
+use crate::load::Package;
 use crate::model::{Block, Regex, Settings, Value};
 use crate::run::binary::ServerBinary;
 use crate::run::check::{BailOut, Detail, ErrorLog, Pace, Recorder, check_shutdown_log, shutdown_patterns};
@@ -248,7 +249,7 @@ impl Run<'_> {
 
     fn init(&self) -> Result<(), BailOut> {
         let Some(code) = self.block.value("init").filter(Value::is_true) else { return Ok(()) };
-        let result = self.spec.eval(&code.to_bytes());
+        let result = self.spec.eval(Package::Util, &code.to_bytes());
         result.map(|_| ()).map_err(|message| self.bail(&format!("init failed: {message}")))
     }
 
@@ -263,7 +264,7 @@ impl Run<'_> {
     pub(crate) fn lay_out(&self, files: &[UserFile], expander: &mut Expander<'_>) -> Result<(), BailOut> {
         let failed = |error: RootError| self.bail(&chain(&error));
         if let Some(code) = self.block.value("post_setup_server_root").filter(Value::is_true) {
-            let result = self.spec.eval(&code.to_bytes());
+            let result = self.spec.eval(Package::Util, &code.to_bytes());
             result.map_err(|message| self.bail(&format!("post_setup_server_root failed: {message}")))?;
         }
         // The configuration first: it may ask for the random ports that the files speak of.
@@ -411,7 +412,7 @@ impl Run<'_> {
         if let Some(value) = text("skip_eval")
             && let Some((count, code)) = conditions::counted(&value)
         {
-            let result = self.spec.eval(&code).map_err(|message| {
+            let result = self.spec.eval(Package::Util, &code).map_err(|message| {
                 let code = String::from_utf8_lossy(&code).into_owned();
                 self.bail(&format!("skip_eval - failed to eval the Perl code \"{code}\": {message}"))
             })?;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::ffi::OsStrExt;
 use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -312,6 +313,9 @@ impl Lane {
         environment.shell = self.options.shell;
         environment.limits = Limits::default();
         let binary = Arc::clone(&self.options.binary);
+        // What Perl code runs as `$NginxBinary` is the server under test.
+        let program = binary.program().as_os_str().as_bytes().to_vec();
+        environment.variables.insert("TEST_NGINX_BINARY".to_owned(), program);
         environment.nginx_version = VersionText::new(move || binary.version_text().to_vec());
         environment
     }

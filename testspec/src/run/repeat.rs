@@ -3,6 +3,7 @@
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, ToSocketAddrs as _};
 use std::time::{Duration, Instant};
 
+use crate::load::Package;
 use crate::model::Value;
 use crate::run::block::{Gathered, Run};
 use crate::run::check::{BailOut, LogCheck, ResponseCheck, check_access_log, check_error_log, check_response};
@@ -28,7 +29,9 @@ pub(crate) fn run_repeat(run: &Run<'_>, repeat: &Repeat, gathered: &mut Gathered
 impl Run<'_> {
     fn requests(&self, repeat: &Repeat, gathered: &mut Gathered<'_>) -> Result<(), BailOut> {
         let evaluated = match self.block.value("request_eval") {
-            Some(code) => Some(self.spec.eval(&code.to_bytes()).map_err(|message| self.bail(&message))?),
+            Some(code) => {
+                Some(self.spec.eval(Package::Socket, &code.to_bytes()).map_err(|message| self.bail(&message))?)
+            }
             None => None,
         };
         let server_name = &self.settings.server_name;

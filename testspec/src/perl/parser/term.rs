@@ -66,7 +66,7 @@ impl Parser<'_> {
     fn angle(&mut self) -> Parsed<Expr> {
         if self.cursor.starts_with(b"<<") {
             let next = self.cursor.byte_at(2);
-            if next.is_some_and(|byte| is_word_start(byte) || matches!(byte, b'"' | b'\'' | b'~' | b'\\')) {
+            if next.is_some_and(|byte| is_word_start(byte) || matches!(byte, b'"' | b'\'' | b'\\' | b'~')) {
                 self.mark();
                 self.cursor.advance(2);
                 return self.here_document();

@@ -211,14 +211,15 @@ fn wait(r: &Rc<Request>, ctx: Rc<Ctx>, phase: Phase) -> Outcome {
             }
         })
         .await;
-        session_debug!(&*r, "lua run thread returned {ran:?}");
-        match ran {
+        let code = match ran {
             Some(ran) => finish(&r, &ctx, phase, ran),
             None => {
                 r.conn().error.set(true);
                 Code::CLIENT_CLOSED_REQUEST
             }
-        }
+        };
+        session_debug!(&*r, "lua run thread returned {}", code.0);
+        code
     })
 }
 
