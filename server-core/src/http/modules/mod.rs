@@ -41,3 +41,5 @@ pub mod sub;
 pub mod temp_paths;
 pub mod try_files;
 pub mod upstream;
+
+pub(crate) use crate::stream;
