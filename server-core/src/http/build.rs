@@ -11,7 +11,7 @@ use super::phases;
 use crate::conf::Directive;
 
 /// Turns what `http { }` held into what requests use. The result lives as long as the process.
-pub(super) fn finish(
+pub(crate) fn finish(
     scope: &mut Scope<'_>,
     directive: &Directive,
     mut srv: SrvConf,

@@ -235,7 +235,7 @@ macro_rules! lower_flags {
 impl Request {
     /// A main request of a connection.
     pub fn new(conn: Rc<Connection>, srv: &'static SrvConf, loc: &'static LocConf) -> Rc<Self> {
-        let main_conf = &conn.cycle().http;
+        let main_conf = conn.main_conf();
         let slots = Rc::new(Slots::new(main_conf.core.variables.slots()));
         let r = Self::build(conn, main_conf, srv, loc, None, slots);
         r.begin(srv, loc);

@@ -71,7 +71,7 @@ impl Drop for Place {
 
 export! {
     /// Makes a semaphore with some resources.
-    ngx_http_lua_ffi_sema_new(semaphore: *mut *const Semaphore, resources: c_int, _err: *mut *mut c_char) -> c_int {
+    ngx_http_lua_ffi_sema_new, ngx_stream_lua_ffi_sema_new(semaphore: *mut *const Semaphore, resources: c_int, _err: *mut *mut c_char) -> c_int {
         let count = resources;
         let (resources, waiters, tickets) = (Cell::new(count), RefCell::default(), Cell::new(0));
         let made = Rc::into_raw(Rc::new(Semaphore { resources, waiters, tickets, posted: Cell::new(false) }));
@@ -82,7 +82,7 @@ export! {
     }
 
     /// Adds resources.
-    ngx_http_lua_ffi_sema_post(semaphore: *const Semaphore, count: c_int) -> c_int {
+    ngx_http_lua_ffi_sema_post, ngx_stream_lua_ffi_sema_post(semaphore: *const Semaphore, count: c_int) -> c_int {
         // SAFETY: Lua passes semaphores that it got from `sema_new` and did not give back; the reference is a new one.
         let semaphore = unsafe {
             Rc::increment_strong_count(semaphore);
@@ -96,14 +96,14 @@ export! {
     }
 
     /// Resources that are left; negative when threads wait.
-    ngx_http_lua_ffi_sema_count(semaphore: *const Semaphore) -> c_int {
+    ngx_http_lua_ffi_sema_count, ngx_stream_lua_ffi_sema_count(semaphore: *const Semaphore) -> c_int {
         // SAFETY: as above.
         let semaphore = unsafe { &*semaphore };
         semaphore.resources.get() - semaphore.waiters.borrow().len() as c_int
     }
 
     /// Takes a resource: 0, or -5 when there is none and no time to wait, or -2 when the caller has to yield.
-    ngx_http_lua_ffi_sema_wait(
+    ngx_http_lua_ffi_sema_wait, ngx_stream_lua_ffi_sema_wait(
         _r: *const Request, semaphore: *const Semaphore, milliseconds: c_int, err: *mut u8, err_len: *mut usize,
     ) -> c_int {
         // SAFETY: as above; the reference that is added is the waiting operation's.
@@ -122,7 +122,7 @@ export! {
     }
 
     /// Gives back Lua's reference.
-    ngx_http_lua_ffi_sema_gc(semaphore: *const Semaphore) {
+    ngx_http_lua_ffi_sema_gc, ngx_stream_lua_ffi_sema_gc(semaphore: *const Semaphore) {
         if semaphore.is_null() {
             return;
         }
