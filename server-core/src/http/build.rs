@@ -88,6 +88,7 @@ fn settle(
         let message = format!("duplicate location \"{}\"", String::from_utf8_lossy(&twice.core.name));
         return Err(directive.error("duplicate_location", message));
     }
+    loc.proxy.settle(&loc.lua, loc.core.handler.is_some()).map_err(|problem| directive.error("tls", problem))?;
     loc.core.handlers = phases::handlers_of(&loc);
     Ok(Box::leak(Box::new(loc)))
 }

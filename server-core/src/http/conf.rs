@@ -67,7 +67,7 @@ macro_rules! http_modules {
         }
 
         /// The directive tables of all modules.
-        pub(crate) const TABLES: &[&[Rule]] = &[$(super::modules::$name::RULES),+];
+        pub(crate) const TABLES: &[&[Rule]] = &[super::modules::proxy::TLS_RULES, $(super::modules::$name::RULES),+];
     };
 }
 
@@ -90,6 +90,7 @@ http_modules!(
     index,
     lua,
     map,
+    memcached,
     mirror,
     ndk,
     proxy,

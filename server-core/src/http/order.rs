@@ -16,8 +16,8 @@ use super::modules::rewrite::RewriteHandler;
 use super::modules::static_file::StaticHandler;
 use super::modules::try_files::TryFilesHandler;
 use super::modules::{
-    addition, charset, core, echo, gunzip, gzip, headers, headers_more, lua, not_modified, proxy, range, realip,
-    referer, secure_link, ssl, sub, upstream,
+    addition, charset, core, echo, gunzip, gzip, headers, headers_more, lua, memcached, not_modified, proxy, range,
+    realip, referer, secure_link, ssl, sub, upstream,
 };
 use super::output::{BodyFilter, HeaderFilter};
 use super::phases::{Handler, Phase};
@@ -86,6 +86,7 @@ pub(crate) static VARIABLES: &[&[VariableDef]] = &[
     core::VARIABLES,
     echo::VARIABLES,
     gzip::VARIABLES,
+    memcached::VARIABLES,
     proxy::VARIABLES,
     realip::VARIABLES,
     referer::VARIABLES,

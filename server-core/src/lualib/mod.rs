@@ -64,6 +64,7 @@ const MODULES: &[Module] = modules! {
     c"ngx.req" = "ngx_req",
     c"ngx.resp" = "ngx_resp",
     c"ngx.semaphore" = "ngx_semaphore",
+    c"ngx.upstream" = "ngx_upstream",
     c"table.clone" = "tables",
     c"table.isarray" = "tables",
     c"table.isempty" = "tables",
@@ -72,8 +73,11 @@ const MODULES: &[Module] = modules! {
 
 /// Modules that serve when the package path has none of that name.
 const FALLBACKS: &[Module] = modules! {
+    c"ngx.proxyssl" = "ngx_proxyssl",
     c"ngx.ssl" = "ngx_ssl",
     c"ngx.ssl.clienthello" = "ngx_ssl_clienthello",
+    c"ngx.ssl.proxysslcert" = "ngx_ssl_proxysslcert",
+    c"ngx.ssl.proxysslverify" = "ngx_ssl_proxysslverify",
     c"ngx.ssl.session" = "ngx_ssl_session",
     c"resty.lrucache" = "lrucache",
     c"resty.lrucache.pureffi" = "lrucache",

@@ -23,6 +23,7 @@ pub mod headers_more;
 pub mod index;
 pub mod lua;
 pub mod map;
+pub mod memcached;
 pub mod mirror;
 mod murmur;
 pub mod ndk;
