@@ -42,6 +42,7 @@ fn start_subsystem(cycle: &'static Cycle, main: &'static MainConf) -> Result<(),
     let conf = &main.lua;
     api::log::set_fallback(&cycle.log);
     ffi::worker::set_cycle(cycle);
+    ffi::upstream::set_groups(&cycle.http.upstream);
     ffi::regex::set_limits(ffi::regex::Limits {
         match_limit: conf.regex_match_limit.and_then(|limit| u32::try_from(limit).ok()).unwrap_or(0),
         cache_entries: conf.regex_cache_max_entries.and_then(|max| u32::try_from(max).ok()).unwrap_or(1024),
