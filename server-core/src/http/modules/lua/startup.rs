@@ -81,6 +81,9 @@ fn new_vm(cycle: &'static Cycle) -> Result<Rc<Vm>, VmError> {
     }
     vm.run_layer("=resty_core", b"require 'resty.core'")?;
     vm.run_layer("=_G write guard", WRITE_GUARD.as_bytes())?;
+    if cycle.conf.watch {
+        crate::dev::reload::install(&vm)?;
+    }
     Ok(vm)
 }
 
@@ -148,6 +151,20 @@ fn worker_script(cycle: &'static Cycle, script: Option<&StartScript>, phase: Pha
     if let Err(message) = ran {
         let suffix = if script.file().is_some() { "_file" } else { "" };
         r.log(Level::Error, format_args!("{name}{suffix} error: {message}"));
+    }
+    r.run_cleanups();
+}
+
+/// Does something with the worker's VM as if `init_worker_by_lua*` did it.
+pub(crate) fn in_worker_phase(cycle: &'static Cycle, action: impl FnOnce()) {
+    let Some(vm) = cycle.http.lua.vm.get() else { return };
+    let Some(r) = timers::fake_request(cycle, Phase::INIT_WORKER, Vec::new()) else { return };
+    let ctx = Ctx::new(Rc::clone(vm));
+    r.lua.replace(Some(Rc::clone(&ctx)));
+    ctx.phase.set(Phase::INIT_WORKER);
+    {
+        let _entered = current::enter(&ctx, &*r);
+        action();
     }
     r.run_cleanups();
 }
