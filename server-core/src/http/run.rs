@@ -432,6 +432,9 @@ pub(crate) async fn close(r: &Rc<Request>) {
     if !r.logged.get() {
         run_log(r);
     }
+    if crate::dev::is_on() {
+        crate::dev::log_request(r);
+    }
     r.conn().action.set(Some("closing request"));
     debug!(r, "http close request");
     r.run_cleanups();

@@ -91,6 +91,9 @@ fn new_vm(cycle: &'static Cycle, main: &'static MainConf) -> Result<Rc<Vm>, VmEr
     vm.run_layer("=given", b"require 'rsty.given'")?;
     load_resty_core(cycle, &vm)?;
     vm.run_layer("=_G write guard", WRITE_GUARD.as_bytes())?;
+    if cycle.conf.watch {
+        crate::dev::reload::install(&vm)?;
+    }
     Ok(vm)
 }
 
@@ -180,6 +183,20 @@ fn worker_script(
     if let Err(message) = ran {
         let suffix = if script.file().is_some() { "_file" } else { "" };
         r.log(Level::Error, format_args!("{name}{suffix} error: {message}"));
+    }
+    r.run_cleanups();
+}
+
+/// Does something with the worker's VM as if `init_worker_by_lua*` did it.
+pub(crate) fn in_worker_phase(cycle: &'static Cycle, action: impl FnOnce()) {
+    let Some(vm) = cycle.http.lua.vm.get() else { return };
+    let Some(r) = timers::fake_request(cycle, Phase::INIT_WORKER, Vec::new()) else { return };
+    let ctx = Ctx::new(Rc::clone(vm));
+    r.lua.replace(Some(Rc::clone(&ctx)));
+    ctx.phase.set(Phase::INIT_WORKER);
+    {
+        let _entered = current::enter(&ctx, &*r);
+        action();
     }
     r.run_cleanups();
 }
