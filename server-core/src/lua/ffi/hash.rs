@@ -5,7 +5,8 @@ use std::ffi::{c_int, c_uint};
 use md5::{Digest, Md5};
 use sha1::Sha1;
 
-use super::{both, bytes, codec, copy_to, export};
+use super::{both, bytes, copy_to, export};
+use crate::codec;
 
 both! {
     /// Writes the 16 bytes of the digest.

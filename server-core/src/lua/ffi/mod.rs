@@ -16,7 +16,6 @@ use std::ffi::{c_char, c_int};
 
 pub mod args;
 pub mod balancer;
-pub mod codec;
 pub mod control;
 pub mod errlog;
 pub mod hash;
