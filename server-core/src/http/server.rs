@@ -21,6 +21,7 @@ use super::request::Request;
 use super::run;
 use crate::cycle::{Cycle, ListenAddress};
 use crate::log::Level;
+use crate::lua::ffi::worker::stat;
 use crate::process::BoundListener;
 use crate::process::counters::{self, Counters};
 use crate::tls::server::accept as accept_tls;
@@ -42,6 +43,8 @@ pub struct Server {
     exiting: Cell<bool>,
     accepting: RefCell<Vec<JoinHandle<()>>>,
     counters: Counters,
+    /// The second in which Lua was last shown what is counted.
+    published: Cell<i64>,
 }
 
 thread_local! {
@@ -66,6 +69,7 @@ pub fn serve(cycle: &'static Cycle, listeners: Vec<BoundListener>) -> io::Result
         exiting: Cell::new(false),
         accepting: RefCell::default(),
         counters: counters::of_this_process(),
+        published: Cell::new(0),
     });
     for listener in listeners {
         let task = server.accept_from(listener)?;
@@ -199,6 +203,14 @@ impl Server {
         self.connections.borrow().len()
     }
 
+    /// Shows Lua what all processes count, as of this second.
+    fn publish_counts(&self) {
+        let second = crate::clock::now().sec;
+        if self.published.replace(second) != second {
+            stat::publish(&counters::totals());
+        }
+    }
+
     /// Whether the worker is about to end.
     pub fn is_exiting(&self) -> bool {
         self.exiting.get()
@@ -302,6 +314,7 @@ async fn serve_connection(server: &Server, conn: &Rc<Connection>) {
                     r.headers_in.connection_type.set(super::headers_in::ConnectionType::Close);
                 }
                 progress.writing();
+                server.publish_counts();
                 run::serve(&r).await;
             }
             Head::Refused(code) => run::serve_refusal(&r, code).await,
