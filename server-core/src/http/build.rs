@@ -6,11 +6,12 @@ use super::conf::{LocConf, Merge, Scope, SrvConf};
 use super::location::Child;
 use super::modules::access_log;
 use super::modules::core::PortServers;
+use super::output::Filters;
 use super::phases;
 use crate::conf::Directive;
 
 /// Turns what `http { }` held into what requests use. The result lives as long as the process.
-pub(super) fn finish(
+pub(crate) fn finish(
     scope: &mut Scope<'_>,
     directive: &Directive,
     mut srv: SrvConf,
@@ -101,5 +102,6 @@ fn settle(mut loc: LocConf, outer: &LocConf, place: &Place<'_>) -> Result<&'stat
         return Err(place.directive.error("duplicate_location", message));
     }
     loc.core.handlers = phases::handlers_of(&loc);
+    loc.core.filters = Filters::of(&loc);
     Ok(Box::leak(Box::new(loc)))
 }

@@ -1,6 +1,7 @@
 //! Who comes when: the tables in which every module enters its handlers, filters and variables.
 //!
-//! The order within a phase is nginx's order of modules. Filters run from the first line to the last.
+//! The order within a phase is nginx's order of modules. Filters run from the first line to the last;
+//! a location has only those that it needs.
 
 use super::modules::access::AccessHandler;
 use super::modules::access_log::LogHandler;
@@ -24,7 +25,7 @@ use super::modules::{
     addition, browser, charset, core, echo, gunzip, gzip, headers, headers_more, limit_conn, limit_req, lua,
     not_modified, proxy, range, realip, referer, secure_link, ssi, ssl, stub_status, sub, upstream, userid, xss,
 };
-use super::output::{BodyFilter, HeaderFilter};
+use super::output::{BodyFilter, HeaderFilter, Need};
 use super::phases::{Handler, Phase};
 use super::variables::VariableDef;
 
@@ -60,42 +61,43 @@ pub(crate) static HANDLERS: &[(Phase, &dyn Handler)] = &[
 ];
 
 /// Header filters. The last one encodes the head.
-pub(crate) static HEADER_FILTERS: &[HeaderFilter] = &[
-    not_modified::header_filter,
-    headers_more::header_filter,
-    lua::filters::header_filter,
-    xss::header_filter,
-    echo::header_filter,
-    headers::header_filter,
-    userid::header_filter,
-    gunzip::header_filter,
-    addition::header_filter,
-    sub::header_filter,
-    charset::header_filter,
-    ssi::header_filter,
-    gzip::header_filter,
-    range::header_filter,
-    super::chunked_filter::header,
-    super::header_filter::filter,
+pub(crate) static HEADER_FILTERS: &[(Need, HeaderFilter)] = &[
+    (Need::Always, not_modified::header_filter),
+    (Need::When(|loc| loc.headers_more.changes_output()), headers_more::header_filter),
+    (Need::When(|loc| loc.lua.filters_response()), lua::filters::header_filter),
+    (Need::When(|loc| loc.xss.is_on()), xss::header_filter),
+    (Need::When(|loc| loc.echo.wraps_body()), echo::header_filter),
+    (Need::When(|loc| loc.headers.changes_output()), headers::header_filter),
+    (Need::When(|loc| loc.userid.sets()), userid::header_filter),
+    (Need::When(|loc| loc.gunzip.is_on()), gunzip::header_filter),
+    (Need::When(|loc| loc.addition.is_on()), addition::header_filter),
+    (Need::When(|loc| loc.sub.is_on()), sub::header_filter),
+    (Need::When(|loc| loc.charset.is_on()), charset::header_filter),
+    (Need::When(|loc| loc.ssi.is_on()), ssi::header_filter),
+    (Need::When(|loc| loc.gzip.is_on()), gzip::header_filter),
+    (Need::Always, range::header_filter),
+    (Need::Always, super::chunked_filter::header),
+    (Need::Always, super::header_filter::filter),
 ];
 
-/// Body filters. The last one writes.
-pub(crate) static BODY_FILTERS: &[BodyFilter] = &[
-    range::body_filter,
-    lua::filters::body_filter,
-    echo::body_filter,
-    xss::body_filter,
-    headers::trailers_filter,
-    gunzip::body_filter,
-    addition::body_filter,
-    sub::body_filter,
-    charset::body_filter,
-    ssi::body_filter,
-    super::postpone_filter::filter,
-    gzip::body_filter,
-    super::chunked_filter::filter,
-    super::write_filter::filter,
+/// Body filters of a request or subrequest. The last one puts their output in order.
+pub(crate) static BODY_FILTERS: &[(Need, BodyFilter)] = &[
+    (Need::Always, range::body_filter),
+    (Need::When(|loc| loc.lua.filters_response()), lua::filters::body_filter),
+    (Need::When(|loc| loc.echo.wraps_body()), echo::body_filter),
+    (Need::When(|loc| loc.xss.is_on()), xss::body_filter),
+    (Need::When(|loc| loc.headers.adds_trailers()), headers::trailers_filter),
+    (Need::When(|loc| loc.gunzip.is_on()), gunzip::body_filter),
+    (Need::When(|loc| loc.addition.is_on()), addition::body_filter),
+    (Need::When(|loc| loc.sub.is_on()), sub::body_filter),
+    (Need::When(|loc| loc.charset.is_on()), charset::body_filter),
+    (Need::When(|loc| loc.ssi.is_on()), ssi::body_filter),
+    (Need::Always, super::postpone_filter::filter),
 ];
+
+/// Body filters of the response as a whole. The last one writes.
+pub(crate) static RESPONSE_FILTERS: &[(Need, BodyFilter)] =
+    &[(Need::When(|loc| loc.gzip.is_on()), gzip::body_filter), (Need::Always, super::write_filter::filter)];
 
 /// The variables that modules define before the configuration is read.
 pub(crate) static VARIABLES: &[&[VariableDef]] = &[

@@ -16,8 +16,8 @@ pub enum Postponed {
     Request(Rc<Request>),
 }
 
-/// The body filter.
-pub(crate) fn filter(r: &Rc<Request>, chain: Chain, next: BodyNext) -> Code {
+/// The body filter. What has its turn goes on as a part of the main request's response.
+pub(crate) fn filter(r: &Rc<Request>, chain: Chain, _next: BodyNext) -> Code {
     if !r.is_main() && !r.has_output.get() && chain.iter().any(|buf| !buf.is_empty()) {
         r.has_output.set(true);
     }
@@ -31,7 +31,7 @@ pub(crate) fn filter(r: &Rc<Request>, chain: Chain, next: BodyNext) -> Code {
         return Code::OK;
     }
     if r.is_main() && r.postponed.borrow().is_empty() && r.conn().is_active(r) {
-        return next.run(r, chain);
+        return BodyNext::of_response(r).run(r, chain);
     }
     if !r.conn().is_active(r) {
         add(r, chain);
@@ -39,17 +39,18 @@ pub(crate) fn filter(r: &Rc<Request>, chain: Chain, next: BodyNext) -> Code {
     }
     if r.postponed.borrow().is_empty() {
         if !chain.is_empty() || r.conn().has_output() {
-            return next.run(&r.main(), chain);
+            let main = r.main();
+            return BodyNext::of_response(&main).run(&main, chain);
         }
         return Code::OK;
     }
     add(r, chain);
-    release(r, next)
+    release(r)
 }
 
 /// Sends what the active request postponed, up to the first subrequest, whose turn it is then, with what that
 /// one postponed.
-fn release(r: &Rc<Request>, next: BodyNext) -> Code {
+fn release(r: &Rc<Request>) -> Code {
     let main = r.main();
     let mut active = Rc::clone(r);
     loop {
@@ -60,7 +61,7 @@ fn release(r: &Rc<Request>, next: BodyNext) -> Code {
         match first {
             None => return Code::OK,
             Some(Postponed::Output(chain)) => {
-                let code = next.run(&main, chain);
+                let code = BodyNext::of_response(&main).run(&main, chain);
                 if code == Code::ERROR {
                     return code;
                 }

@@ -80,8 +80,10 @@ pub struct Request {
     pub exten: Text,
     /// The scheme of an absolute request line.
     pub schema: Text,
-    /// The whole head as it was received (request line and headers), for `ngx.req.raw_header`.
-    pub raw_head: Text,
+    /// The request line as it was received, with its end.
+    pub raw_line: Text,
+    /// The header lines as they were received, up to the empty line; empty when the head is not complete.
+    pub raw_fields: Text,
 
     /// The request's headers.
     pub headers_in: HeadersIn,
@@ -233,10 +235,10 @@ macro_rules! lower_flags {
 impl Request {
     /// A main request of a connection.
     pub fn new(conn: Rc<Connection>, srv: &'static SrvConf, loc: &'static LocConf) -> Rc<Self> {
-        let main_conf = &conn.cycle().http;
+        let main_conf = conn.main_conf();
         let slots = Rc::new(Slots::new(main_conf.core.variables.slots()));
         let r = Self::build(conn, main_conf, srv, loc, None, slots);
-        r.reset(srv, loc);
+        r.begin(srv, loc);
         r
     }
 
@@ -246,8 +248,6 @@ impl Request {
         let loc = srv.core.loc.get().copied().unwrap_or(parent.loc());
         let slots = parent.slots();
         let r = Self::build(Rc::clone(&parent.conn), parent.main_conf, srv, loc, Some(parent), slots);
-        r.headers_in.reset();
-        r.headers_out.reset();
         r.started.set(parent.started.get());
         r
     }
@@ -278,7 +278,8 @@ impl Request {
             args: Text::default(),
             exten: Text::default(),
             schema: Text::default(),
-            raw_head: Text::default(),
+            raw_line: Text::default(),
+            raw_fields: Text::default(),
             headers_in: HeadersIn::default(),
             headers_out: HeadersOut::default(),
             captures: RefCell::default(),
@@ -350,16 +351,24 @@ impl Request {
         })
     }
 
-    /// Makes the request as good as new for the next one of its connection.
-    ///
-    /// Only when nobody else holds it.
-    pub(crate) fn reset(&self, srv: &'static SrvConf, loc: &'static LocConf) {
+    /// Begins a new request, which starts with the settings of the address's default server.
+    pub(crate) fn begin(&self, srv: &'static SrvConf, loc: &'static LocConf) {
         self.srv.set(srv);
         self.loc.set(loc);
-        self.slots().reset();
-        self.clear_state();
         self.started.set(crate::clock::now());
         self.sent_before.set(self.conn.sent.get());
+    }
+
+    /// Lets go of what an ended request holds and makes it as good as new for the next one of its connection; `None`
+    /// when somebody still has it.
+    pub(crate) fn recycle(self: Rc<Self>) -> Option<Rc<Self>> {
+        self.clear_ctx();
+        if Rc::strong_count(&self) > 1 {
+            return None;
+        }
+        self.slots.borrow().reset();
+        self.clear_state();
+        Some(self)
     }
 
     fn clear_state(&self) {
@@ -374,7 +383,8 @@ impl Request {
             &self.args,
             &self.exten,
             &self.schema,
-            &self.raw_head,
+            &self.raw_line,
+            &self.raw_fields,
         ] {
             text.clear();
         }
@@ -382,9 +392,7 @@ impl Request {
         self.headers_out.reset();
         self.captures.take();
         self.body.take();
-        self.lua.take();
         self.upstream.take();
-        self.ctx.take();
         self.content_handler.set(None);
         self.restart.set(None);
         self.access_code.set(Code::OK);
@@ -444,20 +452,6 @@ impl Request {
         self.framing.take();
         self.posted.take();
         self.post_handler.take();
-    }
-
-    /// Lets go of what the request holds, when it is over and the connection waits for the next one.
-    pub(crate) fn release(&self) {
-        self.clear_ctx();
-        self.upstream.take();
-        self.body.take();
-        self.posted.take();
-        self.raw_head.clear();
-        self.headers_in.list.borrow_mut().clear();
-        self.captures.take();
-        for text in [&self.uri, &self.args, &self.exten, &self.unparsed_uri] {
-            text.clear();
-        }
     }
 
     /// Derives the extension from the path.

@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::ffi::c_int;
 use std::rc::Rc;
 
+use super::cjson;
 use super::ffi::worker;
 use super::jit_modules;
 use super::session::{Session, session_debug};
@@ -70,6 +71,7 @@ impl Vm {
         };
         let vm = Self { state, idle: RefCell::default(), thread_cache: options.thread_cache, users: Cell::new(0) };
         jit_modules::install(state);
+        cjson::install(state);
         vm.run_layer("=jit_options", JIT_OPTIONS.as_bytes())?;
         vm.set_package_path(c"path", options.path.as_deref(), &options.prefix);
         vm.set_package_path(c"cpath", options.cpath.as_deref(), &options.prefix);

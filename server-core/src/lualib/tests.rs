@@ -38,7 +38,7 @@ impl Layer {
     /// With everything but our modules.
     fn bare(dicts: &[(&[u8], usize)]) -> Self {
         let vm = Vm::new(&Options::default()).unwrap();
-        api::inject(&vm, |_| ()).unwrap();
+        api::inject(&vm, crate::cycle::Subsystem::Http, |_| ()).unwrap();
         vm.run_layer("=skeleton", SKELETON.as_bytes()).unwrap();
         let mut zones = Zones::default();
         for (name, size) in dicts {

@@ -192,7 +192,8 @@ fn build(
         })?;
     }
     let log = conf.error_log.build().unwrap_or_else(|| log.with_level(Level::Error));
-    Ok(Cycle { conf, http, log })
+    let stream = conf.stream.take();
+    Ok(Cycle { conf, http, stream, log })
 }
 
 /// The ids of errors that stand against an error in the form of the text further down. Others may come from blocks

@@ -33,6 +33,9 @@ pub struct Assertion {
     pub diagnostics: Vec<u8>,
 }
 
+/// The most repetitions of a block: more is a mistake, or meant to fill the machine.
+const REPEATS_MAX: u32 = 10_000;
+
 impl SpecFile {
     pub(super) fn new(
         document: Document,
@@ -90,7 +93,7 @@ impl SpecFile {
                 "Resty" => Flavour::Resty,
                 _ => Flavour::Lua,
             },
-            repeat_each: u32::try_from(get("RepeatEach").to_int()).unwrap_or(1),
+            repeat_each: u32::try_from(get("RepeatEach").to_int()).unwrap_or(1).min(REPEATS_MAX),
             workers: bytes("Workers"),
             worker_connections: bytes("WorkerConnections"),
             master_process: match get("MasterProcessEnabled") {

@@ -135,9 +135,12 @@ impl LimitZones {
 
 /// Maps the zones of all limits, before workers are forked.
 pub(crate) fn open_all(cycle: &'static Cycle) -> io::Result<()> {
-    let before = cycle.conf.previous.map(|cycle| &cycle.http);
-    cycle.http.limit_req.zones.open(before.map(|http| &http.limit_req.zones))?;
-    cycle.http.limit_conn.zones.open(before.map(|http| &http.limit_conn.zones))
+    for main in cycle.mains() {
+        let before = cycle.conf.previous.and_then(|cycle| cycle.main(main.core.subsystem));
+        main.limit_req.zones.open(before.map(|main| &main.limit_req.zones))?;
+        main.limit_conn.zones.open(before.map(|main| &main.limit_conn.zones))?;
+    }
+    Ok(())
 }
 
 /// `zone=NAME:SIZE`

@@ -53,3 +53,5 @@ pub mod try_files;
 pub mod upstream;
 pub mod userid;
 pub mod xss;
+
+pub(crate) use crate::stream;

@@ -98,7 +98,7 @@ impl LocConf {
         self.mark.filter(|&mark| mark != 0)
     }
 
-    fn sets(&self) -> bool {
+    pub(crate) fn sets(&self) -> bool {
         matches!(self.mode(), Mode::Version1 | Mode::Version2)
     }
 }

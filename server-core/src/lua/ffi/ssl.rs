@@ -16,7 +16,7 @@ use openssl_sys as sys;
 
 use super::openssl_abi::*;
 use super::request::hold;
-use super::{DECLINED, ERROR, ErrorOut, OK, both, bytes, copy_to, export, store};
+use super::{DECLINED, ERROR, ErrorOut, OK, bytes, copy_to, export, store};
 use crate::http::connection::{Address, Connection};
 use crate::http::request::Request;
 use crate::lua::current;
@@ -180,7 +180,7 @@ unsafe fn chain_of<'a>(chain: *mut c_void) -> Option<&'a StackRef<X509>> {
     Some(unsafe { StackRef::from_ptr(chain.cast()) })
 }
 
-both! {
+export! {
     /// The version of the connection, as on the wire.
     ngx_http_lua_ffi_ssl_get_tls1_version, ngx_stream_lua_ffi_ssl_get_tls1_version(
         r: *const Request, err: *mut *mut c_char

@@ -59,6 +59,14 @@ pub struct LocConf {
     types: MediaTypes,
 }
 
+impl LocConf {
+    /// Whether responses of the location name a character set, or say which one they are in: as part of another
+    /// response they may have to be converted.
+    pub(crate) fn is_on(&self) -> bool {
+        self.charset.is_some() || self.source.is_some()
+    }
+}
+
 impl Merge for LocConf {
     fn merge(&mut self, outer: &Self) -> Result<(), Diagnostic> {
         if self.charset.is_none() {

@@ -57,6 +57,13 @@ const PROXIED_NO_ETAG: u32 = 1 << 7;
 const PROXIED_AUTH: u32 = 1 << 8;
 const PROXIED_ANY: u32 = 1 << 9;
 
+impl LocConf {
+    /// `gzip on`
+    pub(crate) fn is_on(&self) -> bool {
+        self.on.unwrap_or(false)
+    }
+}
+
 impl Merge for LocConf {
     fn merge(&mut self, outer: &Self) -> Result<(), Diagnostic> {
         self.on = self.on.or(outer.on);
@@ -207,7 +214,7 @@ pub(crate) fn header_filter(r: &Rc<Request>, next: HeaderNext) -> Code {
     let conf = &r.loc().gzip;
     let out = &r.headers_out;
     let length = out.content_length.get();
-    if !conf.on.unwrap_or(false)
+    if !conf.is_on()
         || !matches!(out.status.get(), 200 | 403 | 404)
         || out.value(HeaderId::ContentEncoding).is_some_and(|encoding| !encoding.is_empty())
         || length != -1 && length < conf.min_length.unwrap_or(20) as i64

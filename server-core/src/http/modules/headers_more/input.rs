@@ -109,7 +109,7 @@ fn set_matching(r: &Request, field: &Field, value: &Bytes) {
     let prefix = field.name.strip_suffix(b"*").filter(|_| field.wildcard && value.is_empty());
     let found = replace(&mut list, &field.name, prefix, value);
     // The head of a bad request is not complete and stays as it is.
-    if !found && !field.replace && !value.is_empty() && !r.main_ref().raw_head.is_empty() {
+    if !found && !field.replace && !value.is_empty() && !r.main_ref().raw_fields.is_empty() {
         list.push(Header { id: field.id, name: field.name.clone(), value: value.clone() });
     }
 }

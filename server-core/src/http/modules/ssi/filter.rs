@@ -33,6 +33,13 @@ pub struct LocConf {
     types: MediaTypes,
 }
 
+impl LocConf {
+    /// Whether responses of the location may hold commands.
+    pub(crate) fn is_on(&self) -> bool {
+        self.on == Some(true)
+    }
+}
+
 impl Merge for LocConf {
     fn merge(&mut self, outer: &Self) -> Result<(), Diagnostic> {
         self.on = self.on.or(outer.on);
