@@ -83,6 +83,7 @@ http_modules!(
     browser,
     charset,
     dav,
+    disable_symlinks,
     echo,
     empty_gif,
     geo,

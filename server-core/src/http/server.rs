@@ -22,6 +22,7 @@ use super::request::Request;
 use super::run;
 use crate::cycle::{Cycle, ListenAddress};
 use crate::log::Level;
+use crate::lua::ffi::worker::stat;
 use crate::process::BoundListener;
 use crate::process::counters::{self, Counters};
 use crate::tls::server::accept as accept_tls;
@@ -44,6 +45,8 @@ pub struct Server {
     exiting: Cell<bool>,
     accepting: RefCell<Vec<JoinHandle<()>>>,
     counters: Counters,
+    /// The second in which Lua was last shown what is counted.
+    published: Cell<i64>,
 }
 
 thread_local! {
@@ -69,6 +72,7 @@ pub fn serve(cycle: &'static Cycle, listeners: Vec<BoundListener>) -> io::Result
         exiting: Cell::new(false),
         accepting: RefCell::default(),
         counters: counters::of_this_process(),
+        published: Cell::new(0),
     });
     for listener in listeners {
         let task = server.accept_from(listener)?;
@@ -221,6 +225,14 @@ impl Server {
         self.connections.borrow().len()
     }
 
+    /// Shows Lua what all processes count, as of this second.
+    fn publish_counts(&self) {
+        let second = crate::clock::now().sec;
+        if self.published.replace(second) != second {
+            stat::publish(&counters::totals());
+        }
+    }
+
     /// Whether the worker is about to end.
     pub fn is_exiting(&self) -> bool {
         self.exiting.get()
@@ -352,6 +364,7 @@ async fn serve_connection(server: &Server, conn: &Rc<Connection>) {
                     r.headers_in.connection_type.set(super::headers_in::ConnectionType::Close);
                 }
                 progress.writing();
+                server.publish_counts();
                 if crate::dev::is_on() && crate::dev::is_foreign(&r) {
                     run::serve_refusal(&r, super::Code::FORBIDDEN).await;
                 } else {

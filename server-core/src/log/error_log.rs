@@ -225,13 +225,19 @@ impl ErrorLog {
     }
 }
 
+/// The system library's words for one of its error numbers.
+pub fn errno_text(errno: i32) -> String {
+    let text = std::io::Error::from_raw_os_error(errno).to_string();
+    text.split(" (os error").next().unwrap_or_default().to_owned()
+}
+
 /// ` (NUMBER: text)`, with room kept for it in an overlong line.
 fn push_errno(line: &mut Vec<u8>, errno: i32) {
     if line.len() > LINE_MAX - 50 {
         line.truncate(LINE_MAX - 50);
         line.extend_from_slice(b"...");
     }
-    let text = nix::errno::Errno::from_raw(errno).desc();
+    let text = errno_text(errno);
     line.extend_from_slice(format!(" ({errno}: {text})").as_bytes());
 }
 

@@ -246,8 +246,7 @@ fn bytes_to_path(bytes: &[u8]) -> &std::path::Path {
 
 /// What `strerror` says, without Rust's `(os error N)`.
 pub(crate) fn system_message(error: &std::io::Error) -> String {
-    let text = error.to_string();
-    text.split(" (os error").next().unwrap_or_default().to_owned()
+    error.raw_os_error().map_or_else(|| error.to_string(), crate::log::errno_text)
 }
 
 /// A first line that starts with `#` is none of Lua's business; its line break stays, for line numbers.

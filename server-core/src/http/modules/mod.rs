@@ -14,6 +14,7 @@ pub(crate) mod cidr;
 mod content;
 pub mod core;
 pub mod dav;
+pub mod disable_symlinks;
 pub mod echo;
 pub mod empty_gif;
 mod file_status;

@@ -16,7 +16,6 @@ use std::ffi::{c_char, c_int};
 
 pub mod args;
 pub mod balancer;
-pub mod codec;
 pub mod control;
 pub mod errlog;
 pub mod hash;
@@ -32,6 +31,7 @@ pub mod regex;
 pub mod request;
 pub mod response;
 pub mod semaphore;
+mod semaphore_pool;
 pub mod shdict;
 pub mod socket;
 pub mod ssl;
