@@ -149,7 +149,7 @@ impl Interpreter {
     }
 
     /// Dies where the host does not let this file be changed.
-    fn check_write(&self, path: &std::path::Path) -> Outcome<()> {
+    fn check_write(&self, path: &Path) -> Outcome<()> {
         self.host.may_write(path).map_err(|message| self.die(message))
     }
 
