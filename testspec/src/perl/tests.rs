@@ -127,6 +127,7 @@ fn strings_interpolate() {
 fn here_documents_start_on_the_next_line() {
     check(&[
         ("my $x = 1; <<EOT . 'end'\nline $x\nEOT\n", "line 1\nend"),
+        ("our ($a, $b); my ($c, @d); 'declared'", "declared"),
         ("<<'EOT'\nraw $x\nEOT\n", "raw $x\n"),
         ("<<\\EOT . 'end'\nraw $x\nEOT\n", "raw $x\nend"),
         ("<<\"A\" . <<B\na\nA\nb\nB\n", "a\nb\n"),

@@ -32,6 +32,7 @@ use crate::run::idle;
 use crate::run::outcome::Attempt;
 use crate::run::perl_side::Spec;
 use crate::run::pressure::Mode;
+use crate::run::progress::{Progress, Step};
 use crate::run::reload;
 use crate::run::repeat::{Repeat, run_repeat};
 use crate::run::root::{RootError, ServerRoot, UserFile, user_files};
@@ -52,6 +53,10 @@ pub struct Bench {
     pub block_limit: Duration,
     /// Set when the run is to end at once.
     pub stop: Arc<AtomicBool>,
+    /// Where the steps of the running block are marked.
+    pub progress: Arc<Progress>,
+    /// Whether the error log of a block that passes is kept too.
+    pub keep_log: bool,
     /// The server that stays up between the blocks of a file that reloads.
     pub kept: RefCell<Option<Server>>,
     /// Whether spec files are not trusted: `--no-shell`.
@@ -132,7 +137,7 @@ pub fn run_block(spec: &dyn Spec, block: &Block, script: &str, bench: &Bench) ->
         duration: start.elapsed(),
         ..Attempt::default()
     };
-    if attempt.has_failed() {
+    if bench.keep_log || attempt.has_failed() {
         attempt.error_log = log.text();
     }
     attempt
@@ -281,6 +286,7 @@ impl Run<'_> {
         if let Some(mut server) = kept
             && !server.has_ended()
         {
+            self.bench.progress.enter(Step::Start);
             let reloaded = self.reload(&mut server, files, gathered);
             self.bench.kept.replace(Some(server));
             return reloaded.map(|()| None);
@@ -382,6 +388,7 @@ impl Run<'_> {
     }
 
     fn start(&self, gathered: &mut Gathered<'_>) -> Result<Option<Server>, BailOut> {
+        self.bench.progress.enter(Step::Start);
         let deadline = Instant::now() + Duration::from_secs(10);
         loop {
             let started = self.launch().start().map_err(|error| self.bail(&format!("start the server: {error}")))?;
@@ -410,6 +417,7 @@ impl Run<'_> {
 
     /// The server must refuse its configuration.
     fn must_die(&self, gathered: &mut Gathered<'_>) -> Result<(), BailOut> {
+        self.bench.progress.enter(Step::Start);
         let expected = self.block.value("must_die").unwrap_or_default();
         let number = Regex::new(r"\A\s*\d+\s*\z", "").is_match(&expected.to_bytes()).unwrap_or(false);
         gathered.log.rewind();
@@ -444,6 +452,7 @@ impl Run<'_> {
 
     /// Ends the server and looks at what it wrote while it ended.
     fn stop(&self, server: Server, gathered: &mut Gathered<'_>) {
+        self.bench.progress.enter(Step::Stop);
         let checks_shutdown = self.block.has("shutdown_error_log") || self.block.has("no_shutdown_error_log");
         let limit = if checks_shutdown {
             Duration::try_from_secs_f64(self.settings.timeout).unwrap_or(Duration::from_secs(3))

@@ -8,6 +8,7 @@ use crate::model::{Flavour, Value};
 use crate::run::block::{Gathered, Run};
 use crate::run::check::{BailOut, LogCheck, ResponseCheck, check_access_log, check_error_log, check_response};
 use crate::run::mocks::Mocks;
+use crate::run::progress::Step;
 use crate::run::protocol::{Protocol, protocol};
 use crate::run::wire::{
     Exchange, Http2Exchange, Http2Outcome, Packet, Parsed, REDIRECTIONS_MAX, exchange, exchange_http2, lwp_redirection,
@@ -64,10 +65,12 @@ impl Run<'_> {
         let mut index = 0;
         let mut responses_left: usize = requests.len().max(pipelined.unwrap_or(0));
         for request in &requests {
+            self.bench.progress.enter(Step::Exchange);
             let (mut raw, head) = self.send(request, gathered)?;
             if is_lwp {
                 raw = self.follow(raw, request, head, gathered)?;
             }
+            self.bench.progress.enter(Step::Check);
             for _ in 0..pipelined.unwrap_or(1) {
                 responses_left = responses_left.saturating_sub(1);
                 let parsed = self.parsed(&raw, head, gathered);

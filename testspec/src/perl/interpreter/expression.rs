@@ -96,8 +96,8 @@ impl Interpreter {
             Expr::Step(step, operand) => self.increment(*step, operand),
             Expr::Declare(declarator, names, _) => {
                 self.declare(*declarator, names);
-                match names.first() {
-                    Some((Sigil::Scalar, _)) => Ok(self.place_of(expr)?.read()),
+                match names.as_slice() {
+                    [(Sigil::Scalar, _)] => Ok(self.place_of(expr)?.read()),
                     _ => Ok(Value::Undef),
                 }
             }
