@@ -409,11 +409,6 @@ pub(crate) fn terminate(r: &Rc<Request>, code: Code) {
     main.conn().wake();
 }
 
-/// Writes a debug line about a request.
-pub(crate) fn debug_line(r: &Rc<Request>, message: &str) {
-    debug!(r, "{message}");
-}
-
 /// Runs the log handlers.
 pub(crate) fn run_log(r: &Rc<Request>) {
     for handler in &r.loc().core.handlers[Phase::Log as usize] {
