@@ -2,6 +2,8 @@
 
 use Test::Nginx::Socket::Lua::Stream;
 
+$ENV{TEST_NGINX_HTML_DIR} = html_dir();
+
 plan tests => 'no_plan';
 
 run_tests();
@@ -87,6 +89,7 @@ qr/stream \[lua\] log_by_lua\(nginx\.conf:\d+\):1: status 200 sent \d+ while log
 --- stream_server_config2
     return "chosen\n";
 --- stream_response
+chosen
 chosen
 --- no_error_log
 [error]
