@@ -4,7 +4,7 @@ use Test::Nginx::Socket::Lua::Stream;
 
 $ENV{TEST_NGINX_HTML_DIR} = html_dir();
 
-plan tests => 'no_plan';
+plan 'no_plan';
 
 run_tests();
 
