@@ -83,6 +83,12 @@ pub(crate) struct Args {
     /// Run everything N times, and tell how often each block failed.
     #[arg(long, value_name = "N", value_parser = parse_count, help_heading = "Run", hide_short_help = true)]
     pub(super) stress: Option<usize>,
+    /// Put load on each block and sample the server's memory N times (as TEST_NGINX_CHECK_LEAK).
+    #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "100", value_parser = parse_count, conflicts_with = "benchmark", help_heading = "Run", hide_short_help = true)]
+    pub(super) check_leak: Option<usize>,
+    /// Measure each block's throughput and latency with so many requests, over so many connections (as TEST_NGINX_BENCHMARK).
+    #[arg(long, value_name = "REQUESTS [CONNECTIONS]", help_heading = "Run", hide_short_help = true)]
+    pub(super) benchmark: Option<String>,
     /// The client's idle timeout in seconds (as TEST_NGINX_TIMEOUT).
     #[arg(long, value_name = "SECONDS", value_parser = parse_seconds, help_heading = "Run", hide_short_help = true)]
     pub(super) timeout: Option<f64>,
