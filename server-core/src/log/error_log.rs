@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::fmt::{Arguments, Write as _};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 use super::clock::error_log_time;
 use super::file::LogFile;
@@ -66,6 +66,16 @@ thread_local! {
 /// until the server runs in the background.
 static CONSOLE: AtomicBool = AtomicBool::new(false);
 
+/// The chattiest level of any log of this process.
+static CHATTIEST: AtomicU8 = AtomicU8::new(0);
+
+/// Whether some log of this process writes lines of this level. A question that costs nothing, to be asked before
+/// looking for the log that a line belongs to.
+#[inline]
+pub fn is_written_anywhere(level: u8) -> bool {
+    level <= CHATTIEST.load(Ordering::Relaxed)
+}
+
 /// Switches the copies on the standard error on or off.
 pub fn set_console(on: bool) {
     CONSOLE.store(on, Ordering::Relaxed);
@@ -89,6 +99,7 @@ impl ErrorLog {
 
     pub(super) fn new(targets: Vec<Target>) -> Self {
         let level = targets.iter().map(|target| target.level).max().unwrap_or(Level::Stderr);
+        CHATTIEST.fetch_max(level as u8, Ordering::Relaxed);
         Self { level, targets: targets.into() }
     }
 

@@ -63,6 +63,13 @@ pub fn recap(reports: &[BlockReport]) -> String {
     format!("{}{rest}\n", lines.concat())
 }
 
+/// What a mode that measures found out, below the block's line; empty where there is nothing.
+pub fn notes(report: &BlockReport) -> String {
+    let notes = report.attempts.iter().flat_map(|attempt| &attempt.notes);
+    let lines: String = notes.flat_map(|note| note.lines()).map(|text| format!("  {text}\n")).collect();
+    if lines.is_empty() { lines } else { line(report) + &lines }
+}
+
 /// All about a failed block.
 pub fn failure(report: &BlockReport) -> String {
     let mut out = line(report);

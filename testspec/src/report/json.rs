@@ -69,6 +69,7 @@ fn attempt(attempt: &Attempt) -> Value {
         "steps": steps,
         "assertions": attempt.assertions.iter().map(assertion).collect::<Vec<_>>(),
         "warnings": attempt.warnings,
+        "notes": attempt.notes,
     });
     if let Some(reason) = &attempt.bail_out {
         object["bail_out"] = json!(reason);

@@ -79,6 +79,8 @@ struct AttemptLine {
     assertions: Vec<AssertionLine>,
     #[serde(default)]
     warnings: Vec<String>,
+    #[serde(default)]
+    notes: Vec<String>,
     bail_out: Option<String>,
     #[serde(default)]
     request: String,
@@ -174,6 +176,7 @@ fn attempt(line: AttemptLine) -> Attempt {
         steps: steps.collect(),
         assertions: line.assertions.into_iter().map(assertion).collect(),
         warnings: line.warnings,
+        notes: line.notes,
         bail_out: line.bail_out,
         sent: line.request.into_bytes(),
         received: line.response.into_bytes(),

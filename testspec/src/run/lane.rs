@@ -1,8 +1,9 @@
 //! Lanes: threads that each have a server root, a port and, where possible, a network of their own.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -287,10 +288,13 @@ impl Lane {
             progress: Arc::clone(&self.progress),
             keep_log: self.options.keep_logs,
             kept: RefCell::new(None),
+            confined: self.options.shell == Shell::Refused,
+            outside: Cell::new(false),
         })
     }
 
     fn unit(&self, unit: &Unit, loaded: &Loaded, bench: &Bench) {
+        bench.outside.set(unit.outside);
         for id in &unit.blocks {
             if self.options.stop.load(Ordering::Relaxed) {
                 return;
@@ -358,6 +362,9 @@ impl Lane {
         environment.shell = self.options.shell;
         environment.limits = Limits::default();
         let binary = Arc::clone(&self.options.binary);
+        // What Perl code runs as `$NginxBinary` is the server under test.
+        let program = binary.program().as_os_str().as_bytes().to_vec();
+        environment.variables.insert("TEST_NGINX_BINARY".to_owned(), program);
         environment.nginx_version = VersionText::new(move || binary.version_text().to_vec());
         environment
     }

@@ -40,6 +40,8 @@ pub struct Attempt {
     pub assertions: Vec<Assertion>,
     /// Remarks that change no verdict.
     pub warnings: Vec<String>,
+    /// What a mode that measures found out.
+    pub notes: Vec<String>,
     /// Why the block could not be run to its end.
     pub bail_out: Option<String>,
     /// What was sent.

@@ -148,6 +148,10 @@ impl Output {
     fn finished(&mut self, mut report: BlockReport) {
         self.summary.add(&report);
         self.progress.advance(report.verdict() == BlockVerdict::Failed);
+        let notes = human::notes(&report);
+        if !notes.is_empty() {
+            self.progress.above(|| ui::talk(&notes));
+        }
         match self.format {
             Format::Tap | Format::Tap13 | Format::Tap14 => {
                 let (lines, comments) = self.tap.block(&report);
