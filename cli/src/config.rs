@@ -127,8 +127,8 @@ mod tests {
     #[test]
     fn what_is_written_becomes_options_and_what_is_typed_goes_first() {
         let toml = "[test]\njobs = 3\nstrict = true\nverbose = false\nshell = false\npaths = [\"spec\"]\n";
-        assert_eq!(extended(toml, &[]), ["--jobs=3", "--strict", "--no-shell", "spec"]);
-        assert_eq!(extended(toml, &["-j", "2", "t"]), ["--strict", "--no-shell", "-j", "2", "t"]);
+        assert_eq!(extended(toml, &[]), ["--no-shell", "--jobs=3", "--strict", "spec"]);
+        assert_eq!(extended(toml, &["-j", "2", "t"]), ["--no-shell", "--strict", "-j", "2", "t"]);
         assert_eq!(extended("[test]\nmax-fail = 3\n", &["-x"]), ["-x"]);
         assert_eq!(extended("[test.env]\nA = \"b c\"\n", &[]), ["--env=A=b c"]);
     }

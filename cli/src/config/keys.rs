@@ -120,7 +120,7 @@ pub(crate) const KEYS: &[Key] = &[
     },
     Key {
         example: "\"t/durations.json\"",
-        ..key("test", "durations", Kind::Path, Flag::Own, "The durations by which --partition balances.")
+        ..option("test", "durations", Kind::Path, "The durations by which --partition balances.")
     },
     Key {
         example: "\"human\"",

@@ -58,8 +58,9 @@ impl Records {
     }
 
     /// Writes the records for a file that the user names.
-    pub fn write_to(&self, out: impl io::Write) -> io::Result<()> {
-        Ok(serde_json::to_writer(out, self)?)
+    pub fn write_to(&self, mut out: impl io::Write) -> io::Result<()> {
+        serde_json::to_writer(&mut out, self)?;
+        out.write_all(b"\n")
     }
 
     /// Takes in a block's outcome.

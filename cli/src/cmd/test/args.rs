@@ -48,7 +48,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N/M", value_parser = parse_partition, help_heading = "Selection", hide_short_help = true)]
     pub(super) partition: Option<(usize, usize)>,
     /// Balance --partition by the durations in this file (a `records.json` of `.rsty/`).
-    #[arg(long, value_name = "FILE", requires = "partition", help_heading = "Selection", hide_short_help = true)]
+    #[arg(long, value_name = "FILE", help_heading = "Selection", hide_short_help = true)]
     pub(super) durations: Option<PathBuf>,
     /// Print the chosen blocks and run nothing.
     #[arg(long, help_heading = "Selection")]

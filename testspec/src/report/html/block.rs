@@ -77,6 +77,9 @@ fn write_attempt(report: &BlockReport, attempt: &Attempt, out: &mut impl Write) 
     for warning in &attempt.warnings {
         writeln!(out, "<p class=\"why flaky\">{}</p>", text(warning))?;
     }
+    for note in &attempt.notes {
+        writeln!(out, "<pre>{}</pre>", lines(note.as_bytes(), LINES_MAX))?;
+    }
     for (title, content) in [("Request", &attempt.sent), ("Response", &attempt.received)] {
         if !content.is_empty() {
             writeln!(out, "<h3>{title}</h3>\n<pre>{}</pre>", lines(content, 60))?;
