@@ -51,6 +51,10 @@ enum Command {
     Test(Box<cmd::test::Args>),
     /// Serve an nginx configuration.
     Serve(cmd::serve::Args),
+    /// Write a small working application or library.
+    Init(cmd::init::Args),
+    /// Run Lua from the command line.
+    Run(cmd::run::Args),
     /// Find leaked globals in Lua code.
     Lint(Box<cmd::lint::Args>),
     /// Format spec files and number their blocks.
@@ -62,8 +66,10 @@ enum Command {
     /// Show what rsty.toml may say, and what it says.
     Config(cmd::config::Args),
     /// Print completions for a shell.
+    #[command(hide = true)]
     Completions(cmd::shell::Completions),
     /// Print the manual page.
+    #[command(hide = true)]
     Man(cmd::shell::Man),
 }
 
@@ -71,6 +77,7 @@ const EXAMPLES: &str = "\
 Examples:
   rsty test t/001-set.t:12              run the block at line 12; without a path, all of t/
   rsty serve -p . -c conf/nginx.conf    serve a configuration; without one, this folder
+  rsty run -e 'ngx.say(\"hello\")'       run Lua with the ngx API
   rsty lint lib/                        find leaked globals and more
   rsty reindex t/                       format spec files and number their blocks";
 
@@ -107,6 +114,8 @@ fn main() -> ExitCode {
     match cli.command {
         Command::Test(args) => cmd::test::run(*args),
         Command::Serve(args) => cmd::serve::run(args),
+        Command::Init(args) => cmd::init::run(&args),
+        Command::Run(args) => cmd::run::run(args),
         Command::Lint(args) => cmd::lint::run(*args),
         Command::Reindex(args) => cmd::reindex::run(args),
         Command::Report(args) => cmd::report::run(args),

@@ -5,8 +5,10 @@
 //! `docs/design/server.md` draws the floors and the contracts between them.
 
 pub mod clock;
+pub mod codec;
 pub mod conf;
 pub mod cycle;
+pub(crate) mod dev;
 pub mod http;
 pub mod log;
 pub mod lua;

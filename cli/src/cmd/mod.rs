@@ -2,10 +2,12 @@
 
 pub(crate) mod config;
 pub(crate) mod explain;
+pub(crate) mod init;
 pub(crate) mod lint;
 mod lint_releng;
 pub(crate) mod reindex;
 pub(crate) mod report;
+pub(crate) mod run;
 pub(crate) mod serve;
 pub(crate) mod shell;
 pub(crate) mod test;
