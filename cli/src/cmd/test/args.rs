@@ -28,6 +28,13 @@ pub(crate) struct Args {
     #[arg(long, value_name = "NAME=VALUE", value_parser = parse_variable, help_heading = "Server", hide_short_help = true)]
     pub(super) env: Vec<(String, String)>,
 
+    /// Use this configuration file instead of the nearest rsty.toml.
+    #[arg(long, value_name = "FILE", conflicts_with = "no_config", help_heading = "Server", hide_short_help = true)]
+    pub(super) config: Option<PathBuf>,
+    /// Ignore configuration files.
+    #[arg(long, help_heading = "Server", hide_short_help = true)]
+    pub(super) no_config: bool,
+
     /// Only blocks whose path and name match: words with `and`, `or`, `not`, parentheses.
     #[arg(short = 'k', long = "filter", value_name = "EXPR", help_heading = "Selection")]
     pub(super) filter: Option<String>,
@@ -41,7 +48,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N/M", value_parser = parse_partition, help_heading = "Selection", hide_short_help = true)]
     pub(super) partition: Option<(usize, usize)>,
     /// Balance --partition by the durations in this file (a `records.json` of `.rsty/`).
-    #[arg(long, value_name = "FILE", requires = "partition", help_heading = "Selection", hide_short_help = true)]
+    #[arg(long, value_name = "FILE", help_heading = "Selection", hide_short_help = true)]
     pub(super) durations: Option<PathBuf>,
     /// Print the chosen blocks and run nothing.
     #[arg(long, help_heading = "Selection")]
