@@ -7,6 +7,7 @@
 pub mod clock;
 pub mod conf;
 pub mod cycle;
+mod deadline;
 pub mod http;
 pub mod log;
 pub mod lua;
