@@ -225,6 +225,8 @@ pub struct CycleConf {
     pub thread_pools: Vec<ThreadPool>,
     /// Whether `events { }` was there.
     pub has_events: bool,
+    /// Settings of `stream { }`, once it was read.
+    pub(crate) stream: Option<Box<MainConf>>,
 }
 
 impl CycleConf {
@@ -249,12 +251,24 @@ impl CycleConf {
     }
 }
 
+/// What a configuration serves. Each has servers, variables, shared dictionaries and a Lua VM of its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Subsystem {
+    /// Requests: `http { }`.
+    #[default]
+    Http,
+    /// Connections as such: `stream { }`.
+    Stream,
+}
+
 /// What processes run on.
 pub struct Cycle {
     /// Settings of the top level.
     pub conf: CycleConf,
     /// Settings of `http { }`.
     pub http: MainConf,
+    /// Settings of `stream { }`, if there is one.
+    pub stream: Option<Box<MainConf>>,
     /// The log of the top level.
     pub log: ErrorLog,
 }
@@ -263,6 +277,19 @@ impl Cycle {
     /// Under which name the server speaks.
     pub fn identity(&self) -> Identity {
         self.conf.identity
+    }
+
+    /// The settings of a subsystem that the configuration has.
+    pub fn main(&self, subsystem: Subsystem) -> Option<&MainConf> {
+        match subsystem {
+            Subsystem::Http => Some(&self.http),
+            Subsystem::Stream => self.stream.as_deref(),
+        }
+    }
+
+    /// The settings of all subsystems.
+    pub fn mains(&'static self) -> impl Iterator<Item = &'static MainConf> {
+        std::iter::once(&self.http).chain(self.stream.as_deref())
     }
 
     /// The folder that relative paths start from, with a slash at its end.

@@ -14,6 +14,7 @@ pub mod lua;
 pub mod lualib;
 pub mod process;
 pub mod shared_dict;
+pub mod stream;
 pub mod tls;
 pub mod upstream;
 pub mod version;

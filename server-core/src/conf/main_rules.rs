@@ -49,7 +49,6 @@ pub(crate) const RULES: &[Rule] = &[
     rule("load_module", MAIN, ONE, load_module),
     rule("ssl_engine", MAIN, ONE, |_, _| Ok(())),
     rule("events", MAIN, Arity::Block(0, 0), events),
-    rule("stream", MAIN, Arity::Block(0, 0), not_built_in),
     rule("mail", MAIN, Arity::Block(0, 0), not_built_in),
     rule("worker_connections", EVENTS, ONE, worker_connections),
     rule("use", EVENTS, ONE, use_method),

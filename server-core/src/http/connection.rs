@@ -14,12 +14,13 @@ use tokio::io::Interest;
 use tokio::time::Instant;
 
 use super::code::Code;
+use super::conf::MainConf;
 use super::modules::core::PortServers;
 use super::output::Data;
 use super::output_queue::{OutputQueue, Sent};
 use super::request::Request;
 use crate::clock::Now;
-use crate::cycle::Cycle;
+use crate::cycle::{Cycle, Subsystem};
 use crate::deadline::Deadline;
 use crate::log::LogContext;
 use crate::tls::Tls;
@@ -85,6 +86,7 @@ pub struct ProxyProtocol {
 /// A client's connection.
 pub struct Connection {
     cycle: &'static Cycle,
+    main_conf: &'static MainConf,
     /// The number in the log (`*7`).
     pub number: u64,
     /// TLS over the socket. It stands before the socket: the goodbye must still find that open.
@@ -143,13 +145,14 @@ pub struct Connection {
 
 impl Connection {
     /// The connection of a request that no client made.
-    pub fn fake(cycle: &'static Cycle, number: u64) -> Self {
-        Self::new(cycle, number, Stream::Fake, Address::Unix(Bytes::new()), None)
+    pub fn fake(cycle: &'static Cycle, main_conf: &'static MainConf, number: u64) -> Self {
+        Self::new(cycle, main_conf, number, Stream::Fake, Address::Unix(Bytes::new()), None)
     }
 
     /// A connection that was just accepted.
     pub fn new(
         cycle: &'static Cycle,
+        main_conf: &'static MainConf,
         number: u64,
         stream: Stream,
         peer: Address,
@@ -157,6 +160,7 @@ impl Connection {
     ) -> Self {
         Self {
             cycle,
+            main_conf,
             number,
             tls: OnceCell::new(),
             handshake_of: OnceCell::new(),
@@ -195,9 +199,19 @@ impl Connection {
         self.cycle
     }
 
+    /// The settings of the subsystem that it belongs to.
+    pub fn main_conf(&self) -> &'static MainConf {
+        self.main_conf
+    }
+
+    /// Whether it is a session of `stream { }`.
+    pub fn is_stream(&self) -> bool {
+        self.main_conf.core.subsystem == Subsystem::Stream
+    }
+
     /// The address that is listened on, as configured: `0.0.0.0:80`.
     pub fn listen_text(&self) -> String {
-        let ports = &self.cycle.http.core.ports;
+        let ports = &self.main_conf.core.ports;
         let index = self.port.and_then(|port| ports.iter().position(|known| std::ptr::eq(known, port)));
         match index.and_then(|index| self.cycle.conf.listen.get(index)) {
             Some(spec) => spec.address.to_string(),
@@ -344,6 +358,11 @@ impl Connection {
                 done => return done,
             }
         }
+    }
+
+    /// Whether the deadline has passed; one timer serves all waits of the connection.
+    pub(crate) fn poll_deadline(&self, deadline: Instant, cx: &mut Context<'_>) -> bool {
+        self.timer.poll(deadline, cx)
     }
 
     /// Whether somebody waits for bytes, so that nobody else may.
@@ -630,7 +649,7 @@ impl Connection {
     pub(crate) fn place(&self) -> Vec<u8> {
         let mut out = b", client: ".to_vec();
         out.extend_from_slice(&self.peer_text.borrow());
-        let ports = &self.cycle.http.core.ports;
+        let ports = &self.main_conf.core.ports;
         let index = self.port.and_then(|port| ports.iter().position(|known| std::ptr::eq(known, port)));
         if let Some(spec) = index.and_then(|index| self.cycle.conf.listen.get(index)) {
             out.extend_from_slice(format!(", server: {}", spec.address).as_bytes());

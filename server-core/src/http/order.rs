@@ -8,17 +8,22 @@ use super::modules::access_log::LogHandler;
 use super::modules::auth_basic::AuthBasicHandler;
 use super::modules::auth_request::AuthRequestHandler;
 use super::modules::autoindex::AutoindexHandler;
+use super::modules::dav::DavHandler;
+use super::modules::gzip_static::GzipStaticHandler;
 use super::modules::headers_more::InputHandler;
 use super::modules::index::IndexHandler;
+use super::modules::limit_conn::LimitConnHandler;
+use super::modules::limit_req::LimitReqHandler;
 use super::modules::lua::handlers::Turn;
 use super::modules::mirror::MirrorHandler;
+use super::modules::random_index::RandomIndexHandler;
 use super::modules::realip::RealipHandler;
 use super::modules::rewrite::RewriteHandler;
 use super::modules::static_file::StaticHandler;
 use super::modules::try_files::TryFilesHandler;
 use super::modules::{
-    addition, charset, core, echo, gunzip, gzip, headers, headers_more, lua, not_modified, proxy, range, realip,
-    referer, secure_link, ssl, sub, upstream,
+    addition, browser, charset, core, echo, gunzip, gzip, headers, headers_more, limit_conn, limit_req, lua,
+    not_modified, proxy, range, realip, referer, secure_link, ssi, ssl, stub_status, sub, upstream, userid, xss,
 };
 use super::output::{BodyFilter, HeaderFilter, Need};
 use super::phases::{Handler, Phase};
@@ -34,6 +39,8 @@ pub(crate) static HANDLERS: &[(Phase, &dyn Handler)] = &[
     (Phase::Rewrite, &InputHandler),
     (Phase::Rewrite, &lua::handlers::Rewrite(Turn::Last)),
     (Phase::Preaccess, &RealipHandler),
+    (Phase::Preaccess, &LimitReqHandler),
+    (Phase::Preaccess, &LimitConnHandler),
     (Phase::Access, &lua::handlers::Access(Turn::First)),
     (Phase::Access, &AccessHandler),
     (Phase::Access, &AuthBasicHandler),
@@ -43,8 +50,11 @@ pub(crate) static HANDLERS: &[(Phase, &dyn Handler)] = &[
     (Phase::Precontent, &TryFilesHandler),
     (Phase::Precontent, &MirrorHandler),
     (Phase::Precontent, &lua::handlers::Precontent(Turn::Last)),
+    (Phase::Content, &RandomIndexHandler),
     (Phase::Content, &IndexHandler),
     (Phase::Content, &AutoindexHandler),
+    (Phase::Content, &DavHandler),
+    (Phase::Content, &GzipStaticHandler),
     (Phase::Content, &StaticHandler),
     (Phase::Log, &lua::handlers::Log),
     (Phase::Log, &LogHandler),
@@ -55,12 +65,15 @@ pub(crate) static HEADER_FILTERS: &[(Need, HeaderFilter)] = &[
     (Need::Always, not_modified::header_filter),
     (Need::When(|loc| loc.headers_more.changes_output()), headers_more::header_filter),
     (Need::When(|loc| loc.lua.filters_response()), lua::filters::header_filter),
+    (Need::When(|loc| loc.xss.is_on()), xss::header_filter),
     (Need::When(|loc| loc.echo.wraps_body()), echo::header_filter),
     (Need::When(|loc| loc.headers.changes_output()), headers::header_filter),
+    (Need::When(|loc| loc.userid.sets()), userid::header_filter),
     (Need::When(|loc| loc.gunzip.is_on()), gunzip::header_filter),
     (Need::When(|loc| loc.addition.is_on()), addition::header_filter),
     (Need::When(|loc| loc.sub.is_on()), sub::header_filter),
     (Need::When(|loc| loc.charset.is_on()), charset::header_filter),
+    (Need::When(|loc| loc.ssi.is_on()), ssi::header_filter),
     (Need::When(|loc| loc.gzip.is_on()), gzip::header_filter),
     (Need::Always, range::header_filter),
     (Need::Always, super::chunked_filter::header),
@@ -72,10 +85,13 @@ pub(crate) static BODY_FILTERS: &[(Need, BodyFilter)] = &[
     (Need::Always, range::body_filter),
     (Need::When(|loc| loc.lua.filters_response()), lua::filters::body_filter),
     (Need::When(|loc| loc.echo.wraps_body()), echo::body_filter),
+    (Need::When(|loc| loc.xss.is_on()), xss::body_filter),
     (Need::When(|loc| loc.headers.adds_trailers()), headers::trailers_filter),
     (Need::When(|loc| loc.gunzip.is_on()), gunzip::body_filter),
     (Need::When(|loc| loc.addition.is_on()), addition::body_filter),
     (Need::When(|loc| loc.sub.is_on()), sub::body_filter),
+    (Need::When(|loc| loc.charset.is_on()), charset::body_filter),
+    (Need::When(|loc| loc.ssi.is_on()), ssi::body_filter),
     (Need::Always, super::postpone_filter::filter),
 ];
 
@@ -85,13 +101,19 @@ pub(crate) static RESPONSE_FILTERS: &[(Need, BodyFilter)] =
 
 /// The variables that modules define before the configuration is read.
 pub(crate) static VARIABLES: &[&[VariableDef]] = &[
+    browser::VARIABLES,
     core::VARIABLES,
     echo::VARIABLES,
     gzip::VARIABLES,
+    limit_conn::VARIABLES,
+    limit_req::VARIABLES,
     proxy::VARIABLES,
     realip::VARIABLES,
     referer::VARIABLES,
     secure_link::VARIABLES,
+    ssi::VARIABLES,
     ssl::VARIABLES,
+    stub_status::VARIABLES,
     upstream::VARIABLES,
+    userid::VARIABLES,
 ];

@@ -14,6 +14,7 @@ use super::connection::Connection;
 use super::headers_in::HeadersIn;
 use super::headers_out::HeadersOut;
 use super::method::{Method, Version};
+use super::modules::limit_zones::LimitStatus;
 use super::phases::Handler;
 use super::phases::LocalBoxFuture;
 use super::postpone_filter::Postponed;
@@ -109,6 +110,8 @@ pub struct Request {
     pub access_code: Cell<Code>,
     /// Redirects and rewrites that are still allowed.
     pub uri_changes: Cell<u32>,
+    /// What `limit_req` and `limit_conn` decided, in this order; only in main requests.
+    pub limit_status: Cell<[LimitStatus; 2]>,
     /// Nested subrequests that are still allowed.
     pub subrequests: Cell<u32>,
     /// The status that `error_page` decided on, 0 if none.
@@ -202,6 +205,10 @@ pub struct Request {
 
     /// Output that waits for its turn.
     pub postponed: RefCell<Vec<Postponed>>,
+    /// A filter holds output back until a subrequest has ended.
+    pub held_back: Cell<bool>,
+    /// The subrequest has put something out.
+    pub has_output: Cell<bool>,
     /// The end of a subrequest's output in memory has been seen.
     pub captured_last: Cell<bool>,
     /// The output of a subrequest in memory.
@@ -228,7 +235,7 @@ macro_rules! lower_flags {
 impl Request {
     /// A main request of a connection.
     pub fn new(conn: Rc<Connection>, srv: &'static SrvConf, loc: &'static LocConf) -> Rc<Self> {
-        let main_conf = &conn.cycle().http;
+        let main_conf = conn.main_conf();
         let slots = Rc::new(Slots::new(main_conf.core.variables.slots()));
         let r = Self::build(conn, main_conf, srv, loc, None, slots);
         r.begin(srv, loc);
@@ -286,6 +293,7 @@ impl Request {
             restart: Cell::new(None),
             access_code: Cell::new(Code::OK),
             uri_changes: Cell::new(MAX_URI_CHANGES + 1),
+            limit_status: Cell::default(),
             subrequests: Cell::new(MAX_SUBREQUESTS + 1),
             err_status: Cell::new(0),
             started: Cell::new(Now::default()),
@@ -329,6 +337,8 @@ impl Request {
             detached: Cell::new(false),
             root_tested: Cell::new(false),
             postponed: RefCell::default(),
+            held_back: Cell::new(false),
+            has_output: Cell::new(false),
             captured_last: Cell::new(false),
             captured: RefCell::default(),
             completion: Completion::default(),
@@ -387,6 +397,7 @@ impl Request {
         self.restart.set(None);
         self.access_code.set(Code::OK);
         self.uri_changes.set(MAX_URI_CHANGES + 1);
+        self.limit_status.set(Default::default());
         self.subrequests.set(MAX_SUBREQUESTS + 1);
         self.err_status.set(0);
         for count in [&self.request_length, &self.header_size, &self.limit_rate, &self.limit_rate_after] {
@@ -430,6 +441,8 @@ impl Request {
             request_body_in_single_buf,
             detached,
             root_tested,
+            held_back,
+            has_output,
             captured_last
         );
         self.postponed.borrow_mut().clear();

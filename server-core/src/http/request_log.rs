@@ -70,6 +70,15 @@ impl LogContext for Request {
             out.extend_from_slice(&conn.fake_context.borrow());
             return;
         }
+        if conn.is_stream() {
+            out.extend_from_slice(&conn.place());
+            if !self.log_upstream.is_empty() {
+                out.extend_from_slice(b", upstream: \"");
+                out.extend_from_slice(&self.log_upstream.borrow());
+                out.push(b'"');
+            }
+            return;
+        }
         let mut field = |name: &str, value: &[u8]| {
             out.extend_from_slice(name.as_bytes());
             out.extend_from_slice(value);

@@ -22,7 +22,7 @@ pub(crate) async fn serve(r: &Rc<Request>) {
 }
 
 /// Polls a main request and the subrequests it makes.
-async fn drive(r: &Rc<Request>, main: impl Future<Output = ()>) {
+pub(crate) async fn drive(r: &Rc<Request>, main: impl Future<Output = ()>) {
     let mut main = pin!(main);
     let mut main_ended = false;
     poll_fn(|cx| {
@@ -407,6 +407,11 @@ pub(crate) fn terminate(r: &Rc<Request>, code: Code) {
         r.completion.finish(code);
     }
     main.conn().wake();
+}
+
+/// Writes a debug line about a request.
+pub(crate) fn debug_line(r: &Rc<Request>, message: &str) {
+    debug!(r, "{message}");
 }
 
 /// Runs the log handlers.

@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::conf::SrvConf;
+use super::conf::{MainConf, SrvConf};
 use super::connection::{Address, Connection, Stream};
 use super::head_reader::{self, Head};
 use super::modules::core::{LingeringClose, PortServers};
@@ -23,6 +23,7 @@ use super::run;
 use crate::cycle::{Cycle, ListenAddress};
 use crate::log::Level;
 use crate::process::BoundListener;
+use crate::process::counters::{self, Counters};
 use crate::tls::server::accept as accept_tls;
 use crate::tls::stream::Direction;
 use crate::{log_at, log_debug};
@@ -43,6 +44,7 @@ pub struct Server {
     /// Idle connections that keep what they need for their next request.
     reserves: Cell<usize>,
     accepting: RefCell<Vec<JoinHandle<()>>>,
+    counters: Counters,
 }
 
 thread_local! {
@@ -67,6 +69,7 @@ pub fn serve(cycle: &'static Cycle, listeners: Vec<BoundListener>) -> io::Result
         exiting: Cell::new(false),
         reserves: Cell::new(0),
         accepting: RefCell::default(),
+        counters: counters::of_this_process(),
     });
     for listener in listeners {
         let task = server.accept_from(listener)?;
@@ -138,18 +141,24 @@ impl Server {
 
     fn take(self: &Rc<Self>, spec: usize, stream: Stream, peer: Address) {
         crate::clock::update();
-        let port = self.cycle.http.core.ports.get(spec);
+        let served_by = |main: &&'static MainConf| main.core.ports.get(spec).is_some_and(|port| port.default.is_some());
+        let main = self.cycle.mains().find(served_by).unwrap_or(&self.cycle.http);
         let number = next_connection_number();
-        let connection = Rc::new(Connection::new(self.cycle, number, stream, peer, port));
+        let connection = Rc::new(Connection::new(self.cycle, main, number, stream, peer, main.core.ports.get(spec)));
         log_debug!(self.cycle.log, "*{number} accept: {}", String::from_utf8_lossy(&connection.peer_text.borrow()));
         let mut connections = self.connections.borrow_mut();
         let slot = connections.vacant_entry();
         let key = slot.key();
         let weak = Rc::downgrade(&connection);
+        self.counters.connection_opened();
         let server = Rc::clone(self);
         let task = tokio::task::spawn_local(async move {
             let _guard = Guard { server: &server, key };
-            serve_connection(&server, &connection).await;
+            if connection.is_stream() {
+                crate::stream::serve(&connection).await;
+            } else {
+                serve_connection(&server, &connection).await;
+            }
         });
         slot.insert(Entry { connection: weak, task });
     }
@@ -236,6 +245,7 @@ impl Drop for Guard<'_> {
     fn drop(&mut self) {
         let mut connections = self.server.connections.borrow_mut();
         connections.try_remove(self.key);
+        self.server.counters.connection_closed();
         self.server.room.notify_one();
         if connections.is_empty() {
             self.server.last_gone.notify_waiters();
@@ -347,6 +357,7 @@ async fn serve_request(server: &Server, conn: &Rc<Connection>, r: Rc<Request>) -
     crate::clock::step();
     conn.requests.set(conn.requests.get() + 1);
     conn.sent.set(0);
+    let progress = server.counters.reading();
     conn.has_other_reader.set(false);
     conn.set_active(&r);
     conn.action.set(Some("reading client request line"));
@@ -359,11 +370,13 @@ async fn serve_request(server: &Server, conn: &Rc<Connection>, r: Rc<Request>) -
             if server.exiting.get() {
                 r.headers_in.connection_type.set(super::headers_in::ConnectionType::Close);
             }
+            progress.writing();
             run::serve(&r).await;
         }
         Head::Refused(code) => run::serve_refusal(&r, code).await,
     }
     run::close(&r).await;
+    drop(progress);
     if r.detached.get() {
         return None;
     }

@@ -11,7 +11,7 @@ use super::pid_file::{self, Command};
 use super::signals::Signals;
 use super::sockets::{self, Bound};
 use super::state::{self, ProcessKind};
-use super::{master, sys, title, upgrade, worker};
+use super::{counters, master, sys, title, upgrade, worker};
 use crate::conf::{Contexts, nginx_message, parser};
 use crate::cycle::{Account, Cycle, CycleConf, Identity};
 use crate::http::conf::{LocConf, MainConf, Scope, SrvConf};
@@ -192,7 +192,8 @@ fn build(
         })?;
     }
     let log = conf.error_log.build().unwrap_or_else(|| log.with_level(Level::Error));
-    Ok(Cycle { conf, http, log })
+    let stream = conf.stream.take();
+    Ok(Cycle { conf, http, stream, log })
 }
 
 /// The ids of errors that stand against an error in the form of the text further down. Others may come from blocks
@@ -272,6 +273,7 @@ pub fn start(launch: &Launch, ready: impl FnOnce(&Cycle)) -> Result<Started, Fai
     let log = launch.first_log(Level::Notice);
     let signals = Signals::install().map_err(|error| system_failure("sigaction()", &error))?;
     state::share_worker_pids();
+    counters::share();
     let inherited = upgrade::inherited(&log);
     let prepared = prepare(launch, &log, None, inherited.as_deref().unwrap_or_default(), false)?;
     let is_upgrade = inherited.is_some();

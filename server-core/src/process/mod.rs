@@ -2,8 +2,10 @@
 //!
 //! The master binds the listeners and maps shared memory, then forks workers before any runtime or thread
 //! exists. Signals reach both through a pipe that the handler writes to ([`signals`]). The only unsafe code is
-//! in [`sys`] and [`title`].
+//! in [`crypt`], [`sys`] and [`title`].
 
+pub mod counters;
+pub(crate) mod crypt;
 mod launch;
 mod master;
 mod pid_file;

@@ -23,7 +23,7 @@ mod tests;
 use std::io;
 use std::sync::Arc;
 
-pub use dict::{Failure, Op, Read, Stored, Value, Zone};
+pub use dict::{Change, Failure, Op, Read, Record, Stored, Value, Zone};
 pub use list::End;
 
 /// The zones of one configuration.

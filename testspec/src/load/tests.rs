@@ -189,5 +189,8 @@ fn callbacks_are_handed_to_the_runner() {
     spec.finish().unwrap();
     let warnings: Vec<String> = spec.take_warnings().iter().map(|warning| warning.message.clone()).collect();
     assert_eq!(warnings, ["bye", "after"]);
-    assert_eq!(spec.eval(b"$ENV{NOPE} ? 1 : 2").unwrap().to_text(), "2");
+    assert_eq!(spec.eval(Package::Socket, b"$ENV{NOPE} ? 1 : 2").unwrap().to_text(), "2");
+    assert_eq!(spec.eval(Package::Util, b"$NginxBinary").unwrap().to_text(), "nginx");
+    let error = spec.eval(Package::Socket, b"$NginxBinary").unwrap_err().to_string();
+    assert!(error.starts_with("Global symbol \"$NginxBinary\" requires explicit package name"), "{error}");
 }

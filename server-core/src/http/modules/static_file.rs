@@ -1,6 +1,6 @@
 //! `ngx_http_static_module`: answers with files.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::os::unix::fs::MetadataExt as _;
 use std::rc::Rc;
 
@@ -58,6 +58,11 @@ fn respond(r: &Rc<Request>) -> Code {
     if method == Method::POST {
         return Code::NOT_ALLOWED;
     }
+    send(r, file, &metadata)
+}
+
+/// Sends an open file.
+pub(super) fn send(r: &Rc<Request>, file: File, metadata: &Metadata) -> Code {
     body::discard(r);
     let size = metadata.len();
     r.headers_out.status.set(200);

@@ -71,37 +71,39 @@ impl Drop for Place {
 
 export! {
     /// Makes a semaphore with some resources.
-    ngx_http_lua_ffi_sema_new(semaphore: *mut *const Semaphore, resources: c_int, _err: *mut *mut c_char) -> c_int {
-        let (resources, waiters, tickets) = (Cell::new(resources), RefCell::default(), Cell::new(0));
+    ngx_http_lua_ffi_sema_new, ngx_stream_lua_ffi_sema_new(semaphore: *mut *const Semaphore, resources: c_int, _err: *mut *mut c_char) -> c_int {
+        let count = resources;
+        let (resources, waiters, tickets) = (Cell::new(count), RefCell::default(), Cell::new(0));
         let made = Rc::into_raw(Rc::new(Semaphore { resources, waiters, tickets, posted: Cell::new(false) }));
-        worker::debug(format_args!("http lua semaphore new: {made:p}"));
+        worker::debug(format_args!("http lua semaphore new: {made:p}, resources: {count}"));
         // SAFETY: the contract of the parent module.
         unsafe { store(semaphore, made) };
         OK
     }
 
     /// Adds resources.
-    ngx_http_lua_ffi_sema_post(semaphore: *const Semaphore, count: c_int) -> c_int {
+    ngx_http_lua_ffi_sema_post, ngx_stream_lua_ffi_sema_post(semaphore: *const Semaphore, count: c_int) -> c_int {
         // SAFETY: Lua passes semaphores that it got from `sema_new` and did not give back; the reference is a new one.
         let semaphore = unsafe {
             Rc::increment_strong_count(semaphore);
             Rc::from_raw(semaphore)
         };
-        worker::debug(format_args!("http lua semaphore post: {:p}, n: {count}", Rc::as_ptr(&semaphore)));
+        let (pointer, resources) = (Rc::as_ptr(&semaphore), semaphore.resources.get());
+        worker::debug(format_args!("http lua semaphore post: {pointer:p}, n: {count}, resources: {resources}"));
         semaphore.resources.set(semaphore.resources.get().saturating_add(count));
         semaphore.serve_soon();
         OK
     }
 
     /// Resources that are left; negative when threads wait.
-    ngx_http_lua_ffi_sema_count(semaphore: *const Semaphore) -> c_int {
+    ngx_http_lua_ffi_sema_count, ngx_stream_lua_ffi_sema_count(semaphore: *const Semaphore) -> c_int {
         // SAFETY: as above.
         let semaphore = unsafe { &*semaphore };
         semaphore.resources.get() - semaphore.waiters.borrow().len() as c_int
     }
 
     /// Takes a resource: 0, or -5 when there is none and no time to wait, or -2 when the caller has to yield.
-    ngx_http_lua_ffi_sema_wait(
+    ngx_http_lua_ffi_sema_wait, ngx_stream_lua_ffi_sema_wait(
         _r: *const Request, semaphore: *const Semaphore, milliseconds: c_int, err: *mut u8, err_len: *mut usize,
     ) -> c_int {
         // SAFETY: as above; the reference that is added is the waiting operation's.
@@ -120,7 +122,7 @@ export! {
     }
 
     /// Gives back Lua's reference.
-    ngx_http_lua_ffi_sema_gc(semaphore: *const Semaphore) {
+    ngx_http_lua_ffi_sema_gc, ngx_stream_lua_ffi_sema_gc(semaphore: *const Semaphore) {
         if semaphore.is_null() {
             return;
         }
@@ -132,6 +134,12 @@ export! {
 
 fn wait(semaphore: Rc<Semaphore>, milliseconds: c_int) -> Result<c_int, String> {
     let ctx = current::ctx().ok_or("no request ctx found")?;
+    worker::debug(format_args!(
+        "http lua semaphore wait: {:p}, timeout: {milliseconds}, resources: {}, event posted: {}",
+        Rc::as_ptr(&semaphore),
+        semaphore.resources.get(),
+        i32::from(semaphore.posted.get())
+    ));
     let phase = ctx.phase.get();
     if !phase.is_in(Phase::YIELDABLE) {
         return Err(format!("API disabled in the context of {}", phase.name()));
@@ -154,6 +162,7 @@ fn wait(semaphore: Rc<Semaphore>, milliseconds: c_int) -> Result<c_int, String> 
         Box::new(move |state: State| push_result(state, served)) as Resume
     };
     ctx.suspend(operation).map_err(|_| "no co ctx found")?;
+    worker::debug(format_args!("http lua semaphore wait yielding"));
     Ok(AGAIN)
 }
 

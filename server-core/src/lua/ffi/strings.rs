@@ -4,7 +4,7 @@
 use std::ffi::{c_char, c_int};
 
 use super::codec::{self, Alphabet, Escape, Padding, Rules, Strangers};
-use super::{NgxStr, both, bytes, copy_to, export, store};
+use super::{NgxStr, bytes, copy_to, export, store};
 
 /// Returns a closure that writes byte after byte through `dst`, which has to outlive it and be large enough.
 macro_rules! writer {
@@ -19,7 +19,7 @@ macro_rules! writer {
     };
 }
 
-both! {
+export! {
     /// The length of the escaped form.
     ngx_http_lua_ffi_uri_escaped_length, ngx_stream_lua_ffi_uri_escaped_length
     (src: *const u8, len: usize, kind: c_int) -> usize {

@@ -6,7 +6,7 @@ use std::fmt::Arguments;
 use std::os::unix::ffi::OsStringExt;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
-use super::{DECLINED, ERROR, ErrorOut, OK, both, store};
+use super::{DECLINED, ERROR, ErrorOut, OK, export, store};
 use crate::cycle::{Cycle, EnvironmentVariable};
 use crate::log::{ErrorLog, Level};
 use crate::process::{self, ProcessKind};
@@ -74,7 +74,7 @@ pub(crate) fn log_level() -> Option<Level> {
     SURROUNDINGS.with_borrow(|surroundings| surroundings.as_ref().map(|surroundings| surroundings.log.level()))
 }
 
-both! {
+export! {
     /// The worker's number, -1 elsewhere.
     ngx_http_lua_ffi_worker_id, ngx_stream_lua_ffi_worker_id() -> c_int {
         match process::kind() {

@@ -13,6 +13,7 @@ use super::error_pages::ErrorPage;
 use super::listen::Listen;
 use super::server_names::{PortServers, ServerName};
 use crate::conf::value::Buffers;
+use crate::cycle::Subsystem;
 use crate::http::complex_value::ComplexValue;
 use crate::http::conf::{self, Merge};
 use crate::http::location::{Child, Kind, LocRef, Locations};
@@ -26,6 +27,8 @@ use crate::upstream::resolver::ResolverConf;
 /// Settings of `http { }`.
 #[derive(Default)]
 pub struct MainConf {
+    /// Whose settings these are.
+    pub subsystem: Subsystem,
     /// All variables.
     pub variables: Variables,
     /// The servers while the configuration is read.

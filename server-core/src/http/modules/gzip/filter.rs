@@ -164,6 +164,18 @@ pub(crate) fn client_accepts(r: &Request) -> bool {
     !r.headers_in.contains(HeaderId::Via) || proxied_allows(r, conf.proxied.unwrap_or(PROXIED_OFF))
 }
 
+/// Tells caches that there is another form of the response, when `gzip_vary` is on.
+pub(crate) fn announce_variants(r: &Request) {
+    if varies(r) {
+        r.headers_out.list.borrow_mut().insert(0, Header::new("Vary", "Accept-Encoding"));
+    }
+}
+
+/// Whether `gzip_vary` is on.
+pub(crate) fn varies(r: &Request) -> bool {
+    r.loc().gzip.vary.unwrap_or(false)
+}
+
 fn proxied_allows(r: &Request, proxied: u32) -> bool {
     let has = |bit| proxied & bit != 0;
     if has(PROXIED_OFF) {
@@ -211,9 +223,7 @@ pub(crate) fn header_filter(r: &Rc<Request>, next: HeaderNext) -> Code {
     {
         return next.run(r);
     }
-    if conf.vary.unwrap_or(false) {
-        out.list.borrow_mut().insert(0, Header::new("Vary", "Accept-Encoding"));
-    }
+    announce_variants(r);
     if !client_accepts(r) {
         return next.run(r);
     }

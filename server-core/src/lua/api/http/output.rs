@@ -16,6 +16,11 @@ use crate::lua::{Ctx, Phase};
 
 pub(super) fn inject(state: State) {
     sys::set_function(state, c"send_headers", send_headers);
+    inject_stream(state);
+}
+
+/// What a connection without heads has.
+pub(super) fn inject_stream(state: State) {
     sys::set_function(state, c"print", print);
     sys::set_function(state, c"say", say);
     sys::set_function(state, c"flush", flush);

@@ -47,7 +47,7 @@ pub(crate) fn push_object(state: State, metatable: &std::ffi::CStr) {
 }
 
 /// The socket in a table, if any.
-pub(super) fn socket_of(state: State, table: c_int) -> Option<Rc<TcpSocket>> {
+pub(crate) fn socket_of(state: State, table: c_int) -> Option<Rc<TcpSocket>> {
     shared_of(state, table, SOCKET)
 }
 
