@@ -212,3 +212,21 @@ dry 200
 [qr/\[error\] .*limiting requests, excess: (1\.000|0\.9\d\d) by zone "calm", client/,
 qr/\[info\] .*delaying request, excess: [01]\.\d{3}, by zone "waits", client/,
 qr/\[error\] .*limiting requests, dry run, excess: (1\.000|0\.9\d\d) by zone "dry", client/]
+
+
+
+=== TEST 11: scripts read what the server counts
+--- config
+    location /t {
+        content_by_lua_block {
+            local ffi = require "ffi"
+            ffi.cdef "extern uint64_t *ngx_stat_active; extern uint64_t *ngx_stat_writing;"
+            ngx.say(tonumber(ffi.C.ngx_stat_active[0]), " ", tonumber(ffi.C.ngx_stat_writing[0]))
+        }
+    }
+--- request
+GET /t
+--- response_body
+1 1
+--- no_error_log
+[error]

@@ -5,9 +5,11 @@
 //! `docs/design/server.md` draws the floors and the contracts between them.
 
 pub mod clock;
+pub mod codec;
 pub mod conf;
 pub mod cycle;
 mod deadline;
+pub(crate) mod dev;
 pub mod http;
 pub mod log;
 pub mod lua;

@@ -22,6 +22,7 @@ use super::request::Request;
 use super::run;
 use crate::cycle::{Cycle, ListenAddress};
 use crate::log::Level;
+use crate::lua::ffi::worker::stat;
 use crate::process::BoundListener;
 use crate::process::counters::{self, Counters};
 use crate::tls::server::accept as accept_tls;
@@ -39,12 +40,15 @@ pub struct Server {
     connections: RefCell<Slab<Entry>>,
     limit: usize,
     room: Notify,
+    pause: Pause,
     last_gone: Notify,
     exiting: Cell<bool>,
     /// Idle connections that keep what they need for their next request.
     reserves: Cell<usize>,
     accepting: RefCell<Vec<JoinHandle<()>>>,
     counters: Counters,
+    /// The second in which Lua was last shown what is counted.
+    published: Cell<i64>,
 }
 
 thread_local! {
@@ -65,11 +69,13 @@ pub fn serve(cycle: &'static Cycle, listeners: Vec<BoundListener>) -> io::Result
         connections: RefCell::default(),
         limit: cycle.conf.worker_connections.unwrap_or(512),
         room: Notify::new(),
+        pause: Pause::default(),
         last_gone: Notify::new(),
         exiting: Cell::new(false),
         reserves: Cell::new(0),
         accepting: RefCell::default(),
         counters: counters::of_this_process(),
+        published: Cell::new(0),
     });
     for listener in listeners {
         let task = server.accept_from(listener)?;
@@ -119,6 +125,7 @@ impl Server {
 
     async fn accept_loop(self: Rc<Self>, spec: usize, acceptor: Acceptor) {
         loop {
+            self.wait_for_room().await;
             while self.connections.borrow().len() >= self.limit {
                 if !self.close_an_idle_connection() {
                     self.room.notified().await;
@@ -137,6 +144,19 @@ impl Server {
                 }
             }
         }
+    }
+
+    /// Waits while there are as many connections as `connection_limit` allows. Those that wait to be accepted stay in
+    /// the kernel's backlog.
+    async fn wait_for_room(&self) {
+        let Some(limit) = self.cycle.conf.connection_limit else { return };
+        while self.connections.borrow().len() >= limit {
+            self.pause.begin(limit, self.cycle);
+            self.room.notified().await;
+        }
+        self.pause.end(limit, self.cycle);
+        // Others that accept may wait as well.
+        self.room.notify_one();
     }
 
     fn take(self: &Rc<Self>, spec: usize, stream: Stream, peer: Address) {
@@ -217,6 +237,14 @@ impl Server {
         self.connections.borrow().len()
     }
 
+    /// Shows Lua what all processes count, as of this second.
+    fn publish_counts(&self) {
+        let second = crate::clock::now().sec;
+        if self.published.replace(second) != second {
+            stat::publish(&counters::totals());
+        }
+    }
+
     /// Whether the worker is about to end.
     pub fn is_exiting(&self) -> bool {
         self.exiting.get()
@@ -232,6 +260,34 @@ struct Reserve<'a>(&'a Server);
 impl Drop for Reserve<'_> {
     fn drop(&mut self) {
         self.0.reserves.set(self.0.reserves.get().saturating_sub(1));
+    }
+}
+
+/// The times at which `connection_limit` kept the worker from accepting.
+#[derive(Default)]
+struct Pause {
+    since: Cell<Option<Instant>>,
+    count: Cell<u64>,
+}
+
+impl Pause {
+    fn begin(&self, limit: usize, cycle: &Cycle) {
+        if self.since.get().is_none() {
+            self.since.set(Some(Instant::now()));
+            self.count.set(self.count.get() + 1);
+            log_at!(cycle.log, Level::Warn, "connection_limit of {limit} is reached, accepting none until one ends");
+        }
+    }
+
+    fn end(&self, limit: usize, cycle: &Cycle) {
+        if let Some(since) = self.since.take() {
+            let (waited, count) = (since.elapsed().as_millis(), self.count.get());
+            log_at!(
+                cycle.log,
+                Level::Notice,
+                "below connection_limit of {limit} again after {waited} ms (pause {count})"
+            );
+        }
     }
 }
 
@@ -371,7 +427,12 @@ async fn serve_request(server: &Server, conn: &Rc<Connection>, r: Rc<Request>) -
                 r.headers_in.connection_type.set(super::headers_in::ConnectionType::Close);
             }
             progress.writing();
-            run::serve(&r).await;
+            server.publish_counts();
+            if crate::dev::is_on() && crate::dev::is_foreign(&r) {
+                run::serve_refusal(&r, super::Code::FORBIDDEN).await;
+            } else {
+                run::serve(&r).await;
+            }
         }
         Head::Refused(code) => run::serve_refusal(&r, code).await,
     }

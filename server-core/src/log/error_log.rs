@@ -196,6 +196,9 @@ impl ErrorLog {
             capture(entry.level, &line);
             CAPTURE.set(Some(capture));
         }
+        if crate::dev::is_on() {
+            crate::dev::remember(entry.level, &line);
+        }
         line.push(b'\n');
         self.deliver(entry.level, &line, message);
     }
@@ -212,12 +215,20 @@ impl ErrorLog {
                 Sink::Syslog(syslog) => syslog.send(level, line.get(message..).unwrap_or_default()),
             }
         }
-        if level <= Level::Warn && !shown && CONSOLE.load(Ordering::Relaxed) {
+        if level <= Level::Warn && !shown && crate::dev::is_on() {
+            let _ = nix::unistd::write(crate::process::stderr_descriptor(), line);
+        } else if level <= Level::Warn && !shown && CONSOLE.load(Ordering::Relaxed) {
             let mut text = format!("nginx: [{}] ", level.word()).into_bytes();
             text.extend_from_slice(line.get(message..).unwrap_or_default());
             let _ = nix::unistd::write(crate::process::stderr_descriptor(), &text);
         }
     }
+}
+
+/// The system library's words for one of its error numbers.
+pub fn errno_text(errno: i32) -> String {
+    let text = std::io::Error::from_raw_os_error(errno).to_string();
+    text.split(" (os error").next().unwrap_or_default().to_owned()
 }
 
 /// ` (NUMBER: text)`, with room kept for it in an overlong line.
@@ -226,7 +237,7 @@ fn push_errno(line: &mut Vec<u8>, errno: i32) {
         line.truncate(LINE_MAX - 50);
         line.extend_from_slice(b"...");
     }
-    let text = nix::errno::Errno::from_raw(errno).desc();
+    let text = errno_text(errno);
     line.extend_from_slice(format!(" ({errno}: {text})").as_bytes());
 }
 

@@ -79,10 +79,16 @@ impl File {
     /// Pushes the function of the file at `path`. A failure is logged and pushes nothing.
     pub fn push(&self, vm: &Vm, path: &[u8], cache: Cache, session: &dyn Session) -> Result<(), LoadError> {
         let state = vm.state();
-        if self.slot.push(state, cache, session) {
+        let has_changed = crate::dev::is_on() && crate::dev::reload::file_changed(bytes_to_path(path));
+        if !has_changed && self.slot.push(state, cache, session) {
             return Ok(());
         }
-        compile_file(state, path, session)?;
+        match compile_file(state, path, session) {
+            Ok(()) => {}
+            // A bad edit: the old code goes on.
+            Err(_) if has_changed && self.slot.push(state, cache, session) => return Ok(()),
+            Err(error) => return Err(error),
+        }
         self.slot.store(state);
         Ok(())
     }
@@ -240,8 +246,7 @@ fn bytes_to_path(bytes: &[u8]) -> &std::path::Path {
 
 /// What `strerror` says, without Rust's `(os error N)`.
 pub(crate) fn system_message(error: &std::io::Error) -> String {
-    let text = error.to_string();
-    text.split(" (os error").next().unwrap_or_default().to_owned()
+    error.raw_os_error().map_or_else(|| error.to_string(), crate::log::errno_text)
 }
 
 /// A first line that starts with `#` is none of Lua's business; its line break stays, for line numbers.

@@ -1,10 +1,10 @@
 //! `ngx_http_gzip_static_module`: sends `FILE.gz` in place of `FILE` to those who take it.
 
-use std::fs::File;
 use std::rc::Rc;
 
 use rsty_diag::Diagnostic;
 
+use super::disable_symlinks::open;
 use super::file_status::{is_absent, number, path};
 use super::{gzip, static_file};
 use crate::conf::value::set_enum;
@@ -79,7 +79,7 @@ fn respond(r: &Rc<Request>) -> Code {
     let mut name = map_uri(r).path;
     name.extend_from_slice(b".gz");
     r.log_bytes(Level::Debug, &[b"http filename: \"", &name, b"\""]);
-    let opened = File::open(path(&name)).and_then(|file| Ok((file.metadata()?, file)));
+    let opened = open(r, &name).and_then(|file| Ok((file.metadata()?, file)));
     let (metadata, file) = match opened {
         Ok(opened) => opened,
         Err(error) => {

@@ -1,12 +1,14 @@
 //! `ngx_http_random_index_module`: any file of a folder answers for it.
 
 use std::fs::DirEntry;
+use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::rc::Rc;
 
 use bytes::Bytes;
 use rsty_diag::Diagnostic;
 
+use super::disable_symlinks;
 use super::file_status::{fault, number, path};
 use crate::conf::value::set_flag;
 use crate::conf::{Arity, Contexts, Rule};
@@ -66,7 +68,8 @@ fn respond(r: &Rc<Request>) -> Code {
     let folder = map_uri(r).path;
     let folder = folder.strip_suffix(b"/").unwrap_or(&folder);
     r.log_bytes(Level::Debug, &[b"http random index: \"", folder, b"\""]);
-    let entries = match std::fs::read_dir(path(folder)) {
+    let opened = disable_symlinks::status(r, folder).map_err(io::Error::from_raw_os_error);
+    let entries = match opened.and_then(|_| std::fs::read_dir(path(folder))) {
         Ok(entries) => entries,
         Err(error) => {
             let errno = number(&error);

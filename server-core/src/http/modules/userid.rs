@@ -35,7 +35,8 @@ pub struct LocConf {
     p3p: Option<Box<[u8]>>,
     expires: Option<Expires>,
     service: Option<u32>,
-    mark: Option<Option<u8>>,
+    /// A NUL is no mark.
+    mark: Option<u8>,
     flags: Option<u32>,
 }
 
@@ -91,6 +92,10 @@ impl LocConf {
 
     fn name(&self) -> &[u8] {
         self.name.as_deref().unwrap_or(b"uid")
+    }
+
+    fn mark(&self) -> Option<u8> {
+        self.mark.filter(|&mark| mark != 0)
     }
 
     pub(crate) fn sets(&self) -> bool {
@@ -158,8 +163,8 @@ fn expires(scope: &mut Scope<'_>, directive: &Directive) -> Result<(), Diagnosti
 fn mark(scope: &mut Scope<'_>, directive: &Directive) -> Result<(), Diagnostic> {
     let Some(word) = directive.arg(0) else { return Ok(()) };
     let mark = match &*word.text {
-        b"off" => None,
-        [mark] if mark.is_ascii_alphanumeric() || *mark == b'=' => Some(*mark),
+        b"off" => 0,
+        [mark] if mark.is_ascii_alphanumeric() || *mark == b'=' => *mark,
         _ => {
             let message = "value must be \"off\" or a single letter, digit or \"=\"";
             return Err(directive.error_at(word, "invalid_value", message));
@@ -225,7 +230,7 @@ fn decide(r: &Request, state: &State) {
         if reset.is_empty() || reset == "0" {
             let cookie = state.cookie.borrow();
             let marked = |mark| cookie.get(22) == Some(&mark) && cookie.get(23) == Some(&b'=');
-            if conf.mark.flatten().is_some_and(|mark| !marked(mark)) {
+            if conf.mark().is_some_and(|mark| !marked(mark)) {
                 state.given.set(Some(got));
             }
             return;
@@ -279,7 +284,7 @@ pub(crate) fn header_filter(r: &Rc<Request>, next: HeaderNext) -> Code {
 }
 
 fn cookie(conf: &LocConf, state: &State, given: [u32; 4]) -> Vec<u8> {
-    let mark = conf.mark.flatten();
+    let mark = conf.mark();
     let mut cookie = [conf.name(), b"="].concat();
     if state.got.get().is_none() || state.reset.get() {
         let bytes: Vec<u8> = given.iter().flat_map(|word| word.to_ne_bytes()).collect();
@@ -323,7 +328,8 @@ fn cookie(conf: &LocConf, state: &State, given: [u32; 4]) -> Vec<u8> {
 }
 
 fn hexadecimal(words: [u32; 4]) -> String {
-    words.iter().map(|word| format!("{word:08X}")).collect()
+    let [a, b, c, d] = words;
+    format!("{a:08X}{b:08X}{c:08X}{d:08X}")
 }
 
 /// `name=` and the identity in hexadecimal.

@@ -5,7 +5,8 @@ use std::ffi::{c_int, c_uint};
 use md5::{Digest, Md5};
 use sha1::Sha1;
 
-use super::{bytes, codec, copy_to, export};
+use super::{bytes, copy_to, export};
+use crate::codec;
 
 export! {
     /// Writes the 16 bytes of the digest.

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
+use super::semaphore_pool::{self, Block};
 use super::{AGAIN, DECLINED, ERROR, OK, export, store, worker, write_error};
 use crate::http::request::Request;
 use crate::lua::current;
@@ -20,6 +21,7 @@ use crate::lua::thread::Resume;
 
 /// A semaphore; Lua owns one reference.
 pub struct Semaphore {
+    block: Rc<Block>,
     resources: Cell<c_int>,
     waiters: RefCell<VecDeque<(u64, oneshot::Sender<()>)>>,
     tickets: Cell<u64>,
@@ -28,6 +30,24 @@ pub struct Semaphore {
 }
 
 impl Semaphore {
+    /// One that is not in use yet.
+    pub(super) fn in_block(block: Rc<Block>) -> Self {
+        let (waiters, tickets) = (RefCell::default(), Cell::new(0));
+        Self { block, resources: Cell::new(0), waiters, tickets, posted: Cell::new(false) }
+    }
+
+    /// The block it belongs to.
+    pub(super) fn block(&self) -> &Rc<Block> {
+        &self.block
+    }
+
+    /// Makes it as good as new, with some resources.
+    pub(super) fn reset(&self, resources: c_int) {
+        self.resources.set(resources);
+        self.waiters.borrow_mut().clear();
+        self.posted.set(false);
+    }
+
     /// Serves those who wait, once the code that is running has given way.
     fn serve_soon(self: Rc<Self>) {
         if self.waiters.borrow().is_empty() || self.posted.replace(true) {
@@ -72,10 +92,8 @@ impl Drop for Place {
 export! {
     /// Makes a semaphore with some resources.
     ngx_http_lua_ffi_sema_new, ngx_stream_lua_ffi_sema_new(semaphore: *mut *const Semaphore, resources: c_int, _err: *mut *mut c_char) -> c_int {
-        let count = resources;
-        let (resources, waiters, tickets) = (Cell::new(count), RefCell::default(), Cell::new(0));
-        let made = Rc::into_raw(Rc::new(Semaphore { resources, waiters, tickets, posted: Cell::new(false) }));
-        worker::debug(format_args!("http lua semaphore new: {made:p}, resources: {count}"));
+        let made = Rc::into_raw(semaphore_pool::take(resources));
+        worker::debug(format_args!("http lua semaphore new: {made:p}, resources: {resources}"));
         // SAFETY: the contract of the parent module.
         unsafe { store(semaphore, made) };
         OK
@@ -129,6 +147,7 @@ export! {
         // SAFETY: Lua gives back what it got from `sema_new`, once.
         let semaphore = unsafe { Rc::from_raw(semaphore) };
         worker::debug(format_args!("in lua gc, semaphore {:p}", Rc::as_ptr(&semaphore)));
+        semaphore_pool::give_back(semaphore);
     }
 }
 

@@ -174,9 +174,27 @@ macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident, $cell:ident;)*) => {
         /// The counters of the stub status page, which Lua libraries read through exported pointers.
         pub mod stat {
-            use std::sync::atomic::AtomicU64;
+            use std::sync::atomic::{AtomicU64, Ordering};
+
+            use crate::process::counters::Totals;
 
             $($(#[$doc])* pub static $cell: AtomicU64 = AtomicU64::new(0);)*
+
+            /// Lets this process's readers see what all processes counted.
+            pub fn publish(totals: &Totals) {
+                let Totals { accepted, requests, active, reading, writing } = *totals;
+                for (counter, count) in [
+                    (&ACCEPTED, accepted),
+                    (&HANDLED, accepted),
+                    (&REQUESTS, requests),
+                    (&ACTIVE, active),
+                    (&READING, reading),
+                    (&WRITING, writing),
+                    (&WAITING, totals.waiting()),
+                ] {
+                    counter.store(count, Ordering::Relaxed);
+                }
+            }
         }
 
         $($(#[$doc])*

@@ -60,9 +60,10 @@ pub struct LocConf {
 }
 
 impl LocConf {
-    /// Whether responses of the location name a character set.
+    /// Whether responses of the location name a character set, or say which one they are in: as part of another
+    /// response they may have to be converted.
     pub(crate) fn is_on(&self) -> bool {
-        self.charset.is_some()
+        self.charset.is_some() || self.source.is_some()
     }
 }
 

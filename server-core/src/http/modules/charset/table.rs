@@ -1,6 +1,6 @@
 //! Tables between charsets: single bytes to single bytes, and to and from UTF-8.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use bytes::BytesMut;
 
@@ -19,14 +19,14 @@ pub(super) enum Table {
 pub(super) struct Builder {
     utf8: bool,
     to: Box<[char; 256]>,
-    back: HashMap<char, u8>,
+    back: BTreeMap<char, u8>,
 }
 
 impl Builder {
     /// A map whose second column is UTF-8 or not. ASCII stays what it is.
     pub(super) fn new(utf8: bool) -> Self {
         let mut to = Box::new(['?'; 256]);
-        let mut back = HashMap::new();
+        let mut back = BTreeMap::new();
         for byte in 0..128_u8 {
             to[usize::from(byte)] = char::from(byte);
             back.insert(char::from(byte), byte);
@@ -47,7 +47,7 @@ impl Builder {
     /// The tables there and back.
     pub(super) fn finish(self) -> (Table, Table) {
         if self.utf8 {
-            return (Table::ToUtf8(self.to), Table::FromUtf8(self.back));
+            return (Table::ToUtf8(self.to), Table::FromUtf8(self.back.into_iter().collect()));
         }
         let byte_of = |to: char| u8::try_from(to).unwrap_or(b'?');
         let there = Box::new(self.to.map(byte_of));
@@ -138,7 +138,9 @@ mod tests {
 
     fn convert(table: &Table, pieces: &[&[u8]]) -> Vec<u8> {
         let (mut state, mut out) = (Converter::default(), BytesMut::new());
-        pieces.iter().for_each(|piece| table.convert(&mut state, piece, &mut out));
+        for piece in pieces {
+            table.convert(&mut state, piece, &mut out);
+        }
         out.to_vec()
     }
 

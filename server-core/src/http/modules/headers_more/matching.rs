@@ -30,13 +30,15 @@ mod tests {
 
     fn list(fields: &[(&'static str, &'static str)]) -> HeaderList {
         let mut list = HeaderList::default();
-        fields.iter().for_each(|(name, value)| list.add(*name, *value));
+        for (name, value) in fields {
+            list.add(*name, *value);
+        }
         list
     }
 
     fn text(list: &HeaderList) -> String {
-        let lossy = |bytes: &Bytes| String::from_utf8_lossy(bytes).into_owned();
-        list.iter().map(|field| format!("{}={};", lossy(&field.name), lossy(&field.value))).collect()
+        let pieces = list.iter().flat_map(|field| [&field.name[..], b"=", &field.value, b";"]);
+        String::from_utf8_lossy(&pieces.collect::<Vec<_>>().concat()).into_owned()
     }
 
     #[test]
