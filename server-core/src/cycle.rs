@@ -164,6 +164,8 @@ pub struct CycleConf {
     pub conf_prefix: PathBuf,
     /// The main configuration file.
     pub conf_file: PathBuf,
+    /// Whether this is a development server (`rsty serve --watch`).
+    pub watch: bool,
     /// Whether the configuration is only being tested (`-t`).
     pub testing: bool,
     /// The cycle that runs while this one is built by a reload.
@@ -189,6 +191,8 @@ pub struct CycleConf {
     pub worker_processes: Option<usize>,
     /// `worker_connections`
     pub worker_connections: Option<usize>,
+    /// `connection_limit`: connections of a worker beyond which it accepts none.
+    pub connection_limit: Option<usize>,
     /// `multi_accept`
     pub multi_accept: Option<bool>,
     /// `accept_mutex`

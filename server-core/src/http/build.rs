@@ -9,6 +9,7 @@ use super::modules::core::PortServers;
 use super::output::Filters;
 use super::phases;
 use crate::conf::Directive;
+use crate::cycle::Subsystem;
 
 /// Turns what `http { }` held into what requests use. The result lives as long as the process.
 pub(crate) fn finish(
@@ -24,7 +25,8 @@ pub(crate) fn finish(
     anchor_defaults(&mut loc, scope, directive)?;
     loc.merge(&LocConf::default())?;
     let servers = std::mem::take(&mut scope.main.core.building);
-    if loc.access_log.is_unset() && servers.iter().any(|(_, inner)| inner.access_log.is_unset()) {
+    let has_default_log = scope.main.core.subsystem == Subsystem::Http;
+    if has_default_log && loc.access_log.is_unset() && servers.iter().any(|(_, inner)| inner.access_log.is_unset()) {
         access_log::default_log(scope, &mut loc.access_log, directive)?;
     }
     let mut ports: Vec<PortServers> = Vec::new();
@@ -101,6 +103,7 @@ fn settle(mut loc: LocConf, outer: &LocConf, place: &Place<'_>) -> Result<&'stat
         let message = format!("duplicate location \"{}\"", String::from_utf8_lossy(&twice.core.name));
         return Err(place.directive.error("duplicate_location", message));
     }
+    loc.proxy.settle(&loc.lua, loc.core.handler.is_some()).map_err(|problem| place.directive.error("tls", problem))?;
     loc.core.handlers = phases::handlers_of(&loc);
     loc.core.filters = Filters::of(&loc);
     Ok(Box::leak(Box::new(loc)))

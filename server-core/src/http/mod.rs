@@ -36,6 +36,7 @@ pub mod setting;
 mod special_response;
 pub mod subrequest;
 pub mod text;
+pub(crate) mod upstream;
 pub mod variables;
 mod worker;
 mod write_filter;

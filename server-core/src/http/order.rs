@@ -22,7 +22,7 @@ use super::modules::rewrite::RewriteHandler;
 use super::modules::static_file::StaticHandler;
 use super::modules::try_files::TryFilesHandler;
 use super::modules::{
-    addition, browser, charset, core, echo, gunzip, gzip, headers, headers_more, limit_conn, limit_req, lua,
+    addition, browser, charset, core, echo, gunzip, gzip, headers, headers_more, limit_conn, limit_req, lua, memcached,
     not_modified, proxy, range, realip, referer, secure_link, ssi, ssl, stub_status, sub, upstream, userid, xss,
 };
 use super::output::{BodyFilter, HeaderFilter, Need};
@@ -107,6 +107,7 @@ pub(crate) static VARIABLES: &[&[VariableDef]] = &[
     gzip::VARIABLES,
     limit_conn::VARIABLES,
     limit_req::VARIABLES,
+    memcached::VARIABLES,
     proxy::VARIABLES,
     realip::VARIABLES,
     referer::VARIABLES,

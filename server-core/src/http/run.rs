@@ -409,11 +409,6 @@ pub(crate) fn terminate(r: &Rc<Request>, code: Code) {
     main.conn().wake();
 }
 
-/// Writes a debug line about a request.
-pub(crate) fn debug_line(r: &Rc<Request>, message: &str) {
-    debug!(r, "{message}");
-}
-
 /// Runs the log handlers.
 pub(crate) fn run_log(r: &Rc<Request>) {
     for handler in &r.loc().core.handlers[Phase::Log as usize] {
@@ -431,6 +426,9 @@ pub(crate) async fn close(r: &Rc<Request>) {
     r.conn().action.set(Some("logging request"));
     if !r.logged.get() {
         run_log(r);
+    }
+    if crate::dev::is_on() {
+        crate::dev::log_request(r);
     }
     r.conn().action.set(Some("closing request"));
     debug!(r, "http close request");

@@ -40,6 +40,7 @@ pub struct Server {
     connections: RefCell<Slab<Entry>>,
     limit: usize,
     room: Notify,
+    pause: Pause,
     last_gone: Notify,
     exiting: Cell<bool>,
     accepting: RefCell<Vec<JoinHandle<()>>>,
@@ -66,6 +67,7 @@ pub fn serve(cycle: &'static Cycle, listeners: Vec<BoundListener>) -> io::Result
         connections: RefCell::default(),
         limit: cycle.conf.worker_connections.unwrap_or(512),
         room: Notify::new(),
+        pause: Pause::default(),
         last_gone: Notify::new(),
         exiting: Cell::new(false),
         accepting: RefCell::default(),
@@ -120,6 +122,7 @@ impl Server {
 
     async fn accept_loop(self: Rc<Self>, spec: usize, acceptor: Acceptor) {
         loop {
+            self.wait_for_room().await;
             while self.connections.borrow().len() >= self.limit {
                 if !self.close_an_idle_connection() {
                     self.room.notified().await;
@@ -138,6 +141,19 @@ impl Server {
                 }
             }
         }
+    }
+
+    /// Waits while there are as many connections as `connection_limit` allows. Those that wait to be accepted stay in
+    /// the kernel's backlog.
+    async fn wait_for_room(&self) {
+        let Some(limit) = self.cycle.conf.connection_limit else { return };
+        while self.connections.borrow().len() >= limit {
+            self.pause.begin(limit, self.cycle);
+            self.room.notified().await;
+        }
+        self.pause.end(limit, self.cycle);
+        // Others that accept may wait as well.
+        self.room.notify_one();
     }
 
     fn take(self: &Rc<Self>, spec: usize, stream: Stream, peer: Address) {
@@ -220,6 +236,34 @@ impl Server {
     /// Whether the worker is about to end.
     pub fn is_exiting(&self) -> bool {
         self.exiting.get()
+    }
+}
+
+/// The times at which `connection_limit` kept the worker from accepting.
+#[derive(Default)]
+struct Pause {
+    since: Cell<Option<Instant>>,
+    count: Cell<u64>,
+}
+
+impl Pause {
+    fn begin(&self, limit: usize, cycle: &Cycle) {
+        if self.since.get().is_none() {
+            self.since.set(Some(Instant::now()));
+            self.count.set(self.count.get() + 1);
+            log_at!(cycle.log, Level::Warn, "connection_limit of {limit} is reached, accepting none until one ends");
+        }
+    }
+
+    fn end(&self, limit: usize, cycle: &Cycle) {
+        if let Some(since) = self.since.take() {
+            let (waited, count) = (since.elapsed().as_millis(), self.count.get());
+            log_at!(
+                cycle.log,
+                Level::Notice,
+                "below connection_limit of {limit} again after {waited} ms (pause {count})"
+            );
+        }
     }
 }
 
@@ -321,7 +365,11 @@ async fn serve_connection(server: &Server, conn: &Rc<Connection>) {
                 }
                 progress.writing();
                 server.publish_counts();
-                run::serve(&r).await;
+                if crate::dev::is_on() && crate::dev::is_foreign(&r) {
+                    run::serve_refusal(&r, super::Code::FORBIDDEN).await;
+                } else {
+                    run::serve(&r).await;
+                }
             }
             Head::Refused(code) => run::serve_refusal(&r, code).await,
         }

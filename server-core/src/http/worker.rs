@@ -34,6 +34,9 @@ pub(crate) async fn worker(cycle: &'static Cycle, mut worker: Worker) {
         cycle.log.write_errno(Level::Error, errno, format_args!("sigaction() failed"));
     }
     startup::init_worker(cycle);
+    if cycle.conf.watch {
+        tokio::task::spawn_local(crate::dev::reload::watch(cycle));
+    }
     // Timers without delay run before the first connection is accepted.
     if timers::pending() > 0 {
         next_turn().await;

@@ -196,6 +196,9 @@ impl ErrorLog {
             capture(entry.level, &line);
             CAPTURE.set(Some(capture));
         }
+        if crate::dev::is_on() {
+            crate::dev::remember(entry.level, &line);
+        }
         line.push(b'\n');
         self.deliver(entry.level, &line, message);
     }
@@ -212,7 +215,9 @@ impl ErrorLog {
                 Sink::Syslog(syslog) => syslog.send(level, line.get(message..).unwrap_or_default()),
             }
         }
-        if level <= Level::Warn && !shown && CONSOLE.load(Ordering::Relaxed) {
+        if level <= Level::Warn && !shown && crate::dev::is_on() {
+            let _ = nix::unistd::write(crate::process::stderr_descriptor(), line);
+        } else if level <= Level::Warn && !shown && CONSOLE.load(Ordering::Relaxed) {
             let mut text = format!("nginx: [{}] ", level.word()).into_bytes();
             text.extend_from_slice(line.get(message..).unwrap_or_default());
             let _ = nix::unistd::write(crate::process::stderr_descriptor(), &text);

@@ -79,10 +79,16 @@ impl File {
     /// Pushes the function of the file at `path`. A failure is logged and pushes nothing.
     pub fn push(&self, vm: &Vm, path: &[u8], cache: Cache, session: &dyn Session) -> Result<(), LoadError> {
         let state = vm.state();
-        if self.slot.push(state, cache, session) {
+        let has_changed = crate::dev::is_on() && crate::dev::reload::file_changed(bytes_to_path(path));
+        if !has_changed && self.slot.push(state, cache, session) {
             return Ok(());
         }
-        compile_file(state, path, session)?;
+        match compile_file(state, path, session) {
+            Ok(()) => {}
+            // A bad edit: the old code goes on.
+            Err(_) if has_changed && self.slot.push(state, cache, session) => return Ok(()),
+            Err(error) => return Err(error),
+        }
         self.slot.store(state);
         Ok(())
     }

@@ -279,13 +279,18 @@ fn check(code: i32) -> Result<(), i32> {
     if code == 0 { Ok(()) } else { Err(nix::errno::Errno::last_raw()) }
 }
 
-/// Waits until a descriptor is readable, a signal was handled, or the time is over.
-pub(crate) fn wait_readable(descriptor: BorrowedFd<'_>, timeout: Option<std::time::Duration>) {
+/// Waits until one of two descriptors is readable, a signal was handled, or the time is over.
+pub(crate) fn wait_readable(one: BorrowedFd<'_>, other: Option<BorrowedFd<'_>>, timeout: Option<std::time::Duration>) {
     // One more millisecond, so that what is due then is due.
     let milliseconds = timeout.map_or(-1, |timeout| i32::try_from(timeout.as_millis() + 1).unwrap_or(i32::MAX));
-    let mut entry = libc::pollfd { fd: descriptor.as_raw_fd(), events: libc::POLLIN, revents: 0 };
-    // SAFETY: the pointer is to one live entry. All three outcomes mean «look again» to the callers.
-    unsafe { libc::poll(&raw mut entry, 1, milliseconds) };
+    // A negative number is passed over.
+    let mut entries = [one.as_raw_fd(), other.map_or(-1, |other| other.as_raw_fd())].map(|fd| libc::pollfd {
+        fd,
+        events: libc::POLLIN,
+        revents: 0,
+    });
+    // SAFETY: the pointer is to two live entries. All three outcomes mean «look again» to the callers.
+    unsafe { libc::poll(entries.as_mut_ptr(), 2, milliseconds) };
 }
 
 /// Gives an open file to a user; its group stays.

@@ -13,7 +13,7 @@ use crate::lua::{Ctx, Phase, sched};
 /// Looks at what the client sends first, before anybody answers.
 pub(super) async fn preread(r: &Rc<Request>) -> Code {
     let Some(script) = &r.loc().stream.preread else { return Code::DECLINED };
-    r.debug(format_args!("stream lua preread handler"));
+    r.debug(format_args!("lua preread handler"));
     enter(r, Phase::PREREAD, script).await
 }
 
@@ -27,7 +27,7 @@ pub(super) async fn content(r: &Rc<Request>) -> Code {
 /// Notes how it went.
 pub(super) fn log(r: &Rc<Request>) {
     let Some(script) = &r.loc().lua.log else { return };
-    r.debug(format_args!("stream lua log handler"));
+    r.debug(format_args!("lua log handler"));
     let Some(ctx) = ctx_of(r) else { return };
     ctx.phase.set(Phase::LOG);
     // A failure is in the log, and there is nobody else to tell.
@@ -46,15 +46,13 @@ async fn enter(r: &Rc<Request>, phase: Phase, script: &Script) -> Code {
         Ran::Again => run(r, &ctx).await,
         ran => Some(ran),
     };
-    let code = match ran {
+    match ran {
         Some(ran) => code_of(&ctx, ran),
         None => {
             r.conn().error.set(true);
             Code::CLIENT_CLOSED_REQUEST
         }
-    };
-    r.debug(format_args!("stream lua finalize request: {}", code.0));
-    code
+    }
 }
 
 fn code_of(ctx: &Ctx, ran: Ran) -> Code {

@@ -20,17 +20,21 @@ pub(crate) enum Peeked {
     Full,
 }
 
+/// Whether there are so many bytes that may be looked at.
+pub(crate) fn has(r: &Request, count: usize) -> bool {
+    count <= *r.loc().stream.preread_buffer_size && r.conn().input.borrow().len() >= count
+}
+
 /// Waits until the client sent so many bytes.
 pub(crate) async fn wait_for(r: &Rc<Request>, count: usize) -> Peeked {
     let conn = r.conn();
     let conf = &r.loc().stream;
     let deadline = Instant::now() + *conf.preread_timeout;
     loop {
-        let there = conn.input.borrow().len();
-        if there >= count {
+        if has(r, count) {
             return Peeked::Enough;
         }
-        if there >= *conf.preread_buffer_size {
+        if conn.input.borrow().len() >= *conf.preread_buffer_size {
             return Peeked::Full;
         }
         match conn.try_read() {

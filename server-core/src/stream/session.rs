@@ -50,19 +50,20 @@ pub(crate) async fn serve(conn: &Rc<Connection>) {
     lua::log(&r);
     r.logged.set(true);
     r.conn().action.set(Some("closing session"));
-    run::debug_line(&r, "close stream connection");
+    r.debug(format_args!("close stream connection"));
     r.run_cleanups();
 }
 
 /// The phases up to the last byte; sets the status.
 async fn session(r: &Rc<Request>) {
     let code = phases(r).await;
+    r.debug(format_args!("finalize stream request: {}", code.0));
     let status = match code {
         Code::ERROR => 500,
         Code(code) if code >= 200 => code,
         _ => 200,
     };
-    run::debug_line(r, "finalize stream session");
+    r.debug(format_args!("finalize stream session: {status}"));
     r.headers_out.status.set(u16::try_from(status).unwrap_or(500));
 }
 
@@ -104,7 +105,7 @@ async fn content(r: &Rc<Request>) -> Code {
     }
     if let Some(response) = &loc.stream.response {
         let text = response.eval(r);
-        run::debug_line(r, "stream return text");
+        r.debug(format_args!("stream return text: \"{}\"", String::from_utf8_lossy(&text)));
         if text.is_empty() {
             return Code::OK;
         }

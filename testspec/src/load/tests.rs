@@ -46,6 +46,15 @@ fn plan_and_settings_come_from_the_prologue() {
 }
 
 #[test]
+fn modules_of_the_harness_are_there_without_a_use() {
+    let spec = loaded(
+        "use Test::Nginx::Socket::Lua;\nour $Dir = File::Spec->catdir('/a', '..', 'certs');\nrun_tests();\n__DATA__\n\
+         === a\n--- x eval: $::Dir\n",
+    );
+    assert_eq!(section(&spec, 0, "x"), "\"/a/../certs\"");
+}
+
+#[test]
 fn skip_all_has_no_blocks() {
     for prologue in ["use Test::Nginx::Socket skip_all => 'why';", "use Test::Nginx::Socket;\nplan(skip_all => 'why');"]
     {

@@ -270,8 +270,8 @@ impl HashMap {
 
     /// The first entry at or behind a place, with its place.
     pub(crate) fn next_from(&self, place: usize) -> Option<(usize, &[u8], &Value)> {
-        let entries = self.entries.iter().enumerate().skip(place);
-        entries.filter_map(|(place, entry)| entry.as_ref().map(|(key, value)| (place, &**key, value))).next()
+        let mut entries = self.entries.iter().enumerate().skip(place);
+        entries.find_map(|(place, entry)| entry.as_ref().map(|(key, value)| (place, &**key, value)))
     }
 
     /// Number of keys.

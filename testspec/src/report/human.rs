@@ -66,8 +66,8 @@ pub fn recap(reports: &[BlockReport]) -> String {
 /// What a mode that measures found out, below the block's line; empty where there is nothing.
 pub fn notes(report: &BlockReport) -> String {
     let notes = report.attempts.iter().flat_map(|attempt| &attempt.notes);
-    let lines: String = notes.flat_map(|note| note.lines()).map(|text| format!("  {text}\n")).collect();
-    if lines.is_empty() { lines } else { line(report) + &lines }
+    let lines: Vec<&str> = notes.flat_map(|note| note.lines()).collect();
+    if lines.is_empty() { String::new() } else { format!("{}  {}\n", line(report), lines.join("\n  ")) }
 }
 
 /// All about a failed block.

@@ -9,7 +9,11 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::ffi::OsStr;
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -114,6 +118,11 @@ pub fn run_block(spec: &dyn Spec, block: &Block, script: &str, bench: &Bench) ->
     let result = run.run(&mut gathered);
     let cleaned = spec.test_cleanup(block).map_err(|message| run.bail(&message));
     let bail_out = result.and(cleaned).err().map(|BailOut(message)| message);
+    if let Some(path) = variables.get("TEST_NGINX_ERROR_LOG").filter(|path| !path.is_empty())
+        && let Err(error) = append(&bench.working_directory.join(OsStr::from_bytes(path)), &gathered.log.text())
+    {
+        gathered.recorder.warn(format!("cannot append to TEST_NGINX_ERROR_LOG: {error}"));
+    }
     let Gathered { mut recorder, log, sent, received, .. } = gathered;
     let notes = recorder.take_notes();
     let (assertions, warnings, extra) = recorder.finish();
@@ -132,6 +141,10 @@ pub fn run_block(spec: &dyn Spec, block: &Block, script: &str, bench: &Bench) ->
         attempt.error_log = log.text();
     }
     attempt
+}
+
+fn append(path: &Path, text: &[u8]) -> std::io::Result<()> {
+    OpenOptions::new().append(true).create(true).open(path)?.write_all(text)
 }
 
 /// The `nginx.conf` with which the block would run.

@@ -182,7 +182,6 @@ mod tests {
     }
 
     #[test]
-    #[expect(clippy::zombie_processes, reason = "it is reaped below")]
     fn a_process_that_waits_for_a_time_is_awake() {
         let mut child = std::process::Command::new("sleep").arg("30").spawn().unwrap();
         let sleep = sleep_of(Pid::from_raw(child.id() as i32));

@@ -4,14 +4,15 @@ use std::net::{Ipv4Addr, Shutdown, SocketAddr, ToSocketAddrs as _};
 use std::time::{Duration, Instant};
 
 use crate::load::Package;
-use crate::model::Value;
+use crate::model::{Flavour, Value};
 use crate::run::block::{Gathered, Run};
 use crate::run::check::{BailOut, LogCheck, ResponseCheck, check_access_log, check_error_log, check_response};
 use crate::run::mocks::Mocks;
 use crate::run::progress::Step;
 use crate::run::protocol::{Protocol, protocol};
 use crate::run::wire::{
-    Exchange, Http2Exchange, Http2Outcome, Packet, Parsed, exchange, exchange_http2, parse, parse_http09, requests,
+    Exchange, Http2Exchange, Http2Outcome, Packet, Parsed, REDIRECTIONS_MAX, exchange, exchange_http2, lwp_redirection,
+    lwp_request, parse, parse_http09, requests,
 };
 
 /// Which repetition.
@@ -46,8 +47,13 @@ impl Run<'_> {
             None => None,
         };
         let server_name = &self.settings.server_name;
-        let requests = requests(self.block, evaluated, server_name, &mut gathered.expander)
-            .map_err(|error| self.bail(&error.to_string()))?;
+        let is_lwp = self.settings.flavour == Flavour::Lwp;
+        let requests = if is_lwp {
+            lwp_request(self.block, self.settings.server_port_for_client).map(|request| vec![request])
+        } else {
+            requests(self.block, evaluated, server_name, &mut gathered.expander)
+        };
+        let requests = requests.map_err(|error| self.bail(&error.to_string()))?;
         if let Some(mode) = self.mode()? {
             self.press(mode, &requests, gathered)?;
         }
@@ -61,6 +67,9 @@ impl Run<'_> {
         for request in &requests {
             self.bench.progress.enter(Step::Exchange);
             let (mut raw, head) = self.send(request, gathered)?;
+            if is_lwp {
+                raw = self.follow(raw, request, head, gathered)?;
+            }
             self.bench.progress.enter(Step::Check);
             for _ in 0..pipelined.unwrap_or(1) {
                 responses_left = responses_left.saturating_sub(1);
@@ -76,6 +85,9 @@ impl Run<'_> {
                 raw = parsed.left.unwrap_or_default();
                 self.wait();
                 let more_follows = responses_left > 0 || !repeat.last;
+                if responses_left == 0 && self.block.is_true("stap") && self.has_flag("TEST_NGINX_USE_STAP") {
+                    return Err(self.bail("SystemTap mode is not supported; unset TEST_NGINX_USE_STAP"));
+                }
                 if responses_left == 0 && self.block.is_true("stap") {
                     let reason = "stap_out - tests skipped due to env TEST_NGINX_USE_STAP is not set";
                     gathered.recorder.skip(1, reason);
@@ -191,6 +203,29 @@ impl Run<'_> {
             }
         }
         Ok((outcome.received, head))
+    }
+
+    /// Follows redirections as a complete client does; the last answer counts.
+    fn follow(
+        &self,
+        mut raw: Vec<u8>,
+        request: &[Packet],
+        head: bool,
+        gathered: &mut Gathered<'_>,
+    ) -> Result<Vec<u8>, BailOut> {
+        let line = request.first().map(|packet| String::from_utf8_lossy(&packet.bytes).into_owned());
+        let method = line.as_deref().and_then(|line| line.split(' ').next()).unwrap_or_default().to_owned();
+        for _ in 0..REDIRECTIONS_MAX {
+            let response = parse(&raw, head).response.unwrap_or_default();
+            let location = response.header("Location");
+            let status = response.code.as_deref().unwrap_or_default();
+            let port = self.settings.server_port_for_client;
+            match lwp_redirection(&method, status, location.as_deref(), port) {
+                Some(next) => raw = self.send(&next, gathered)?.0,
+                None => break,
+            }
+        }
+        Ok(raw)
     }
 
     /// Sends one request over HTTP/2; the answer is as `curl -i` prints it.

@@ -11,7 +11,9 @@ use std::process::ExitCode;
 mod abuse;
 mod arrows;
 mod bench;
+mod perl;
 mod upstream;
+mod verdicts;
 
 const USAGE: &str = "\
 usage: cargo xtask TASK
@@ -20,6 +22,9 @@ usage: cargo xtask TASK
                       attack a server and check that it holds: quick checks (P, the default), nightly, before a release
   arrows              check the direction of dependencies and the size of files
   upstream [DIR]      bring the test suites of upstream modules out of Debian's source packages (default: upstream)
+  perl DIR LIB [FILE] compare values and plans of spec files with the system's Perl; LIB is test-nginx's lib folder
+  verdicts DIR LIB [FILE]
+                      compare the verdicts of `rsty test` and of test-nginx on TEST_NGINX_BINARY, block by block
   bench [SECONDS]     compare rsty with nginx in alternating runs (default: 4 seconds a run)
 ";
 
@@ -30,6 +35,8 @@ fn main() -> ExitCode {
         ["abuse", options @ ..] => abuse::run(options),
         ["arrows"] => arrows::check(),
         ["upstream"] => upstream::bring("upstream".as_ref()),
+        ["perl", folder, library, files @ ..] => perl::compare(folder.as_ref(), library.as_ref(), files),
+        ["verdicts", suite, library, files @ ..] => verdicts::compare(suite.as_ref(), library.as_ref(), files),
         ["upstream", folder] => upstream::bring(folder.as_ref()),
         ["bench"] => bench::run(4),
         ["bench", seconds] => match seconds.parse() {

@@ -30,6 +30,7 @@ pub mod limit_req;
 pub mod limit_zones;
 pub mod lua;
 pub mod map;
+pub mod memcached;
 pub mod mirror;
 mod murmur;
 pub mod ndk;

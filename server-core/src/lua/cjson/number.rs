@@ -123,6 +123,13 @@ fn count_digits(text: &[u8], start: usize) -> usize {
 fn integer(text: &[u8], sign: usize) -> f64 {
     let negative = text.first() == Some(&b'-');
     let mut value = 0_i64;
+    // So many digits always fit.
+    if let Some(digits) = text.get(sign..).filter(|digits| digits.len() <= 18) {
+        for &digit in digits {
+            value = value * 10 + i64::from(digit - b'0');
+        }
+        return if negative { -(value as f64) } else { value as f64 };
+    }
     for &digit in text.get(sign..).unwrap_or_default() {
         let digit = i64::from(digit - b'0');
         let next = value

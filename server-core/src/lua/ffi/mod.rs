@@ -25,6 +25,7 @@ pub mod ocsp;
 mod openssl_abi;
 pub mod param;
 pub mod pipe;
+pub mod proxy_ssl;
 pub mod public;
 pub mod regex;
 pub mod request;
@@ -40,6 +41,7 @@ pub mod symbols;
 pub mod template;
 pub mod time;
 pub mod unsupported;
+pub mod upstream;
 pub mod var;
 pub mod worker;
 

@@ -67,7 +67,7 @@ pub(super) fn code(result: Result<c_int, Failed>, err: *mut *mut c_char) -> c_in
 }
 
 /// As [`code`], for functions that return a pointer.
-fn pointer(result: Result<*mut c_void, Failed>, err: *mut *mut c_char) -> *mut c_void {
+pub(super) fn pointer(result: Result<*mut c_void, Failed>, err: *mut *mut c_char) -> *mut c_void {
     result.unwrap_or_else(|text| {
         // SAFETY: the contract of the parent module.
         unsafe { err.report(text) };
@@ -84,7 +84,7 @@ pub(super) fn failed<T>(text: Failed) -> impl FnOnce(T) -> Failed {
 }
 
 /// Whether OpenSSL said yes.
-fn check(result: c_int, text: Failed) -> Result<(), Failed> {
+pub(super) fn check(result: c_int, text: Failed) -> Result<(), Failed> {
     if result > 0 { Ok(()) } else { Err(failed(text)(())) }
 }
 
@@ -115,7 +115,11 @@ unsafe fn give_address(address: &Address, out: *mut *const u8, len: *mut usize, 
 }
 
 /// Sets the first certificate and adds the others to its chain.
-fn use_chain<'a>(ssl: &SslRef, chain: impl Iterator<Item = &'a X509Ref>, texts: [Failed; 3]) -> Result<c_int, Failed> {
+pub(super) fn use_chain<'a>(
+    ssl: &SslRef,
+    chain: impl Iterator<Item = &'a X509Ref>,
+    texts: [Failed; 3],
+) -> Result<c_int, Failed> {
     let [none, first, rest] = texts;
     let mut count = 0;
     for certificate in chain {
@@ -134,7 +138,7 @@ fn use_chain<'a>(ssl: &SslRef, chain: impl Iterator<Item = &'a X509Ref>, texts: 
 }
 
 /// The certificates of concatenated DER.
-fn parse_chain(mut der: &[u8]) -> Result<Vec<X509>, Failed> {
+pub(super) fn parse_chain(mut der: &[u8]) -> Result<Vec<X509>, Failed> {
     let mut chain = Vec::new();
     while !der.is_empty() {
         let text = if chain.is_empty() { c"d2i_X509_bio() failed" } else { c"d2i_X509_bio() failed in rest of chain" };
@@ -172,7 +176,7 @@ fn into_key(key: PKey<Private>) -> *mut c_void {
 ///
 /// # Safety
 /// The pointer is null or one that a parse function returned.
-unsafe fn chain_of<'a>(chain: *mut c_void) -> Option<&'a StackRef<X509>> {
+pub(super) unsafe fn chain_of<'a>(chain: *mut c_void) -> Option<&'a StackRef<X509>> {
     if chain.is_null() {
         return None;
     }

@@ -40,52 +40,28 @@ unsupported! {
     ngx_stream_lua_ffi_balancer_set_timeouts(
         _: *mut c_void, _: c_long, _: c_long, _: c_long, err: *mut *mut c_char
     ) -> c_int = ERROR, err;
-    ngx_http_lua_ffi_balancer_set_upstream_tls(_: *mut c_void, _: c_int, err: *mut *mut c_char) -> c_int = ERROR, err;
-    ngx_http_lua_ffi_proxy_ssl_get_tls1_version(_: *mut c_void, err: *mut *mut c_char) -> c_int = ERROR, err;
     ngx_stream_lua_ffi_proxy_ssl_get_tls1_version(_: *mut c_void, err: *mut *mut c_char) -> c_int = ERROR, err;
-    ngx_http_lua_ffi_get_upstream_ssl_pointer(
-        _: *mut c_void, err: *mut *mut c_char
-    ) -> *mut c_void = ptr::null_mut(), err;
     ngx_stream_lua_ffi_get_upstream_ssl_pointer(
         _: *mut c_void, err: *mut *mut c_char
     ) -> *mut c_void = ptr::null_mut(), err;
-    ngx_http_lua_ffi_proxy_ssl_clear_certs(_: *mut c_void, err: *mut *mut c_char) -> c_int = ERROR, err;
     ngx_stream_lua_ffi_proxy_ssl_clear_certs(_: *mut c_void, err: *mut *mut c_char) -> c_int = ERROR, err;
-    ngx_http_lua_ffi_proxy_ssl_set_cert(_: *mut c_void, _: *mut c_void, err: *mut *mut c_char) -> c_int = ERROR, err;
     ngx_stream_lua_ffi_proxy_ssl_set_cert(
         _: *mut c_void, _: *mut c_void, err: *mut *mut c_char
     ) -> c_int = ERROR, err;
-    ngx_http_lua_ffi_proxy_ssl_set_der_certificate(
-        _: *mut c_void, _: *mut c_char, _: usize, err: *mut *mut c_char
-    ) -> c_int = ERROR, err;
     ngx_stream_lua_ffi_proxy_ssl_set_der_certificate(
-        _: *mut c_void, _: *mut c_char, _: usize, err: *mut *mut c_char
-    ) -> c_int = ERROR, err;
-    ngx_http_lua_ffi_proxy_ssl_set_der_private_key(
         _: *mut c_void, _: *mut c_char, _: usize, err: *mut *mut c_char
     ) -> c_int = ERROR, err;
     ngx_stream_lua_ffi_proxy_ssl_set_der_private_key(
         _: *mut c_void, _: *mut c_char, _: usize, err: *mut *mut c_char
     ) -> c_int = ERROR, err;
-    ngx_http_lua_ffi_proxy_ssl_set_priv_key(
-        _: *mut c_void, _: *mut c_void, err: *mut *mut c_char
-    ) -> c_int = ERROR, err;
     ngx_stream_lua_ffi_proxy_ssl_set_priv_key(
         _: *mut c_void, _: *mut c_void, err: *mut *mut c_char
     ) -> c_int = ERROR, err;
-    ngx_http_lua_ffi_proxy_ssl_free_verify_cert(_: *mut c_void);
     ngx_stream_lua_ffi_proxy_ssl_free_verify_cert(_: *mut c_void);
-    ngx_http_lua_ffi_proxy_ssl_get_verify_cert(
-        _: *mut c_void, err: *mut *mut c_char
-    ) -> *mut c_void = ptr::null_mut(), err;
     ngx_stream_lua_ffi_proxy_ssl_get_verify_cert(
         _: *mut c_void, err: *mut *mut c_char
     ) -> *mut c_void = ptr::null_mut(), err;
-    ngx_http_lua_ffi_proxy_ssl_get_verify_result(_: *mut c_void, err: *mut *mut c_char) -> c_int = ERROR, err;
     ngx_stream_lua_ffi_proxy_ssl_get_verify_result(_: *mut c_void, err: *mut *mut c_char) -> c_int = ERROR, err;
-    ngx_http_lua_ffi_proxy_ssl_set_verify_result(
-        _: *mut c_void, _: c_int, err: *mut *mut c_char
-    ) -> c_int = ERROR, err;
     ngx_stream_lua_ffi_proxy_ssl_set_verify_result(
         _: *mut c_void, _: c_int, err: *mut *mut c_char
     ) -> c_int = ERROR, err;

@@ -26,6 +26,7 @@ void *@parse_pem_priv_key(const unsigned char *pem, size_t pem_len, char **err);
 void *@parse_der_cert(const char *data, size_t len, char **err);
 void *@parse_der_priv_key(const char *data, size_t len, char **err);
 void *@get_req_ssl_pointer(request *r, char **err);
+void *@get_upstream_ssl_pointer(request *r, char **err);
 int @set_cert(void *r, void *cdata, char **err);
 int @set_priv_key(void *r, void *cdata, char **err);
 void @free_cert(void *cdata);
@@ -225,7 +226,6 @@ end
 
 if ngx.config.subsystem == "http" then
     base.declare [[
-    void *@get_upstream_ssl_pointer(request *r, char **err);
     int @ssl_server_random(request *r, const unsigned char *out, size_t *outlen, char **err);
     int @ssl_session_master_key(request *r, const unsigned char *out, size_t *outlen, char **err);
     int @ssl_export_keying_material(void *r, unsigned char *out, size_t out_size, const char *label, size_t llen,
@@ -272,15 +272,15 @@ if ngx.config.subsystem == "http" then
         local context_size = context and #context or 0
         return exported(export_early(request(), out, size, label, #label, context, context_size, errmsg), out, size)
     end
+end
 
-    local upstream_pointer = symbol "get_upstream_ssl_pointer"
-    function _M.get_upstream_ssl_pointer()
-        local pointer = upstream_pointer(request(), errmsg)
-        if pointer == nil then
-            return nil, ffi_string(errmsg[0])
-        end
-        return pointer
+local upstream_pointer = symbol "get_upstream_ssl_pointer"
+function _M.get_upstream_ssl_pointer()
+    local pointer = upstream_pointer(request(), errmsg)
+    if pointer == nil then
+        return nil, ffi_string(errmsg[0])
     end
+    return pointer
 end
 
 local shared_ciphers = symbol "req_shared_ssl_ciphers"

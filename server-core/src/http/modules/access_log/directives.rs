@@ -11,6 +11,7 @@ use super::format::Format;
 use super::target::{Buffered, Target};
 use crate::conf::value::{self, Resolution};
 use crate::conf::{Arity, Contexts, Directive, Rule, Word};
+use crate::cycle::Subsystem;
 use crate::http::code::Code;
 use crate::http::complex_value::ComplexValue;
 use crate::http::conf::{Merge, Scope};
@@ -129,6 +130,9 @@ fn access_log(scope: &mut Scope<'_>, directive: &Directive) -> Result<(), Diagno
         }
         scope.loc.access_log.logs.get_or_insert_default();
         return Ok(());
+    }
+    if rest.is_empty() && scope.main.core.subsystem == Subsystem::Stream {
+        return Err(directive.error("missing_log_format", "log format is not specified"));
     }
     let (format_name, parameters) = match rest {
         [first, parameters @ ..] if !first.text.contains(&b'=') && !first.is("gzip") => (&*first.text, parameters),

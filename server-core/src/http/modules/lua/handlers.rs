@@ -169,6 +169,9 @@ fn enter(r: &Rc<Request>, phase: Phase, script: &'static Rc<Script>) -> Outcome 
 }
 
 fn start(r: &Rc<Request>, phase: Phase, script: &Script) -> Outcome {
+    if crate::dev::is_on() {
+        crate::dev::reload::check(r.conn().cycle());
+    }
     let Some(ctx) = ctx_of(r) else { return Code::INTERNAL_SERVER_ERROR.into() };
     if let Err(error) = load(r, &ctx, script) {
         let code = match error {

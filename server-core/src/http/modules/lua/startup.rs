@@ -42,6 +42,7 @@ fn start_subsystem(cycle: &'static Cycle, main: &'static MainConf) -> Result<(),
     let conf = &main.lua;
     api::log::set_fallback(&cycle.log);
     ffi::worker::set_cycle(cycle);
+    ffi::upstream::set_groups(&cycle.http.upstream);
     ffi::regex::set_limits(ffi::regex::Limits {
         match_limit: conf.regex_match_limit.and_then(|limit| u32::try_from(limit).ok()).unwrap_or(0),
         cache_entries: conf.regex_cache_max_entries.and_then(|max| u32::try_from(max).ok()).unwrap_or(1024),
@@ -90,6 +91,9 @@ fn new_vm(cycle: &'static Cycle, main: &'static MainConf) -> Result<Rc<Vm>, VmEr
     vm.run_layer("=given", b"require 'rsty.given'")?;
     load_resty_core(cycle, &vm)?;
     vm.run_layer("=_G write guard", WRITE_GUARD.as_bytes())?;
+    if cycle.conf.watch {
+        crate::dev::reload::install(&vm)?;
+    }
     Ok(vm)
 }
 
@@ -167,18 +171,36 @@ fn worker_script(
     name: &str,
 ) {
     let (Some(script), Some(vm)) = (script, main.lua.vm.get()) else { return };
+    in_worker(cycle, main, vm, phase, |r| {
+        if let Err(message) = run(vm, script) {
+            let suffix = if script.file().is_some() { "_file" } else { "" };
+            r.log(Level::Error, format_args!("{name}{suffix} error: {message}"));
+        }
+    });
+}
+
+/// Does something with the VM of `http { }` as if `init_worker_by_lua*` did it.
+pub(crate) fn in_worker_phase(cycle: &'static Cycle, action: impl FnOnce()) {
+    let Some(vm) = cycle.http.lua.vm.get() else { return };
+    in_worker(cycle, &cycle.http, vm, Phase::INIT_WORKER, |_| action());
+}
+
+/// Does something in a phase that has no request, with one that no client made.
+fn in_worker(
+    cycle: &'static Cycle,
+    main: &'static MainConf,
+    vm: &Rc<Vm>,
+    phase: Phase,
+    action: impl FnOnce(&Rc<Request>),
+) {
     let Some(r) = timers::fake_request(cycle, main, phase, Vec::new()) else { return };
-    // The script runs in the worker's VM even when requests have their own (`lua_code_cache off`).
+    // The worker's VM, even when requests have their own (`lua_code_cache off`).
     let ctx = Ctx::new(Rc::clone(vm));
     r.lua.replace(Some(Rc::clone(&ctx)));
     ctx.phase.set(phase);
-    let ran = {
+    {
         let _entered = current::enter(&ctx, &*r);
-        run(vm, script)
-    };
-    if let Err(message) = ran {
-        let suffix = if script.file().is_some() { "_file" } else { "" };
-        r.log(Level::Error, format_args!("{name}{suffix} error: {message}"));
+        action(&r);
     }
     r.run_cleanups();
 }

@@ -10,6 +10,7 @@ mod output;
 mod req;
 mod req_socket;
 mod resp;
+mod session_socket;
 mod subrequest;
 mod timer;
 mod uri;
@@ -63,7 +64,7 @@ pub(crate) fn inject_stream(state: State, cycle: &'static Cycle) {
     // SAFETY: fresh tables.
     unsafe {
         lua_createtable(state, 0, 4);
-        req_socket::inject_stream(state);
+        session_socket::inject(state);
         lua_setfield(state, -2, c"req".as_ptr());
         // The Lua layer fills these.
         for name in [c"var", c"shared", c"worker", c"arg"] {

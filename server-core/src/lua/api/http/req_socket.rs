@@ -9,17 +9,14 @@ use super::request;
 use crate::http::Request;
 use crate::http::body::{self, RequestBody};
 use crate::http::connection::Stream;
-use crate::log::Level;
 use crate::lua::Phase;
 use crate::lua::api::socket::object;
-use crate::lua::session::{Session, session_debug};
+use crate::lua::session::Session;
 use crate::lua::socket::pool::Kept;
 use crate::lua::socket::tcp::{Kind, TcpSocket, Timeouts};
 use crate::lua::socket::transport::Transport;
 use crate::lua::sys::raw::*;
-use crate::lua::sys::{self, Error, Reply, c_function};
-use crate::lua::thread::Resume;
-use crate::stream::peek::{self as peek, Peeked};
+use crate::lua::sys::{self, Reply, c_function};
 use crate::tls::stream::Direction;
 
 /// Into `ngx.req`.
@@ -27,90 +24,8 @@ pub(super) fn inject(state: sys::State) {
     sys::set_function(state, c"socket", socket);
 }
 
-/// Into `ngx.req` of `stream { }`, with what its sockets can do beyond others.
-pub(super) fn inject_stream(state: sys::State) {
-    sys::set_function(state, c"socket", session_socket);
-    // SAFETY: the metatable was filed before; the stack is as it was afterwards.
-    unsafe {
-        lua_getfield_(state, LUA_REGISTRYINDEX, c"__tcp_raw_req_cosocket_mt".as_ptr());
-        sys::set_function(state, c"peek", peek);
-        lua_settop(state, -2);
-    }
-}
-
-c_function! {
-    /// The connection of a session.
-    fn session_socket(state) {
-        let count = sys::top(state);
-        if count > 1 {
-            return Err(format!("expecting zero arguments, but got {count}").into());
-        }
-        let (r, ctx) = request()?;
-        ctx.phase.get().require(Phase::CONTENT.or(Phase::PREREAD))?;
-        if r.conn().has_output() {
-            return sys::fail(state, "pending data to write");
-        }
-        if ctx.output.raw_socket.replace(true) {
-            return sys::fail(state, "duplicate call");
-        }
-        push_socket(state, &r, ctx, Kind::Raw);
-        Ok(Reply::Return(1))
-    }
-}
-
-c_function! {
-    /// The next bytes, which stay where they are. Without as many of them the session ends.
-    fn peek(state) {
-        let (r, ctx) = request()?;
-        ctx.phase.get().require(Phase::PREREAD)?;
-        let count = sys::top(state);
-        if count != 2 {
-            return Err(format!("expecting 2 arguments (including the object), but got {count}").into());
-        }
-        session_debug!(&*r, "stream lua tcp socket calling peek() method");
-        let Some(socket) = object::socket_of(state, 1) else {
-            return sys::fail(state, "closed");
-        };
-        if socket.was_read.get() {
-            return Err("attempt to peek on a consumed socket".into());
-        }
-        let wanted = sys::check_number(state, 2).map_err(|_| Error::from("argument must be a number"))?;
-        if wanted < 0.0 {
-            return Err(Error::Argument(2, "bytes can not be negative".into()));
-        }
-        let wanted = wanted as usize;
-        if r.conn().input.borrow().len() >= wanted {
-            push_input(state, &r, wanted);
-            return Ok(Reply::Return(1));
-        }
-        sys::check_yieldable(state)?;
-        let handle = ctx.handle();
-        ctx.suspend(async move {
-            let peeked = peek::wait_for(&r, wanted).await;
-            if peeked != Peeked::Enough && let Some(ctx) = handle.upgrade() {
-                if peeked == Peeked::Full {
-                    r.log(Level::Error, format_args!("preread buffer full"));
-                }
-                ctx.exit_code.set(if peeked == Peeked::Full { 400 } else { 200 });
-                ctx.exited.set(true);
-            }
-            let resume: Resume = Box::new(move |co| {
-                push_input(co, &r, wanted);
-                1
-            });
-            resume
-        })?;
-        Ok(Reply::Yield(0))
-    }
-}
-
-fn push_input(state: sys::State, r: &Request, count: usize) {
-    let input = r.conn().input.borrow();
-    sys::push(state, input.get(..count).unwrap_or_default());
-}
-
 /// Leaves a new socket object over the client's connection as the only value on the stack.
-fn push_socket(state: sys::State, r: &Rc<Request>, ctx: &crate::lua::Ctx, kind: Kind) {
+pub(super) fn push_socket(state: sys::State, r: &Rc<Request>, ctx: &crate::lua::Ctx, kind: Kind) {
     let conf = r.socket_conf();
     let socket = TcpSocket::new(kind, r.pointer(), &conf, Timeouts::new(0, 0, 0, &conf));
     let transport = Rc::new(Downstream { r: Rc::clone(r), kind });

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 
-use super::request::Sender;
+use super::outgoing::{SendError, Sender};
+use crate::http::code::Code;
 use crate::upstream::connection::Connection;
 
 /// Deadlines of one attempt.
@@ -17,11 +18,15 @@ pub(super) struct Timeouts {
     pub(super) connect: Duration,
     pub(super) send: Duration,
     pub(super) read: Duration,
+    /// Between two parts of the client's body.
+    pub(super) client: Duration,
 }
 
 /// What happened next on a connection.
 #[derive(Debug)]
 pub(super) enum Event {
+    /// The client's part of the request is at fault.
+    ClientFailed(Code),
     /// This many bytes came.
     Data(usize),
     /// The server closed.
@@ -57,13 +62,19 @@ impl Exchange {
 
     /// Waits for the next event; at most `most` bytes are read. Cancel-safe.
     pub(super) async fn next(&mut self, most: usize) -> Event {
-        let limit = if self.is_sending() { self.timeouts.send } else { self.timeouts.read };
+        let awaits_client = !self.write_failed && self.sender.awaits_client();
+        let limit = match (awaits_client, self.is_sending()) {
+            (true, _) => self.timeouts.client,
+            (_, true) => self.timeouts.send,
+            (_, false) => self.timeouts.read,
+        };
         let event = poll_fn(|cx| {
             let mut broken = None;
             if self.is_sending() {
                 match self.sender.poll_send(cx, &self.connection) {
                     Poll::Ready(Ok(())) => return Poll::Ready(Event::Sent),
-                    Poll::Ready(Err(error)) => {
+                    Poll::Ready(Err(SendError::Client(code))) => return Poll::Ready(Event::ClientFailed(code)),
+                    Poll::Ready(Err(SendError::Io(error))) => {
                         // What the server said before it stopped listening still counts.
                         self.write_failed = true;
                         broken = Some(error);
@@ -78,6 +89,10 @@ impl Exchange {
                 (Poll::Pending, None) => Poll::Pending,
             }
         });
-        tokio::time::timeout(limit, event).await.unwrap_or(Event::TimedOut)
+        match tokio::time::timeout(limit, event).await {
+            Ok(event) => event,
+            Err(_) if awaits_client => Event::ClientFailed(Code::REQUEST_TIME_OUT),
+            Err(_) => Event::TimedOut,
+        }
     }
 }

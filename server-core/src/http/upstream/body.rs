@@ -2,13 +2,44 @@
 
 use bytes::{Buf as _, Bytes, BytesMut};
 
-use crate::http::h1::chunked::{ChunkError, Decoder, Step};
+use crate::http::h1::chunked::{Decoder, Step};
+
+/// A body that isn't framed as its protocol demands.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BodyError {
+    /// Chunks that aren't.
+    #[error("upstream sent invalid chunked response")]
+    Chunk,
+    /// What another protocol has to complain about.
+    #[error("{0}")]
+    Protocol(String),
+}
+
+/// The framing of a protocol that has its own.
+pub(crate) trait Unframe {
+    /// As [`Framing::take`].
+    fn take(&mut self, input: &mut BytesMut) -> Result<Option<Bytes>, BodyError>;
+
+    /// Whether everything has come.
+    fn is_ended(&self) -> bool;
+
+    /// Whether the server may close here as well.
+    fn may_end(&self) -> bool {
+        false
+    }
+
+    /// Whether the connection is fit for another request then.
+    fn keeps(&self) -> bool {
+        true
+    }
+}
 
 /// How the end of a body is known.
-#[derive(Debug)]
-pub(super) enum Framing {
+pub(crate) enum Framing {
     /// Chunks.
     Chunked(Box<Decoder>),
+    /// As a protocol of its own has it.
+    Custom(Box<dyn Unframe>),
     /// It has ended.
     Ended,
     /// This many bytes are left.
@@ -19,8 +50,9 @@ pub(super) enum Framing {
 
 impl Framing {
     /// Takes the next part of the body from the front of the input; `None` when there is none now.
-    pub(super) fn take(&mut self, input: &mut BytesMut) -> Result<Option<Bytes>, ChunkError> {
+    pub(super) fn take(&mut self, input: &mut BytesMut) -> Result<Option<Bytes>, BodyError> {
         match self {
+            Self::Custom(custom) => custom.take(input),
             Self::Ended => Ok(None),
             Self::ToEnd if input.is_empty() => Ok(None),
             Self::ToEnd => Ok(Some(input.split().freeze())),
@@ -38,14 +70,10 @@ impl Framing {
                 Ok(Some(input.split_to(length).freeze()))
             }
             Self::Chunked(decoder) => {
-                let (framing, step) = decoder.step(input)?;
+                let (framing, step) = decoder.step(input).map_err(|_| BodyError::Chunk)?;
                 input.advance(framing);
                 match step {
-                    Step::More => Ok(None),
-                    Step::End => {
-                        *self = Self::Ended;
-                        Ok(None)
-                    }
+                    Step::More | Step::End => Ok(None),
                     Step::Data(length) => {
                         decoder.took(length);
                         Ok(Some(input.split_to(length).freeze()))
@@ -57,7 +85,36 @@ impl Framing {
 
     /// Whether everything has come.
     pub(super) fn is_ended(&self) -> bool {
-        matches!(self, Self::Ended | Self::Length(0))
+        match self {
+            Self::Chunked(decoder) => decoder.is_done(),
+            Self::Custom(custom) => custom.is_ended(),
+            Self::Ended | Self::Length(0) => true,
+            Self::Length(_) | Self::ToEnd => false,
+        }
+    }
+
+    /// Whether the end of the connection is a proper end here.
+    pub(super) fn may_end(&self) -> bool {
+        match self {
+            Self::Custom(custom) => custom.may_end(),
+            framing => matches!(framing, Self::ToEnd),
+        }
+    }
+
+    /// Whether the connection is fit for another request after this body.
+    pub(super) fn keeps(&self) -> bool {
+        match self {
+            Self::Custom(custom) => custom.is_ended() && custom.keeps(),
+            framing => framing.is_ended(),
+        }
+    }
+
+    /// The lines behind the last chunk.
+    pub(super) fn take_trailers(&mut self) -> Vec<u8> {
+        match self {
+            Self::Chunked(decoder) => decoder.take_trailers(),
+            _ => Vec::new(),
+        }
     }
 }
 
