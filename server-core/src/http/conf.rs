@@ -67,7 +67,14 @@ macro_rules! http_modules {
         }
 
         /// The directive tables of all modules.
-        pub(crate) const TABLES: &[&[Rule]] = &[super::modules::proxy::TLS_RULES, $(super::modules::$name::RULES),+];
+        pub(crate) const TABLES: &[&[Rule]] = &[
+            super::modules::fastcgi::CACHE_RULES,
+            super::modules::proxy::CACHE_RULES,
+            super::modules::proxy::TLS_RULES,
+            super::modules::scgi::CACHE_RULES,
+            super::modules::uwsgi::CACHE_RULES,
+            $(super::modules::$name::RULES),+
+        ];
     };
 }
 
@@ -82,6 +89,7 @@ http_modules!(
     charset,
     echo,
     empty_gif,
+    fastcgi,
     geo,
     gunzip,
     gzip,
@@ -90,6 +98,7 @@ http_modules!(
     index,
     lua,
     map,
+    memc,
     memcached,
     mirror,
     ndk,
@@ -97,14 +106,15 @@ http_modules!(
     realip,
     referer,
     rewrite,
+    scgi,
     secure_link,
     set_misc,
     split_clients,
     ssl,
     sub,
-    temp_paths,
     try_files,
     upstream,
+    uwsgi,
 );
 
 /// The place in the configuration that is being built; what [`Rule::apply`] changes.

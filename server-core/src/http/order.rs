@@ -16,8 +16,8 @@ use super::modules::rewrite::RewriteHandler;
 use super::modules::static_file::StaticHandler;
 use super::modules::try_files::TryFilesHandler;
 use super::modules::{
-    addition, charset, core, echo, gunzip, gzip, headers, headers_more, lua, memcached, not_modified, proxy, range,
-    realip, referer, secure_link, ssl, sub, upstream,
+    addition, charset, core, echo, fastcgi, gunzip, gzip, headers, headers_more, lua, memc, memcached, not_modified,
+    proxy, range, realip, referer, secure_link, ssl, sub, upstream,
 };
 use super::output::{BodyFilter, HeaderFilter};
 use super::phases::{Handler, Phase};
@@ -85,7 +85,9 @@ pub(crate) static BODY_FILTERS: &[BodyFilter] = &[
 pub(crate) static VARIABLES: &[&[VariableDef]] = &[
     core::VARIABLES,
     echo::VARIABLES,
+    fastcgi::VARIABLES,
     gzip::VARIABLES,
+    memc::VARIABLES,
     memcached::VARIABLES,
     proxy::VARIABLES,
     realip::VARIABLES,
