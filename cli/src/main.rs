@@ -41,6 +41,8 @@ enum Command {
     Serve(cmd::serve::Args),
     /// Find leaked globals in Lua code.
     Lint(Box<cmd::lint::Args>),
+    /// Tell an editor about Lua, configurations and specs (Language Server Protocol).
+    Lsp(cmd::lsp::Args),
     /// Format spec files and number their blocks.
     Reindex(cmd::reindex::Args),
 }
@@ -68,6 +70,7 @@ fn main() -> ExitCode {
         Command::Test(args) => cmd::test::run(*args),
         Command::Serve(args) => cmd::serve::run(args),
         Command::Lint(args) => cmd::lint::run(*args),
+        Command::Lsp(args) => cmd::lsp::run(&args),
         Command::Reindex(args) => cmd::reindex::run(args),
     }
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod lint;
 mod lint_releng;
+pub(crate) mod lsp;
 pub(crate) mod reindex;
 pub(crate) mod serve;
 pub(crate) mod test;

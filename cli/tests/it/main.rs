@@ -2,6 +2,7 @@
 //! commands with what they answer, in `tests/cmd`.
 
 mod http1;
+mod rewriting;
 mod server_process;
 mod specs;
 
@@ -15,6 +16,7 @@ fn main() {
     });
     let mut trials = vec![pages];
     trials.extend(http1::trials());
+    trials.extend(rewriting::trials());
     trials.extend(server_process::trials());
     trials.extend(specs::trials());
     libtest_mimic::run(&arguments, trials).exit();

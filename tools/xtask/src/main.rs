@@ -10,6 +10,7 @@ use std::process::ExitCode;
 
 mod arrows;
 mod bench;
+mod generate;
 mod upstream;
 
 const USAGE: &str = "\
@@ -17,6 +18,7 @@ usage: cargo xtask TASK
 
   arrows              check the direction of dependencies and the size of files
   upstream [DIR]      bring the test suites of upstream modules out of Debian's source packages (default: upstream)
+  gen [--check]       write the linter's tables from what the server has, or compare them
   bench [SECONDS]     compare rsty with nginx in alternating runs (default: 4 seconds a run)
 ";
 
@@ -27,6 +29,8 @@ fn main() -> ExitCode {
         ["arrows"] => arrows::check(),
         ["upstream"] => upstream::bring("upstream".as_ref()),
         ["upstream", folder] => upstream::bring(folder.as_ref()),
+        ["gen"] => generate::write(false),
+        ["gen", "--check"] => generate::write(true),
         ["bench"] => bench::run(4),
         ["bench", seconds] => match seconds.parse() {
             Ok(seconds) => bench::run(seconds),
