@@ -6,6 +6,7 @@
 
 use std::io;
 use std::ptr::{self, NonNull};
+use std::sync::atomic::AtomicI64;
 
 pub(super) const PAGE: usize = 4096;
 
@@ -41,6 +42,16 @@ impl Memory {
         }
         let base = NonNull::new(base.cast()).ok_or_else(|| io::Error::from(io::ErrorKind::OutOfMemory))?;
         Ok(Self { base, len })
+    }
+
+    /// Maps numbers, all 0, for as long as the process and those it forks live.
+    pub(super) fn numbers(count: usize) -> io::Result<&'static [AtomicI64]> {
+        let memory = Self::map(count * size_of::<AtomicI64>())?;
+        // SAFETY: the mapping is large enough, aligned to a page, and stays, since it is forgotten; zero bytes are
+        // valid numbers, and they are only touched atomically.
+        let numbers = unsafe { std::slice::from_raw_parts(memory.base.as_ptr().cast::<AtomicI64>(), count) };
+        std::mem::forget(memory);
+        Ok(numbers)
     }
 
     /// The address of a `T` at an offset; always valid for reads and writes of one `T`, which has to be plain data

@@ -22,8 +22,9 @@ mod tests;
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
 
-pub use dict::{Failure, Op, Read, Stored, Value, Zone};
+pub use dict::{Change, Failure, Op, Read, Record, Stored, Value, Zone};
 pub use list::End;
 
 /// The zones of one configuration.
@@ -56,6 +57,11 @@ impl Zones {
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
+}
+
+/// Numbers, all 0, that this process shares with those it forks, for as long as any of them lives.
+pub(crate) fn shared_numbers(count: usize) -> io::Result<&'static [AtomicI64]> {
+    memory::Memory::numbers(count)
 }
 
 impl<'a> IntoIterator for &'a Zones {

@@ -8,11 +8,11 @@ use bytes::Bytes;
 
 use super::{ERROR, ErrorOut, OK, bytes, export, store};
 use crate::http::modules::lua::balancer::Balance;
-use crate::http::modules::proxy::local_address;
 use crate::http::request::Request;
+use crate::http::upstream::local_address;
 use crate::lua::phase::Phase;
 use crate::upstream::address::{AddressError, Target};
-use crate::upstream::group::Verdict;
+use crate::upstream::selection::Verdict;
 
 /// `NGX_PEER_NEXT`
 const PEER_NEXT: c_int = 2;
@@ -160,6 +160,16 @@ export! {
     ngx_http_lua_ffi_balancer_recreate_request(r: *const Request, err: *mut *mut c_char) -> c_int {
         let set = |balance: &Balance| {
             balance.recreate.set(true);
+            Ok(OK)
+        };
+        // SAFETY: the contract of the parent module.
+        unsafe { change(r, err, set) }
+    }
+
+    /// Speaks TLS with the server, or does not.
+    ngx_http_lua_ffi_balancer_set_upstream_tls(r: *const Request, on: c_int, err: *mut *mut c_char) -> c_int {
+        let set = |balance: &Balance| {
+            balance.tls.set(on != 0);
             Ok(OK)
         };
         // SAFETY: the contract of the parent module.

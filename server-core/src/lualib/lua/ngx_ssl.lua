@@ -1,7 +1,7 @@
 -- `ngx.ssl`: the TLS connection of the client, in handshakes and in requests.
 
 local ffi = require "ffi"
-local base = require "resty.core.base"
+local base = require "rsty.base"
 base.allows_subsystem("http", "stream")
 
 local ffi_string, ffi_gc = ffi.string, ffi.gc
@@ -26,6 +26,7 @@ void *@parse_pem_priv_key(const unsigned char *pem, size_t pem_len, char **err);
 void *@parse_der_cert(const char *data, size_t len, char **err);
 void *@parse_der_priv_key(const char *data, size_t len, char **err);
 void *@get_req_ssl_pointer(request *r, char **err);
+void *@get_upstream_ssl_pointer(request *r, char **err);
 int @set_cert(void *r, void *cdata, char **err);
 int @set_priv_key(void *r, void *cdata, char **err);
 void @free_cert(void *cdata);
@@ -209,6 +210,15 @@ end
 local req_pointer = symbol "get_req_ssl_pointer"
 function _M.get_req_ssl_pointer()
     local pointer = req_pointer(request(), errmsg)
+    if pointer == nil then
+        return nil, ffi_string(errmsg[0])
+    end
+    return pointer
+end
+
+local upstream_pointer = symbol "get_upstream_ssl_pointer"
+function _M.get_upstream_ssl_pointer()
+    local pointer = upstream_pointer(request(), errmsg)
     if pointer == nil then
         return nil, ffi_string(errmsg[0])
     end
