@@ -183,10 +183,7 @@ impl Passing<'_> {
         let out = &r.headers_out;
         let ignored = *self.conf.ignore_headers;
         match field.id {
-            HeaderId::ContentLength
-            | HeaderId::TransferEncoding
-            | HeaderId::Connection
-            | HeaderId::KeepAlive => {}
+            HeaderId::ContentLength | HeaderId::TransferEncoding | HeaderId::Connection | HeaderId::KeepAlive => {}
             HeaderId::ContentType => {
                 out.content_type.set(field.value.clone());
                 if let Some(charset) = charset_of(&field.value) {
