@@ -103,7 +103,7 @@ fn settle(mut loc: LocConf, outer: &LocConf, place: &Place<'_>) -> Result<&'stat
         let message = format!("duplicate location \"{}\"", String::from_utf8_lossy(&twice.core.name));
         return Err(place.directive.error("duplicate_location", message));
     }
-    loc.proxy.settle(&loc.lua, loc.core.handler.is_some()).map_err(|problem| directive.error("tls", problem))?;
+    loc.proxy.settle(&loc.lua, loc.core.handler.is_some()).map_err(|problem| place.directive.error("tls", problem))?;
     loc.core.handlers = phases::handlers_of(&loc);
     loc.core.filters = Filters::of(&loc);
     Ok(Box::leak(Box::new(loc)))

@@ -171,32 +171,36 @@ fn worker_script(
     name: &str,
 ) {
     let (Some(script), Some(vm)) = (script, main.lua.vm.get()) else { return };
+    in_worker(cycle, main, vm, phase, |r| {
+        if let Err(message) = run(vm, script) {
+            let suffix = if script.file().is_some() { "_file" } else { "" };
+            r.log(Level::Error, format_args!("{name}{suffix} error: {message}"));
+        }
+    });
+}
+
+/// Does something with the VM of `http { }` as if `init_worker_by_lua*` did it.
+pub(crate) fn in_worker_phase(cycle: &'static Cycle, action: impl FnOnce()) {
+    let Some(vm) = cycle.http.lua.vm.get() else { return };
+    in_worker(cycle, &cycle.http, vm, Phase::INIT_WORKER, |_| action());
+}
+
+/// Does something in a phase that has no request, with one that no client made.
+fn in_worker(
+    cycle: &'static Cycle,
+    main: &'static MainConf,
+    vm: &Rc<Vm>,
+    phase: Phase,
+    action: impl FnOnce(&Rc<Request>),
+) {
     let Some(r) = timers::fake_request(cycle, main, phase, Vec::new()) else { return };
-    // The script runs in the worker's VM even when requests have their own (`lua_code_cache off`).
+    // The worker's VM, even when requests have their own (`lua_code_cache off`).
     let ctx = Ctx::new(Rc::clone(vm));
     r.lua.replace(Some(Rc::clone(&ctx)));
     ctx.phase.set(phase);
-    let ran = {
-        let _entered = current::enter(&ctx, &*r);
-        run(vm, script)
-    };
-    if let Err(message) = ran {
-        let suffix = if script.file().is_some() { "_file" } else { "" };
-        r.log(Level::Error, format_args!("{name}{suffix} error: {message}"));
-    }
-    r.run_cleanups();
-}
-
-/// Does something with the worker's VM as if `init_worker_by_lua*` did it.
-pub(crate) fn in_worker_phase(cycle: &'static Cycle, action: impl FnOnce()) {
-    let Some(vm) = cycle.http.lua.vm.get() else { return };
-    let Some(r) = timers::fake_request(cycle, Phase::INIT_WORKER, Vec::new()) else { return };
-    let ctx = Ctx::new(Rc::clone(vm));
-    r.lua.replace(Some(Rc::clone(&ctx)));
-    ctx.phase.set(Phase::INIT_WORKER);
     {
         let _entered = current::enter(&ctx, &*r);
-        action();
+        action(&r);
     }
     r.run_cleanups();
 }
