@@ -133,12 +133,19 @@ pub(super) fn prepare(
     // Configurations are few and small, and everything refers to them.
     let cycle: &'static Cycle = Box::leak(Box::new(cycle));
     if let Err(diagnostic) = crate::http::init(cycle) {
-        if let Some(vm) = cycle.http.lua.vm.get() {
-            vm.close();
-        }
+        close_interpreters(cycle);
         return Err(report(launch, &cycle.log, diagnostic));
     }
     Ok(Prepared { cycle, bound })
+}
+
+/// Ends the interpreters of a cycle that this process won't run on.
+pub(super) fn close_interpreters(cycle: &'static Cycle) {
+    for main in cycle.mains() {
+        if let Some(vm) = main.lua.vm.get() {
+            vm.close();
+        }
+    }
 }
 
 /// Writes a failure to the log; nginx's console copy is made there as well.

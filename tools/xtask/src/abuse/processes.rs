@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::server::{Bench, Conf, Server, Workers, descriptors, memory_kib, signal};
+use super::server::{Bench, Conf, Workers, descriptors, memory_kib, signal};
 use super::{client, ensure};
 use crate::{Failure, Outcome};
 
