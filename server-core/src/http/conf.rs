@@ -68,7 +68,7 @@ macro_rules! http_modules {
         }
 
         /// The directive tables of all modules.
-        pub(crate) const TABLES: &[&[Rule]] = &[super::modules::proxy::TLS_RULES, $(super::modules::$name::RULES),+];
+        pub(crate) const TABLES: &[&[Rule]] = &[super::modules::proxy::TLS_RULES, super::modules::stream::TLS_RULES, $(super::modules::$name::RULES),+];
     };
 }
 

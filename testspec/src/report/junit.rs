@@ -122,7 +122,7 @@ mod tests {
             recorder.is(Some(got), Some(b"a"), "body");
             let (assertions, ..) = recorder.finish();
             let id = BlockId { file: Arc::new("t/a.t".into()), number, line: number, name: name.to_owned() };
-            let received = b"\x00\x0b\xff]]>".to_vec();
+            let received = b"\x00\x0b\xff]]>\xef\xbf\xbe\x1b[31m</system-out>".to_vec();
             BlockReport { id, attempts: vec![Attempt { assertions, received, ..Attempt::default() }] }
         };
         let reports = [report(2, "TEST 2: <b> \x01", b"b"), report(1, "TEST 1: a", b"a")];
@@ -132,6 +132,9 @@ mod tests {
         assert_eq!(text.matches("<testcase ").count(), 2, "{text}");
         assert!(text.find("TEST 1: a").unwrap() < text.find("TEST 2: &lt;b&gt;").unwrap());
         assert!(text.contains("classname=\"t/a.t\""));
-        assert!(text.chars().all(|c| matches!(c, '\t' | '\n' | '\r') || c >= ' '), "{text:?}");
+        let is_xml = |c: char| matches!(c, '\t' | '\n' | '\r') || (c >= ' ' && !matches!(c, '\u{fffe}' | '\u{ffff}'));
+        assert!(text.chars().all(is_xml), "{text:?}");
+        let read = quick_junit::Report::deserialize_from_str(&text).unwrap();
+        assert_eq!(read.tests, 2);
     }
 }

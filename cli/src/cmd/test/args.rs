@@ -28,6 +28,13 @@ pub(crate) struct Args {
     #[arg(long, value_name = "NAME=VALUE", value_parser = parse_variable, help_heading = "Server", hide_short_help = true)]
     pub(super) env: Vec<(String, String)>,
 
+    /// Use this configuration file instead of the nearest rsty.toml.
+    #[arg(long, value_name = "FILE", conflicts_with = "no_config", help_heading = "Server", hide_short_help = true)]
+    pub(super) config: Option<PathBuf>,
+    /// Ignore configuration files.
+    #[arg(long, help_heading = "Server", hide_short_help = true)]
+    pub(super) no_config: bool,
+
     /// Only blocks whose path and name match: words with `and`, `or`, `not`, parentheses.
     #[arg(short = 'k', long = "filter", value_name = "EXPR", help_heading = "Selection")]
     pub(super) filter: Option<String>,
@@ -41,7 +48,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N/M", value_parser = parse_partition, help_heading = "Selection", hide_short_help = true)]
     pub(super) partition: Option<(usize, usize)>,
     /// Balance --partition by the durations in this file (a `records.json` of `.rsty/`).
-    #[arg(long, value_name = "FILE", requires = "partition", help_heading = "Selection", hide_short_help = true)]
+    #[arg(long, value_name = "FILE", help_heading = "Selection", hide_short_help = true)]
     pub(super) durations: Option<PathBuf>,
     /// Print the chosen blocks and run nothing.
     #[arg(long, help_heading = "Selection")]
@@ -83,6 +90,12 @@ pub(crate) struct Args {
     /// Run everything N times, and tell how often each block failed.
     #[arg(long, value_name = "N", value_parser = parse_count, help_heading = "Run", hide_short_help = true)]
     pub(super) stress: Option<usize>,
+    /// Put load on each block and sample the server's memory N times (as TEST_NGINX_CHECK_LEAK).
+    #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "100", value_parser = parse_count, conflicts_with = "benchmark", help_heading = "Run", hide_short_help = true)]
+    pub(super) check_leak: Option<usize>,
+    /// Measure each block's throughput and latency with so many requests, over so many connections (as TEST_NGINX_BENCHMARK).
+    #[arg(long, value_name = "REQUESTS [CONNECTIONS]", help_heading = "Run", hide_short_help = true)]
+    pub(super) benchmark: Option<String>,
     /// The client's idle timeout in seconds (as TEST_NGINX_TIMEOUT).
     #[arg(long, value_name = "SECONDS", value_parser = parse_seconds, help_heading = "Run", hide_short_help = true)]
     pub(super) timeout: Option<f64>,
