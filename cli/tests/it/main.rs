@@ -3,8 +3,8 @@
 
 mod commands;
 mod http1;
-mod runner;
 mod rewriting;
+mod runner;
 mod server_process;
 mod specs;
 
