@@ -1,8 +1,8 @@
--- TLS of cosockets: `sslhandshake` and the methods around it.
+-- TLS of cosockets: `sslhandshake` and the methods around it. The C functions of HTTP serve `stream { }` as well.
 
 local ffi = require "ffi"
 local base = require "rsty.base"
-base.allows_subsystem("http")
+base.allows_subsystem("http", "stream")
 
 local C, ffi_string, ffi_gc = ffi.C, ffi.string, ffi.gc
 local error, type, select, rawget = error, type, select, rawget
@@ -10,22 +10,22 @@ local yield = coroutine._yield
 local get_request = base.get_request
 
 base.declare [[
-int @socket_tcp_sslhandshake(request *r, void *u, void *sess, int enable_session_reuse, ngx_str_t *server_name,
+int ngx_http_lua_ffi_socket_tcp_sslhandshake(request *r, void *u, void *sess, int enable_session_reuse, ngx_str_t *server_name,
     int verify, int ocsp_status_req, void *chain, void *pkey, char **errmsg);
-int @socket_tcp_get_sslhandshake_result(request *r, void *u, void **sess, char **errmsg, int *openssl_error_code);
-void @ssl_free_session(void *sess);
+int ngx_http_lua_ffi_socket_tcp_get_sslhandshake_result(request *r, void *u, void **sess, char **errmsg, int *openssl_error_code);
+void ngx_http_lua_ffi_ssl_free_session(void *sess);
 int ngx_http_lua_socket_tcp_get_ssl_session(request *r, void *u, void **sess, char **errmsg);
-int @socket_tcp_get_ssl_pointer(request *r, void *u, void **pssl, char **errmsg);
-int @socket_tcp_get_ssl_ctx(request *r, void *u, void **pctx, char **errmsg);
-int @socket_tcp_settrustedstore(request *r, void *u, void *store, char **errmsg);
+int ngx_http_lua_ffi_socket_tcp_get_ssl_pointer(request *r, void *u, void **pssl, char **errmsg);
+int ngx_http_lua_ffi_socket_tcp_get_ssl_ctx(request *r, void *u, void **pctx, char **errmsg);
+int ngx_http_lua_ffi_socket_tcp_settrustedstore(request *r, void *u, void *store, char **errmsg);
 ]]
 
-local begin_handshake = base.symbol "socket_tcp_sslhandshake"
-local get_result = base.symbol "socket_tcp_get_sslhandshake_result"
-local free_session = base.symbol "ssl_free_session"
-local get_pointer = base.symbol "socket_tcp_get_ssl_pointer"
-local get_context = base.symbol "socket_tcp_get_ssl_ctx"
-local set_store = base.symbol "socket_tcp_settrustedstore"
+local begin_handshake = C.ngx_http_lua_ffi_socket_tcp_sslhandshake
+local get_result = C.ngx_http_lua_ffi_socket_tcp_get_sslhandshake_result
+local free_session = C.ngx_http_lua_ffi_ssl_free_session
+local get_pointer = C.ngx_http_lua_ffi_socket_tcp_get_ssl_pointer
+local get_context = C.ngx_http_lua_ffi_socket_tcp_get_ssl_ctx
+local set_store = C.ngx_http_lua_ffi_socket_tcp_settrustedstore
 
 -- The slots of a socket's table.
 local SOCKET, CERTIFICATE, KEY, STORE = 1, 6, 7, 10
