@@ -196,7 +196,11 @@ pub(crate) const RULES: &[Rule] = &[
 ];
 
 fn load_resty_core(scope: &mut Scope<'_>, directive: &Directive) -> Result<(), Diagnostic> {
-    let message = "lua_load_resty_core is deprecated (the lua-resty-core library is required since ngx_lua v0.10.16)";
+    let since = match scope.main.core.subsystem {
+        Subsystem::Http => "ngx_lua v0.10.16",
+        Subsystem::Stream => "ngx_stream_lua v0.0.8",
+    };
+    let message = format!("lua_load_resty_core is deprecated (the lua-resty-core library is required since {since})");
     scope.cycle.notice(Level::Warn, directive.error("deprecated_directive", message));
     Ok(())
 }
