@@ -57,6 +57,13 @@ pub(super) fn options_for(
         variables.entry(name.clone()).or_insert_with(|| value.clone().into_bytes());
     }
     variables.insert("TEST_NGINX_BINARY".to_owned(), binary.program().as_os_str().to_owned().into_vec());
+    let modes =
+        [("USE_HUP", args.hup.then(|| "1".to_owned())), ("CHECK_LEAK", args.check_leak.then(|| "1".to_owned()))];
+    for (name, value) in modes.into_iter().chain([("BENCHMARK", args.benchmark.clone())]) {
+        if let Some(value) = value {
+            variables.insert(format!("TEST_NGINX_{name}"), value.into_bytes());
+        }
+    }
     if let Some(timeout) = args.timeout {
         variables.insert("TEST_NGINX_TIMEOUT".to_owned(), timeout.to_string().into_bytes());
     }
