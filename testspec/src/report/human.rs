@@ -65,7 +65,7 @@ pub fn recap(reports: &[BlockReport]) -> String {
     format!("{}{rest}\n", lines.concat())
 }
 
-/// What a mode that measures found out, below the block's line; empty where there is nothing.
+/// What there is to tell beside the verdict, below the block's line; empty where there is nothing.
 pub fn notes(report: &BlockReport) -> String {
     let notes = report.attempts.iter().flat_map(|attempt| &attempt.notes);
     let lines: Vec<&str> = notes.flat_map(|note| note.lines()).collect();

@@ -142,7 +142,7 @@ mod tests {
         assert!(text.contains("classname=\"t/a.t\""));
         let is_xml = |c: char| matches!(c, '\t' | '\n' | '\r') || (c >= ' ' && !matches!(c, '\u{fffe}' | '\u{ffff}'));
         assert!(text.chars().all(is_xml), "{text:?}");
-        let read = quick_junit::Report::deserialize_from_str(&text).unwrap();
+        let read = Report::deserialize_from_str(&text).unwrap();
         assert_eq!(read.tests, 2);
     }
 }

@@ -57,12 +57,15 @@ pub(super) fn options_for(
         variables.entry(name.clone()).or_insert_with(|| value.clone().into_bytes());
     }
     variables.insert("TEST_NGINX_BINARY".to_owned(), binary.program().as_os_str().to_owned().into_vec());
-    let modes =
-        [("USE_HUP", args.hup.then(|| "1".to_owned())), ("CHECK_LEAK", args.check_leak.then(|| "1".to_owned()))];
-    for (name, value) in modes.into_iter().chain([("BENCHMARK", args.benchmark.clone())]) {
-        if let Some(value) = value {
-            variables.insert(format!("TEST_NGINX_{name}"), value.into_bytes());
-        }
+    if args.hup {
+        variables.insert("TEST_NGINX_USE_HUP".to_owned(), b"1".to_vec());
+    }
+    if let Some(samples) = args.check_leak {
+        variables.insert("TEST_NGINX_CHECK_LEAK".to_owned(), b"1".to_vec());
+        variables.insert("TEST_NGINX_CHECK_LEAK_COUNT".to_owned(), samples.to_string().into_bytes());
+    }
+    if let Some(load) = &args.benchmark {
+        variables.insert("TEST_NGINX_BENCHMARK".to_owned(), load.clone().into_bytes());
     }
     if let Some(timeout) = args.timeout {
         variables.insert("TEST_NGINX_TIMEOUT".to_owned(), timeout.to_string().into_bytes());

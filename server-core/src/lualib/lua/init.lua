@@ -1,6 +1,6 @@
 -- The whole layer, in the order in which parts need each other.
 
-require "rsty.base"
+require "resty.core.base"
 require "resty.core.strings"
 require "resty.core.time"
 local http = ngx.config.subsystem == "http"
