@@ -9,7 +9,7 @@
 //!
 //! An `allow` of ours that suppresses nothing is itself reported.
 
-use rsty_diag::{Severity, Source, Span};
+use rsty_diag::{Applicability, Fix, Severity, Source, Span};
 
 use crate::chunk::Chunk;
 use crate::codes::{Filter, selene_rules};
@@ -66,10 +66,29 @@ pub(crate) fn apply(chunk: &Chunk<'_>, source: &Source, settings: &Settings, fin
                 help: Some("remove it".into()),
                 notes: Vec::new(),
                 global: None,
-                fix: None,
+                fix: removal(chunk, suppression.remark),
             });
         }
     }
+}
+
+/// Takes a comment of one line away, with the blanks before it; with its line where nothing else stands there.
+fn removal(chunk: &Chunk<'_>, remark: Range) -> Option<Fix> {
+    let text = chunk.tree.text;
+    let dashes = remark.start.checked_sub(2)?;
+    if !chunk.map.is_plain() || chunk.tree.slice(Range { start: dashes, end: remark.start }) != b"--" {
+        return None;
+    }
+    let before = text.get(..dashes as usize)?;
+    let kept = before.iter().rposition(|byte| !matches!(byte, b' ' | b'\t')).map_or(0, |last| last + 1);
+    let alone = kept == 0 || before.get(kept - 1) == Some(&b'\n');
+    let line_end = u32::from(alone && text.get(remark.end as usize) == Some(&b'\n'));
+    let span = chunk.span(Range { start: kept as u32, end: remark.end + line_end });
+    Some(Fix {
+        title: "remove the comment".into(),
+        edits: vec![(span, Vec::new())],
+        applicability: Applicability::Safe,
+    })
 }
 
 /// Where suppressions hold, so that each finding asks only few of them.
@@ -280,6 +299,19 @@ mod tests {
         assert_eq!(lines("-- rsty: allow(undeclared_global)\nx = 1\nx = 2"), ["3:undeclared_global"]);
         assert!(lines("-- rsty: allow-file(undeclared_global)\nx = 1\nx = 2").is_empty());
         assert_eq!(lines("local x -- rsty: allow(undeclared_global)"), ["1:unused_allow"]);
+    }
+
+    #[test]
+    fn a_comment_that_does_nothing_can_be_removed() {
+        let fixed = |text: &str| {
+            let (source, findings) = findings_with("globals", text, |_| {});
+            let (text, count) =
+                crate::fixes::apply(source.bytes(), &findings, crate::fixes::Level::Safe).expect("fixed");
+            assert_eq!(count, 1);
+            String::from_utf8(text).expect("text")
+        };
+        assert_eq!(fixed("local x  -- rsty: allow(undeclared_global)\ny()"), "local x\ny()");
+        assert_eq!(fixed("f()\n  -- rsty: allow(undeclared_global)\nlocal x"), "f()\nlocal x");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The Lua linter behind `rsty lint`.
+//! The Lua linter behind `rsty lint`. Its design is told in `docs/design/lint.md`.
 //!
 //! [`lua`] reads Lua, [`embed`] finds it in configuration and spec files, [`rules`] judge it, [`driver`] does so for
 //! many files at once, and [`report`] writes what was found. Nothing here prints, and nothing of what is

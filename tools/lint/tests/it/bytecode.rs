@@ -101,7 +101,7 @@ impl Program {
     }
 
     fn name(&mut self) -> &'static str {
-        ["a", "b", "c", "d", "print", "goto"][self.roll(6) as usize]
+        ["a", "b", "c", "d", "print", "ngx"][self.roll(6) as usize]
     }
 
     fn text(&mut self, text: &str) {
