@@ -39,6 +39,10 @@ enum Command {
     Test(Box<cmd::test::Args>),
     /// Serve an nginx configuration.
     Serve(cmd::serve::Args),
+    /// Write a small working application or library.
+    Init(cmd::init::Args),
+    /// Run Lua from the command line.
+    Run(cmd::run::Args),
     /// Find leaked globals in Lua code.
     Lint(Box<cmd::lint::Args>),
     /// Format spec files and number their blocks.
@@ -51,6 +55,7 @@ Examples:
   rsty test t/001-set.t:12            run the block at line 12
   rsty test --server /usr/sbin/nginx t/
   rsty serve -p . -c conf/nginx.conf
+  rsty run -e 'ngx.say(\"hello\")'
   rsty lint lib/
   rsty reindex t/*.t";
 
@@ -67,6 +72,8 @@ fn main() -> ExitCode {
     match cli.command {
         Command::Test(args) => cmd::test::run(*args),
         Command::Serve(args) => cmd::serve::run(args),
+        Command::Init(args) => cmd::init::run(&args),
+        Command::Run(args) => cmd::run::run(args),
         Command::Lint(args) => cmd::lint::run(*args),
         Command::Reindex(args) => cmd::reindex::run(args),
     }

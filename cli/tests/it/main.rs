@@ -1,6 +1,7 @@
 //! Integration tests of the binary: raw bytes against the server, its processes, the specs in `t/`, and pages of
 //! commands with what they answer, in `tests/cmd`.
 
+mod commands;
 mod http1;
 mod server_process;
 mod specs;
@@ -14,6 +15,7 @@ fn main() {
         Ok(())
     });
     let mut trials = vec![pages];
+    trials.extend(commands::trials());
     trials.extend(http1::trials());
     trials.extend(server_process::trials());
     trials.extend(specs::trials());

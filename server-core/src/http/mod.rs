@@ -1,7 +1,7 @@
 //! The HTTP server: configuration levels, requests, phases, output and the modules.
 
 pub mod body;
-mod build;
+pub(crate) mod build;
 pub(crate) mod cache;
 mod chunked_filter;
 pub mod code;
@@ -31,7 +31,7 @@ pub mod redirect;
 pub mod regex;
 pub mod request;
 pub(crate) mod request_log;
-mod run;
+pub(crate) mod run;
 pub mod server;
 pub mod setting;
 mod special_response;

@@ -4,7 +4,7 @@ use std::fmt::Arguments;
 
 use super::header::HeaderId;
 use super::request::Request;
-use crate::log::{Entry, ErrorLog, Level, LogContext};
+use crate::log::{Entry, ErrorLog, Level, LogContext, is_written_anywhere};
 
 impl Request {
     /// The log of the request's location.
@@ -15,7 +15,7 @@ impl Request {
     /// Whether lines of this level go anywhere.
     #[inline]
     pub fn logs(&self, level: Level) -> bool {
-        self.log_target().enabled(level)
+        is_written_anywhere(level as u8) && self.log_target().enabled(level)
     }
 
     /// Writes a line.
@@ -68,6 +68,15 @@ impl LogContext for Request {
         }
         if conn.is_fake() {
             out.extend_from_slice(&conn.fake_context.borrow());
+            return;
+        }
+        if conn.is_stream() {
+            out.extend_from_slice(&conn.place());
+            if !self.log_upstream.is_empty() {
+                out.extend_from_slice(b", upstream: \"");
+                out.extend_from_slice(&self.log_upstream.borrow());
+                out.push(b'"');
+            }
             return;
         }
         let mut field = |name: &str, value: &[u8]| {

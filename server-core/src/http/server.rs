@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use super::conf::MainConf;
 use super::connection::{Address, Connection, Stream};
 use super::head_reader::{self, Head};
 use super::modules::core::LingeringClose;
@@ -21,7 +22,9 @@ use super::request::Request;
 use super::run;
 use crate::cycle::{Cycle, ListenAddress};
 use crate::log::Level;
+use crate::lua::ffi::worker::stat;
 use crate::process::BoundListener;
+use crate::process::counters::{self, Counters};
 use crate::tls::server::accept as accept_tls;
 use crate::tls::stream::Direction;
 use crate::{log_at, log_debug};
@@ -37,9 +40,13 @@ pub struct Server {
     connections: RefCell<Slab<Entry>>,
     limit: usize,
     room: Notify,
+    pause: Pause,
     last_gone: Notify,
     exiting: Cell<bool>,
     accepting: RefCell<Vec<JoinHandle<()>>>,
+    counters: Counters,
+    /// The second in which Lua was last shown what is counted.
+    published: Cell<i64>,
 }
 
 thread_local! {
@@ -60,9 +67,12 @@ pub fn serve(cycle: &'static Cycle, listeners: Vec<BoundListener>) -> io::Result
         connections: RefCell::default(),
         limit: cycle.conf.worker_connections.unwrap_or(512),
         room: Notify::new(),
+        pause: Pause::default(),
         last_gone: Notify::new(),
         exiting: Cell::new(false),
         accepting: RefCell::default(),
+        counters: counters::of_this_process(),
+        published: Cell::new(0),
     });
     for listener in listeners {
         let task = server.accept_from(listener)?;
@@ -112,6 +122,7 @@ impl Server {
 
     async fn accept_loop(self: Rc<Self>, spec: usize, acceptor: Acceptor) {
         loop {
+            self.wait_for_room().await;
             while self.connections.borrow().len() >= self.limit {
                 if !self.close_an_idle_connection() {
                     self.room.notified().await;
@@ -132,20 +143,39 @@ impl Server {
         }
     }
 
+    /// Waits while there are as many connections as `connection_limit` allows. Those that wait to be accepted stay in
+    /// the kernel's backlog.
+    async fn wait_for_room(&self) {
+        let Some(limit) = self.cycle.conf.connection_limit else { return };
+        while self.connections.borrow().len() >= limit {
+            self.pause.begin(limit, self.cycle);
+            self.room.notified().await;
+        }
+        self.pause.end(limit, self.cycle);
+        // Others that accept may wait as well.
+        self.room.notify_one();
+    }
+
     fn take(self: &Rc<Self>, spec: usize, stream: Stream, peer: Address) {
         crate::clock::update();
-        let port = self.cycle.http.core.ports.get(spec);
+        let served_by = |main: &&'static MainConf| main.core.ports.get(spec).is_some_and(|port| port.default.is_some());
+        let main = self.cycle.mains().find(served_by).unwrap_or(&self.cycle.http);
         let number = next_connection_number();
-        let connection = Rc::new(Connection::new(self.cycle, number, stream, peer, port));
+        let connection = Rc::new(Connection::new(self.cycle, main, number, stream, peer, main.core.ports.get(spec)));
         log_debug!(self.cycle.log, "*{number} accept: {}", String::from_utf8_lossy(&connection.peer_text.borrow()));
         let mut connections = self.connections.borrow_mut();
         let slot = connections.vacant_entry();
         let key = slot.key();
         let weak = Rc::downgrade(&connection);
+        self.counters.connection_opened();
         let server = Rc::clone(self);
         let task = tokio::task::spawn_local(async move {
             let _guard = Guard { server: &server, key };
-            serve_connection(&server, &connection).await;
+            if connection.is_stream() {
+                crate::stream::serve(&connection).await;
+            } else {
+                serve_connection(&server, &connection).await;
+            }
         });
         slot.insert(Entry { connection: weak, task });
     }
@@ -195,9 +225,45 @@ impl Server {
         self.connections.borrow().len()
     }
 
+    /// Shows Lua what all processes count, as of this second.
+    fn publish_counts(&self) {
+        let second = crate::clock::now().sec;
+        if self.published.replace(second) != second {
+            stat::publish(&counters::totals());
+        }
+    }
+
     /// Whether the worker is about to end.
     pub fn is_exiting(&self) -> bool {
         self.exiting.get()
+    }
+}
+
+/// The times at which `connection_limit` kept the worker from accepting.
+#[derive(Default)]
+struct Pause {
+    since: Cell<Option<Instant>>,
+    count: Cell<u64>,
+}
+
+impl Pause {
+    fn begin(&self, limit: usize, cycle: &Cycle) {
+        if self.since.get().is_none() {
+            self.since.set(Some(Instant::now()));
+            self.count.set(self.count.get() + 1);
+            log_at!(cycle.log, Level::Warn, "connection_limit of {limit} is reached, accepting none until one ends");
+        }
+    }
+
+    fn end(&self, limit: usize, cycle: &Cycle) {
+        if let Some(since) = self.since.take() {
+            let (waited, count) = (since.elapsed().as_millis(), self.count.get());
+            log_at!(
+                cycle.log,
+                Level::Notice,
+                "below connection_limit of {limit} again after {waited} ms (pause {count})"
+            );
+        }
     }
 }
 
@@ -211,6 +277,7 @@ impl Drop for Guard<'_> {
     fn drop(&mut self) {
         let mut connections = self.server.connections.borrow_mut();
         connections.try_remove(self.key);
+        self.server.counters.connection_closed();
         self.server.room.notify_one();
         if connections.is_empty() {
             self.server.last_gone.notify_waiters();
@@ -273,16 +340,17 @@ async fn serve_connection(server: &Server, conn: &Rc<Connection>) {
             conn.pipelined.set(true);
         }
         conn.idle.set(false);
-        crate::clock::update();
+        crate::clock::step();
         conn.requests.set(conn.requests.get() + 1);
         conn.sent.set(0);
+        let progress = server.counters.reading();
         conn.has_other_reader.set(false);
         let r = match reused.take() {
-            Some(r) if Rc::strong_count(&r) == 1 => {
-                r.reset(default, loc);
+            Some(r) => {
+                r.begin(default, loc);
                 r
             }
-            _ => Request::new(Rc::clone(conn), default, loc),
+            None => Request::new(Rc::clone(conn), default, loc),
         };
         conn.set_active(&r);
         conn.action.set(Some("reading client request line"));
@@ -295,11 +363,18 @@ async fn serve_connection(server: &Server, conn: &Rc<Connection>) {
                 if server.exiting.get() {
                     r.headers_in.connection_type.set(super::headers_in::ConnectionType::Close);
                 }
-                run::serve(&r).await;
+                progress.writing();
+                server.publish_counts();
+                if crate::dev::is_on() && crate::dev::is_foreign(&r) {
+                    run::serve_refusal(&r, super::Code::FORBIDDEN).await;
+                } else {
+                    run::serve(&r).await;
+                }
             }
             Head::Refused(code) => run::serve_refusal(&r, code).await,
         }
         run::close(&r).await;
+        drop(progress);
         if r.detached.get() {
             return;
         }
@@ -312,8 +387,7 @@ async fn serve_connection(server: &Server, conn: &Rc<Connection>) {
         }
         conn.action.set(Some("keepalive"));
         idle_until = Instant::now() + *r.loc().core.keepalive_timeout;
-        r.release();
-        reused = Some(r);
+        reused = r.recycle();
     }
 }
 

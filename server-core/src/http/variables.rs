@@ -160,9 +160,17 @@ pub struct Variables {
 }
 
 impl Default for Variables {
+    /// Those of `http { }`.
     fn default() -> Self {
+        Self::of(super::order::VARIABLES.iter().copied().flatten())
+    }
+}
+
+impl Variables {
+    /// A registry that begins with these.
+    pub(crate) fn of(defs: impl Iterator<Item = &'static VariableDef>) -> Self {
         let mut variables = Self { names: HashMap::new(), families: Vec::new(), indexed: Vec::new() };
-        for def in super::order::VARIABLES.iter().copied().flatten() {
+        for def in defs {
             let variable = Variable { source: def.source, set: def.set, flags: def.flags, index: None };
             match def.source {
                 Source::Family(_) => variables.families.push((def.name, variable)),

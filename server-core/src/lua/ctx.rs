@@ -58,6 +58,8 @@ pub struct Output {
     pub mime_set: Cell<bool>,
     /// A script took over the connection.
     pub raw_socket: Cell<bool>,
+    /// A script of `stream { }` has the client's socket.
+    pub session_socket: Cell<bool>,
     /// The last buffer passed the Lua body filter.
     pub seen_last_in_filter: Cell<bool>,
     /// The collected body.

@@ -5,6 +5,7 @@
 //! [`sched`] run light threads on top of the event loop; `api` holds what scripts call. Everything here
 //! knows requests only through [`session::Session`]; `http/modules/lua.rs` is its first user.
 
+mod cjson;
 pub mod code;
 pub mod ctx;
 pub mod current;

@@ -176,10 +176,12 @@ pub fn finalize(ctx: &Ctx, session: &dyn Session) {
         ctx.lights.borrow_mut().remove(&thread.reference.get());
         release(ctx, session, &thread);
     }
-    let lights = std::mem::take(&mut *ctx.lights.borrow_mut());
-    for thread in lights.into_values() {
-        thread.cancel();
-        release(ctx, session, &thread);
+    // Most contexts have had one thread, and nothing is left of that.
+    if !ctx.lights.borrow().is_empty() {
+        for thread in ctx.lights.take().into_values() {
+            thread.cancel();
+            release(ctx, session, &thread);
+        }
     }
     let entry = ctx.entry.borrow_mut().take();
     if let Some(entry) = entry {
@@ -187,9 +189,10 @@ pub fn finalize(ctx: &Ctx, session: &dyn Session) {
         release(ctx, session, &entry);
         unlink(&entry);
     }
-    let coroutines = std::mem::take(&mut *ctx.coroutines.borrow_mut());
-    for thread in coroutines.into_values() {
-        unlink(&thread);
+    if !ctx.coroutines.borrow().is_empty() {
+        for thread in ctx.coroutines.take().into_values() {
+            unlink(&thread);
+        }
     }
     ctx.posted.borrow_mut().clear();
     ctx.current.replace(None);

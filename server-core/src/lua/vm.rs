@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::ffi::c_int;
 use std::rc::Rc;
 
+use super::cjson;
 use super::ffi::worker;
 use super::jit_modules;
 use super::session::{Session, session_debug};
@@ -30,6 +31,9 @@ pub enum VmError {
     /// No memory for the state.
     #[error("failed to create a Lua state")]
     NoState,
+    /// `resty.core`, one found on the package path, failed.
+    #[error("failed to load the 'resty.core' module; {0}")]
+    RestyCore(String),
     /// A part of our own Lua layer failed.
     #[error("failed to load the Lua layer \"{name}\": {message}")]
     Layer {
@@ -67,6 +71,7 @@ impl Vm {
         };
         let vm = Self { state, idle: RefCell::default(), thread_cache: options.thread_cache, users: Cell::new(0) };
         jit_modules::install(state);
+        cjson::install(state);
         vm.run_layer("=jit_options", JIT_OPTIONS.as_bytes())?;
         vm.set_package_path(c"path", options.path.as_deref(), &options.prefix);
         vm.set_package_path(c"cpath", options.cpath.as_deref(), &options.prefix);

@@ -2,12 +2,14 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::time::{Duration, Instant};
 
 use nix::fcntl::OFlag;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
+use super::console::{Console, Wish};
 use super::launch::{Launch, Prepared, prepare};
 use super::signals::{self, Received, Signals};
 use super::sockets::{self, Bound};
@@ -15,6 +17,7 @@ use super::state::{self, PROCESSES_MAX, ProcessKind};
 use super::worker::{self, BoundListener, FATAL, reopen_files};
 use super::{pid_file, sys, title, upgrade};
 use crate::cycle::Cycle;
+use crate::dev::files::Watched;
 use crate::log::Level;
 
 /// A worker that dies younger than this makes its successor wait.
@@ -23,6 +26,8 @@ const YOUNG: Duration = Duration::from_secs(1);
 const BACK_OFF_MAX: Duration = Duration::from_secs(5);
 /// How long new workers may get ready before the old ones are told to leave.
 const HAND_OVER: Duration = Duration::from_millis(100);
+/// How often a development server looks at its configuration.
+const LOOK: Duration = Duration::from_millis(30);
 
 /// What a child is for.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -82,6 +87,9 @@ struct Master<'a> {
     /// Workers were sent away (SIGWINCH) while the master stays.
     without_workers: bool,
     new_binary: Option<Pid>,
+    /// The configuration's files, in a development server.
+    watched: Option<Watched>,
+    console: Option<Box<dyn Console>>,
     /// Workers read the end of this pipe when the master is gone.
     lifeline: (OwnedFd, Option<OwnedFd>),
 }
@@ -94,7 +102,13 @@ enum Turn {
 }
 
 /// Supervises workers until it is told to leave; the exit code.
-pub(super) fn run(launch: &Launch, prepared: Prepared, signals: Signals, writes_pid: bool) -> i32 {
+pub(super) fn run(
+    launch: &Launch,
+    prepared: Prepared,
+    signals: Signals,
+    writes_pid: bool,
+    console: Option<Box<dyn Console>>,
+) -> i32 {
     let log = &prepared.cycle.log;
     let (reader, writer) = match nix::unistd::pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK) {
         Ok(pipe) => pipe,
@@ -116,8 +130,13 @@ pub(super) fn run(launch: &Launch, prepared: Prepared, signals: Signals, writes_
         with_agent: state::take_privileged_agent(),
         without_workers: false,
         new_binary: None,
+        watched: watched(prepared.cycle),
+        console,
         lifeline: (reader, Some(writer)),
     };
+    if let Some(console) = &mut master.console {
+        console.started(master.cycle);
+    }
     if let Turn::WorkerEnded(code) = master.start_workers() {
         return code;
     }
@@ -210,6 +229,7 @@ impl Master<'_> {
             }
         };
         self.lifeline.1 = None;
+        self.console = None;
         let cycle = self.cycle;
         let set_up = || -> io::Result<_> {
             let signals = Signals::install()?;
@@ -240,8 +260,10 @@ impl Master<'_> {
             Leaving::AtOnce { kill_at } => Some(kill_at),
             _ => None,
         };
-        let timeout = due.chain(kill).min().map(|at| at.saturating_duration_since(Instant::now()));
-        sys::wait_readable(self.signals.descriptor(), timeout);
+        let look = self.watched.as_ref().map(|_| Instant::now() + LOOK);
+        let timeout = due.chain(kill).chain(look).min().map(|at| at.saturating_duration_since(Instant::now()));
+        let keyboard = self.console.as_ref().and_then(|console| console.input());
+        sys::wait_readable(self.signals.descriptor(), keyboard, timeout);
         crate::clock::update();
     }
 
@@ -250,6 +272,15 @@ impl Master<'_> {
         while let Some(received) = self.signals.next() {
             reload |= self.obey(received);
         }
+        for wish in self.console.as_mut().map(|console| console.wishes()).unwrap_or_default() {
+            match wish {
+                Wish::Reload => reload = true,
+                Wish::Quit => {
+                    self.obey(Received { number: libc::SIGTERM, sender: 0 });
+                }
+            }
+        }
+        reload |= self.watched.as_mut().is_some_and(Watched::has_changed);
         self.reap();
         if let Leaving::AtOnce { kill_at } = self.leaving
             && Instant::now() >= kill_at
@@ -413,6 +444,10 @@ impl Master<'_> {
         let prepared = match prepare(self.launch, &self.cycle.log, Some(self.cycle), &self.bound, false) {
             Ok(prepared) => prepared,
             Err(failure) => {
+                if let Some(console) = &mut self.console {
+                    console.refused(failure.diagnostic.as_ref());
+                    return Turn::Go;
+                }
                 if let Some(diagnostic) = failure.diagnostic {
                     let text = crate::conf::nginx_message(&diagnostic);
                     self.cycle.log.write(Level::Emerg, format_args!("{text}"));
@@ -425,6 +460,10 @@ impl Master<'_> {
         let old_pids: Vec<Pid> = self.children.iter().map(|child| child.pid).collect();
         self.cycle = prepared.cycle;
         self.bound = prepared.bound;
+        self.watched = watched(self.cycle);
+        if let Some(console) = &mut self.console {
+            console.reloaded(self.cycle);
+        }
         self.with_agent = state::take_privileged_agent();
         self.respawns.clear();
         if let Turn::WorkerEnded(code) = self.start_workers() {
@@ -519,6 +558,15 @@ impl Master<'_> {
         };
         self.respawns.push(Respawn { role: child.role, at: Instant::now() + wait, early_deaths });
     }
+}
+
+/// The files that a development server's configuration was read from.
+fn watched(cycle: &Cycle) -> Option<Watched> {
+    let scripts = [&cycle.http.lua.init, &cycle.http.lua.init_worker];
+    let scripts = scripts.into_iter().flatten().filter_map(|script| script.file());
+    let scripts = scripts.map(|path| std::path::PathBuf::from(std::ffi::OsStr::from_bytes(path)));
+    let sources = cycle.conf.sources.iter().map(|source| source.path().to_owned());
+    cycle.conf.watch.then(|| Watched::new(sources.chain(scripts)))
 }
 
 fn old_pid_path(path: &std::path::Path) -> std::path::PathBuf {

@@ -71,6 +71,34 @@ impl Op {
     }
 }
 
+/// Two numbers under a key: what limits count.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Record(pub u64, pub u64);
+
+impl Record {
+    const SIZE: usize = 16;
+
+    fn encode(self) -> [u8; Self::SIZE] {
+        (u128::from(self.0) << 64 | u128::from(self.1)).to_ne_bytes()
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        let both = u128::from_ne_bytes(bytes.try_into().ok()?);
+        Some(Self((both >> 64) as u64, both as u64))
+    }
+}
+
+/// What [`Zone::update`] does with a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Nothing.
+    Keep,
+    /// Write it, to live for so many milliseconds; zero is for ever.
+    Put(Record, i64),
+    /// Remove it.
+    Remove,
+}
+
 /// How a store ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stored {
@@ -285,6 +313,49 @@ impl Zone {
             dict.insert(link, key, NUMBER, data.len() as u32);
             dict.overwrite(link, NUMBER, &data, dict.deadline(ttl), 0);
             (Ok(start + by), forcible)
+        })
+    }
+
+    /// Looks at the record of a key and changes it in one step. `f` runs under the zone's lock, so it must neither
+    /// wait nor touch a zone; it gets none when there is no record (or something that is none).
+    pub fn update<R>(
+        &self,
+        op: Op,
+        key: &[u8],
+        now: u64,
+        f: impl FnOnce(Option<Record>) -> (Change, R),
+    ) -> Result<R, Failure> {
+        if key.len() > LONGEST_KEY {
+            return Err(Failure::KeyTooLong);
+        }
+        self.locked(now, |dict| {
+            let found = match dict.lookup(key) {
+                Lookup::Live(link) | Lookup::Expired(link) => Some(link),
+                Lookup::Missing => None,
+            };
+            let known = found.and_then(|link| match dict.value(link, &dict.entry(link)) {
+                Some(Value::Str(text)) => Record::decode(text).map(|record| (link, record)),
+                _ => None,
+            });
+            let (change, result) = f(known.map(|(_, record)| record));
+            match (change, known, found) {
+                (Change::Keep, ..) | (Change::Remove, _, None) => {}
+                (Change::Remove, _, Some(link)) => dict.remove(link),
+                (Change::Put(record, ttl), Some((link, _)), _) => {
+                    dict.overwrite(link, STRING, &record.encode(), dict.deadline(ttl), 0);
+                }
+                (Change::Put(record, ttl), None, other) => {
+                    if let Some(link) = other {
+                        dict.remove(link);
+                    }
+                    dict.expire(1);
+                    let (link, _) = dict.alloc_evicting(ENTRY + key.len() + Record::SIZE, op);
+                    let Some(link) = link else { return Err(Failure::NoMemory) };
+                    dict.insert(link, key, STRING, Record::SIZE as u32);
+                    dict.overwrite(link, STRING, &record.encode(), dict.deadline(ttl), 0);
+                }
+            }
+            Ok(result)
         })
     }
 

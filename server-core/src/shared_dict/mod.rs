@@ -24,7 +24,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 
-pub use dict::{Failure, Op, Read, Stored, Value, Zone};
+pub use dict::{Change, Failure, Op, Read, Record, Stored, Value, Zone};
 pub use list::End;
 
 /// The zones of one configuration.

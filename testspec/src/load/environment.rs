@@ -18,6 +18,25 @@ pub enum Shell {
     Refused,
 }
 
+/// A package of the original whose code evaluates sections.
+#[derive(Clone, Copy, Debug)]
+pub enum Package {
+    /// `Test::Nginx::Socket`: what belongs to requests and answers.
+    Socket,
+    /// `Test::Nginx::Util`: what belongs to the server; its settings are visible by their short names.
+    Util,
+}
+
+impl Package {
+    /// The package's name in Perl.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Socket => "Test::Nginx::Socket",
+            Self::Util => super::native::UTIL,
+        }
+    }
+}
+
 /// Everything outside the file that its evaluation depends on. Nothing is read from the process.
 #[derive(Clone, Debug)]
 pub struct Environment {

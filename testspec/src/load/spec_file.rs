@@ -9,7 +9,7 @@ use crate::model::{Block, Code, Flavour, Plan, Regex, Settings, Value};
 use crate::perl::{Interpreter, Outcome, Output, PerlError, Stop, Want};
 use crate::syntax::Document;
 
-use super::environment::Environment;
+use super::environment::{Environment, Package};
 use super::native::UTIL;
 
 /// A loaded file: its chosen blocks with filtered values, and the Perl that is still to be called.
@@ -32,6 +32,9 @@ pub struct Assertion {
     /// What to say about it; `skip` for one that was skipped.
     pub diagnostics: Vec<u8>,
 }
+
+/// The most repetitions of a block: more is a mistake, or meant to fill the machine.
+const REPEATS_MAX: u32 = 10_000;
 
 impl SpecFile {
     pub(super) fn new(
@@ -90,7 +93,7 @@ impl SpecFile {
                 "Resty" => Flavour::Resty,
                 _ => Flavour::Lua,
             },
-            repeat_each: u32::try_from(get("RepeatEach").to_int()).unwrap_or(1),
+            repeat_each: u32::try_from(get("RepeatEach").to_int()).unwrap_or(1).min(REPEATS_MAX),
             workers: bytes("Workers"),
             worker_connections: bytes("WorkerConnections"),
             master_process: match get("MasterProcessEnabled") {
@@ -169,8 +172,8 @@ impl SpecFile {
 
     /// Evaluates Perl text of a section (`init`, `skip_eval`, `request_eval`, …); the value is that of
     /// the last statement.
-    pub fn eval(&self, text: &[u8]) -> Result<Value, PerlError> {
-        let result = self.run(|interpreter| interpreter.eval_apart(text, "Test::Nginx::Socket", Want::Scalar))?;
+    pub fn eval(&self, package: Package, text: &[u8]) -> Result<Value, PerlError> {
+        let result = self.run(|interpreter| interpreter.eval_apart(text, package.name(), Want::Scalar))?;
         match result {
             Ok(mut values) => Ok(values.pop().unwrap_or_default()),
             Err(message) => Err(PerlError { message }),

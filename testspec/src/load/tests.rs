@@ -46,6 +46,15 @@ fn plan_and_settings_come_from_the_prologue() {
 }
 
 #[test]
+fn modules_of_the_harness_are_there_without_a_use() {
+    let spec = loaded(
+        "use Test::Nginx::Socket::Lua;\nour $Dir = File::Spec->catdir('/a', '..', 'certs');\nrun_tests();\n__DATA__\n\
+         === a\n--- x eval: $::Dir\n",
+    );
+    assert_eq!(section(&spec, 0, "x"), "\"/a/../certs\"");
+}
+
+#[test]
 fn skip_all_has_no_blocks() {
     for prologue in ["use Test::Nginx::Socket skip_all => 'why';", "use Test::Nginx::Socket;\nplan(skip_all => 'why');"]
     {
@@ -189,5 +198,8 @@ fn callbacks_are_handed_to_the_runner() {
     spec.finish().unwrap();
     let warnings: Vec<String> = spec.take_warnings().iter().map(|warning| warning.message.clone()).collect();
     assert_eq!(warnings, ["bye", "after"]);
-    assert_eq!(spec.eval(b"$ENV{NOPE} ? 1 : 2").unwrap().to_text(), "2");
+    assert_eq!(spec.eval(Package::Socket, b"$ENV{NOPE} ? 1 : 2").unwrap().to_text(), "2");
+    assert_eq!(spec.eval(Package::Util, b"$NginxBinary").unwrap().to_text(), "nginx");
+    let error = spec.eval(Package::Socket, b"$NginxBinary").unwrap_err().to_string();
+    assert!(error.starts_with("Global symbol \"$NginxBinary\" requires explicit package name"), "{error}");
 }

@@ -7,14 +7,17 @@ use crate::report::summary::duration;
 use crate::report::visible;
 use crate::run::check::{Assertion, Detail};
 use crate::run::outcome::{Attempt, BlockReport, BlockVerdict};
+use crate::run::progress::SlowBlock;
 
-const BOLD: &str = "\x1b[1m";
-const RED: &str = "\x1b[31m";
-const GREEN: &str = "\x1b[32m";
-const YELLOW: &str = "\x1b[33m";
-const DIM: &str = "\x1b[2m";
-const RESET: &str = "\x1b[0m";
+pub(super) const BOLD: &str = "\x1b[1m";
+pub(super) const RED: &str = "\x1b[31m";
+pub(super) const GREEN: &str = "\x1b[32m";
+pub(super) const YELLOW: &str = "\x1b[33m";
+pub(super) const DIM: &str = "\x1b[2m";
+pub(super) const RESET: &str = "\x1b[0m";
 
+/// The most failed blocks that are named again at the end.
+const RECAP_MAX: usize = 20;
 /// The most lines of one part of a failure.
 const LINES_MAX: usize = 40;
 
@@ -28,7 +31,43 @@ pub fn line(report: &BlockReport) -> String {
     };
     let id = &report.id;
     let time = duration(report.duration());
-    format!("{colour}{BOLD}{word}{RESET} {}:{}  {}  {DIM}{time}{RESET}\n", id.file.display(), id.line, shown(&id.name))
+    format!(
+        "{colour}{BOLD}{word}{RESET} {}:{}  {}  {DIM}{time}{RESET}\n",
+        shown(&id.file.to_string_lossy()),
+        id.line,
+        shown(&id.name)
+    )
+}
+
+/// A block that runs long, and what it waits for. `stuck` says that it will soon be given up.
+pub fn slow(slow: &SlowBlock, stuck: bool) -> String {
+    let (colour, word) = if stuck { (RED, "STUCK") } else { (YELLOW, "SLOW") };
+    let id = &slow.block;
+    let place = shown(&format!("{}:{}  {}", id.file.display(), id.line, id.name));
+    let time = duration(slow.elapsed);
+    format!("{colour}{BOLD}{word}{RESET} {place}  {DIM}{time}, waiting for {}{RESET}\n", slow.step.waits_for())
+}
+
+/// The blocks that failed, once more and together; nothing where one screen still shows them.
+pub fn recap(reports: &[BlockReport]) -> String {
+    let mut failed: Vec<&BlockReport> =
+        reports.iter().filter(|report| report.verdict() == BlockVerdict::Failed).collect();
+    if failed.len() < 2 {
+        return String::new();
+    }
+    failed.sort_by(|left, right| left.id.cmp(&right.id));
+    let lines: Vec<String> = failed.iter().take(RECAP_MAX).map(|report| line(report)).collect();
+    let rest = failed.len() - lines.len();
+    let rest =
+        if rest > 0 { format!("{DIM}and {rest} more; --last-failed runs them again{RESET}\n") } else { String::new() };
+    format!("{}{rest}\n", lines.concat())
+}
+
+/// What a mode that measures found out, below the block's line; empty where there is nothing.
+pub fn notes(report: &BlockReport) -> String {
+    let notes = report.attempts.iter().flat_map(|attempt| &attempt.notes);
+    let lines: Vec<&str> = notes.flat_map(|note| note.lines()).collect();
+    if lines.is_empty() { String::new() } else { format!("{}  {}\n", line(report), lines.join("\n  ")) }
 }
 
 /// All about a failed block.
@@ -52,7 +91,11 @@ pub fn failure(report: &BlockReport) -> String {
     }
     push_exchange(&mut out, attempt);
     push_log(&mut out, &attempt.error_log);
-    out.push_str(&format!("  {DIM}rerun:{RESET} rsty test {}:{}\n", report.id.file.display(), report.id.line));
+    out.push_str(&format!(
+        "  {DIM}rerun:{RESET} rsty test {}:{}\n",
+        shown(&report.id.file.to_string_lossy()),
+        report.id.line
+    ));
     out
 }
 

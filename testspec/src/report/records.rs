@@ -33,6 +33,12 @@ impl Records {
         if records.version == VERSION { records } else { Self { version: VERSION, ..Self::default() } }
     }
 
+    /// Reads the records in a file that the user names: one that can't be read, or holds something else, is an error.
+    pub fn read_file(path: &Path) -> io::Result<Self> {
+        let records: Self = serde_json::from_slice(&std::fs::read(path)?)?;
+        if records.version == VERSION { Ok(records) } else { Err(io::Error::other("these are no records of runs")) }
+    }
+
     /// Writes the records, whole or not at all.
     pub fn write(&self, folder: &Path) -> io::Result<()> {
         std::fs::create_dir_all(folder)?;

@@ -70,7 +70,7 @@ impl ServerBinary {
         Command::new(&self.program)
     }
 
-    /// The program for messages.
+    /// The program, as a shell finds it.
     pub fn program(&self) -> &Path {
         &self.program
     }

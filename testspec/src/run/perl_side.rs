@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::load::Package;
 use crate::model::{Block, Code, Plan, Settings, Value};
 use crate::run::check::Assertion;
 
@@ -12,8 +13,8 @@ pub type ReplyMaker = Box<dyn FnOnce(&[u8]) -> Vec<Vec<u8>> + Send>;
 pub trait PerlSide {
     /// Calls a subroutine in list context.
     fn call(&self, code: &Code, arguments: Vec<Value>) -> Result<Vec<Value>, String>;
-    /// Evaluates text in the runner's package.
-    fn eval(&self, text: &[u8]) -> Result<Value, String>;
+    /// Evaluates text of a section, compiled in the package whose code evaluates it in the original.
+    fn eval(&self, package: Package, text: &[u8]) -> Result<Value, String>;
     /// The callbacks of `add_response_body_check`.
     fn response_body_checks(&self) -> Vec<Code>;
     /// Assertions that callbacks have made since the last call.

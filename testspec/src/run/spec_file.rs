@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use rsty_diag::Source;
 
-use crate::load::{Environment, SpecFile, VersionText, load};
+use crate::load::{Environment, Package, SpecFile, VersionText, load};
 use crate::model::{Block, Code, Plan, Settings, Value};
 use crate::run::check::{Assertion, Detail, Verdict};
 use crate::run::lane::Loader;
@@ -21,8 +21,8 @@ impl PerlSide for SpecFile {
         self.call(code, arguments).map_err(|error| error.to_string())
     }
 
-    fn eval(&self, text: &[u8]) -> Result<Value, String> {
-        self.eval(text).map_err(|error| error.to_string())
+    fn eval(&self, package: Package, text: &[u8]) -> Result<Value, String> {
+        self.eval(package, text).map_err(|error| error.to_string())
     }
 
     fn response_body_checks(&self) -> Vec<Code> {

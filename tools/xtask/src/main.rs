@@ -8,15 +8,23 @@
 
 use std::process::ExitCode;
 
+mod abuse;
 mod arrows;
 mod bench;
+mod perl;
 mod upstream;
+mod verdicts;
 
 const USAGE: &str = "\
 usage: cargo xtask TASK
 
+  abuse [--tier P|N|R] [--only ID] [--program PATH]
+                      attack a server and check that it holds: quick checks (P, the default), nightly, before a release
   arrows              check the direction of dependencies and the size of files
   upstream [DIR]      bring the test suites of upstream modules out of Debian's source packages (default: upstream)
+  perl DIR LIB [FILE] compare values and plans of spec files with the system's Perl; LIB is test-nginx's lib folder
+  verdicts DIR LIB [FILE]
+                      compare the verdicts of `rsty test` and of test-nginx on TEST_NGINX_BINARY, block by block
   bench [SECONDS]     compare rsty with nginx in alternating runs (default: 4 seconds a run)
 ";
 
@@ -24,8 +32,11 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let outcome = match arguments.as_slice() {
+        ["abuse", options @ ..] => abuse::run(options),
         ["arrows"] => arrows::check(),
         ["upstream"] => upstream::bring("upstream".as_ref()),
+        ["perl", folder, library, files @ ..] => perl::compare(folder.as_ref(), library.as_ref(), files),
+        ["verdicts", suite, library, files @ ..] => verdicts::compare(suite.as_ref(), library.as_ref(), files),
         ["upstream", folder] => upstream::bring(folder.as_ref()),
         ["bench"] => bench::run(4),
         ["bench", seconds] => match seconds.parse() {

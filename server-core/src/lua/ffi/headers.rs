@@ -5,9 +5,9 @@ use std::ffi::{c_char, c_int};
 
 use bytes::Bytes;
 
-use super::codec::{self, Escape};
 use super::request::{client_request, hold};
 use super::{BAD_CONTEXT, DECLINED, ERROR, ErrorOut, FfiStr, OK, TableElt, bytes, export, store};
+use crate::codec::{self, Escape};
 use crate::http::header::HeaderId;
 use crate::http::headers_in::ConnectionType;
 use crate::http::method::Version;

@@ -5,11 +5,11 @@ use std::ffi::{c_char, c_int};
 use bytes::Bytes;
 use smallvec::SmallVec;
 
-use super::codec::{self, Escape};
 use super::headers::{Mode, decimal, each_value};
 use super::request::{client_request, hold, log_error};
 use super::time::{http_time, parse_http_time};
 use super::{BAD_CONTEXT, DECLINED, ERROR, ErrorOut, FfiStr, NO_REQ_CTX, OK, bytes, export};
+use crate::codec::{self, Escape};
 use crate::http::header::HeaderId;
 use crate::http::request::Request;
 use crate::lua::ctx::Ctx;

@@ -16,7 +16,7 @@ use openssl_sys as sys;
 
 use super::openssl_abi::*;
 use super::request::hold;
-use super::{DECLINED, ERROR, ErrorOut, OK, both, bytes, copy_to, export, store};
+use super::{DECLINED, ERROR, ErrorOut, OK, bytes, copy_to, export, store};
 use crate::http::connection::{Address, Connection};
 use crate::http::request::Request;
 use crate::lua::current;
@@ -41,7 +41,7 @@ unsafe fn connection<'a>(r: *const Request) -> Result<&'a Connection, Failed> {
 ///
 /// # Safety
 /// As above.
-unsafe fn ssl<'a>(r: *const Request) -> Result<&'a SslRef, Failed> {
+pub(super) unsafe fn ssl<'a>(r: *const Request) -> Result<&'a SslRef, Failed> {
     // SAFETY: as above.
     let connection: &'a Connection = unsafe { connection(r)? };
     connection.tls().map(|(tls, _)| tls.ssl()).ok_or(c"bad ssl conn")
@@ -151,8 +151,9 @@ pub(super) fn parse_chain(mut der: &[u8]) -> Result<Vec<X509>, Failed> {
 }
 
 fn parse_pem(pem: &[u8]) -> Result<Vec<X509>, Failed> {
-    let chain = X509::stack_from_pem(pem).map_err(failed(c"PEM_read_bio_X509_AUX() failed"))?;
-    if chain.is_empty() { Err(c"PEM_read_bio_X509_AUX() failed") } else { Ok(chain) }
+    // The first certificate decides whether there is one at all.
+    X509::from_pem(pem).map_err(failed(c"PEM_read_bio_X509_AUX() failed"))?;
+    X509::stack_from_pem(pem).map_err(failed(c"PEM_read_bio_X509() failed"))
 }
 
 fn into_stack(chain: Vec<X509>) -> Result<*mut c_void, Failed> {
@@ -183,7 +184,7 @@ pub(super) unsafe fn chain_of<'a>(chain: *mut c_void) -> Option<&'a StackRef<X50
     Some(unsafe { StackRef::from_ptr(chain.cast()) })
 }
 
-both! {
+export! {
     /// The version of the connection, as on the wire.
     ngx_http_lua_ffi_ssl_get_tls1_version, ngx_stream_lua_ffi_ssl_get_tls1_version(
         r: *const Request, err: *mut *mut c_char

@@ -120,8 +120,11 @@ export! {
                 return ERROR;
             }
             store(code, 0);
-            let found = socket.tls.session.borrow_mut().take();
-            store(session, found.map_or(ptr::null_mut(), into_pointer));
+            // A library may ask twice and keep what it got the second time: it is the same reference.
+            if let Some(found) = socket.tls.session.borrow_mut().take() {
+                socket.tls.given_session.set(into_pointer(found).cast());
+            }
+            store(session, socket.tls.given_session.get().cast());
         }
         OK
     }
@@ -393,6 +396,7 @@ unsafe fn use_certificate(ssl: *mut sys::SSL, chain: &StackRef<X509>, key: *mut 
 
 /// Keeps the session for the script, if it wants it.
 fn keep_session(session: &dyn Session, socket: &TcpSocket, tls: &Tls) {
+    socket.tls.given_session.set(ptr::null_mut());
     if !socket.tls.wants_session.get() {
         return;
     }

@@ -114,6 +114,8 @@ pub(crate) struct TcpSocket {
     pub(crate) dialing: Cell<bool>,
     /// A read is under way.
     pub(crate) reading: Cell<bool>,
+    /// Something was read from it, or tried to.
+    pub(crate) was_read: Cell<bool>,
     /// A write is under way.
     pub(crate) writing: Cell<bool>,
     /// Reading has ended for good.
@@ -150,6 +152,7 @@ impl TcpSocket {
             connecting: Cell::new(false),
             dialing: Cell::new(false),
             reading: Cell::new(false),
+            was_read: Cell::new(false),
             writing: Cell::new(false),
             read_closed: Cell::new(false),
             write_closed: Cell::new(false),
@@ -232,6 +235,7 @@ impl TcpSocket {
 
     /// Prepares for a read by `next`: what another search held back is input again.
     pub(crate) fn begin_read(&self, next: Option<&Rc<super::pattern::Pattern>>) {
+        self.was_read.set(true);
         let mut search = self.search.borrow_mut();
         if let (Some(held), Some(next)) = (search.as_ref(), next)
             && Rc::ptr_eq(held, next)

@@ -1,6 +1,6 @@
 -- The whole layer, in the order in which parts need each other.
 
-require "resty.core.base"
+require "rsty.base"
 require "resty.core.strings"
 require "resty.core.time"
 local http = ngx.config.subsystem == "http"
@@ -23,4 +23,4 @@ if http then
     require "resty.core.socket_tls"
 end
 
-return { version = require("resty.core.base").version }
+return { version = require("rsty.base").version }

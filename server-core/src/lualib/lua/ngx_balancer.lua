@@ -1,7 +1,7 @@
 -- `ngx.balancer`: what `balancer_by_lua*` may decide.
 
 local ffi = require "ffi"
-local base = require "resty.core.base"
+local base = require "rsty.base"
 base.allows_subsystem("http")
 
 local C, ffi_string = ffi.C, ffi.string

@@ -2,7 +2,7 @@
 
 local ffi = require "ffi"
 local bit = require "bit"
-local base = require "resty.core.base"
+local base = require "rsty.base"
 base.allows_subsystem("http", "stream")
 
 local ffi_string = ffi.string

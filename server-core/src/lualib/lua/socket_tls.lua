@@ -1,7 +1,7 @@
 -- TLS of cosockets: `sslhandshake` and the methods around it.
 
 local ffi = require "ffi"
-local base = require "resty.core.base"
+local base = require "rsty.base"
 base.allows_subsystem("http")
 
 local C, ffi_string, ffi_gc = ffi.C, ffi.string, ffi.gc

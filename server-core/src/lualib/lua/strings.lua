@@ -1,7 +1,7 @@
 -- Escapes, encodings, digests, query strings.
 
 local ffi = require "ffi"
-local base = require "resty.core.base"
+local base = require "rsty.base"
 
 local C = ffi.C
 local ffi_string = ffi.string

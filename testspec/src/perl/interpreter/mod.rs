@@ -2,7 +2,7 @@
 //!
 //! State that Perl keeps in package variables is kept there too, natively provided modules included,
 //! so that a prologue can read and set it as it does with the originals. Arrays hold values, not
-//! variables: aliasing exists for `foreach` only, not for `@_`.
+//! variables: where `foreach` and `@_` are aliases, what they changed is written back.
 //!
 //! Nothing outside is reached but through the [`Host`]. Steps, depth and the size of strings are
 //! bounded; going over a bound ends the evaluation with a message.
@@ -12,6 +12,7 @@ mod expression;
 mod file;
 mod function;
 mod list_function;
+mod memory;
 mod module;
 mod pattern;
 mod place;
@@ -136,6 +137,12 @@ pub(crate) struct Interpreter {
     captures: Captures,
     evals: usize,
     random: u64,
+    positions: Rc<memory::Positions>,
+    walks: memory::Walks,
+    states: memory::States,
+    state_count: usize,
+    /// The scope that the running subroutine closes over.
+    closure: Rc<Scope>,
     pending: Option<Pending>,
     main_package: Name,
     /// The statement of the main file that ran last.
@@ -176,6 +183,11 @@ impl Interpreter {
             captures: Captures::default(),
             evals: 0,
             random: 0x9e37_79b9_7f4a_7c15 ^ u64::from(std::process::id()),
+            positions: Rc::default(),
+            walks: memory::Walks::default(),
+            states: memory::States::default(),
+            state_count: 0,
+            closure: Rc::default(),
             pending: None,
             main_package: "main".into(),
             main_at: 0,
@@ -386,6 +398,14 @@ impl Interpreter {
         if bytes > self.limits.bytes { Err(self.unsupported("a value this large")) } else { Ok(()) }
     }
 
+    /// Checks the size of a value that is made anew. Large values count as steps, so that many of them are bounded,
+    /// too.
+    fn makes(&mut self, bytes: usize) -> Outcome<()> {
+        self.fits(bytes)?;
+        self.steps += bytes as u64 / 16;
+        self.step()
+    }
+
     fn unsupported(&self, what: &str) -> Stop {
         self.unsupported_at(what, &self.unit, self.at as usize)
     }
@@ -485,6 +505,12 @@ impl Interpreter {
             Some(SubKind::Perl { definition, .. }) => Some(definition.prototype.clone()),
             None => self.declared.get(name).cloned(),
         }
+    }
+
+    /// A number for another `state` declaration.
+    pub(crate) fn next_state(&mut self) -> usize {
+        self.state_count += 1;
+        self.state_count
     }
 
     pub(crate) fn declare_sub(&mut self, name: &Name, prototype: Option<Rc<str>>) {

@@ -128,7 +128,7 @@ impl Parser<'_> {
         Ok(Expr::Transliterate { target: None, from, to, flags })
     }
 
-    /// `<<"EOT"`, `<<'EOT'`, `<<EOT`, `<<~EOT`. The cursor is behind `<<`.
+    /// `<<"EOT"`, `<<'EOT'`, `<<EOT`, `<<\EOT`, `<<~EOT`. The cursor is behind `<<`.
     pub(super) fn here_document(&mut self) -> Parsed<Expr> {
         let indented = self.cursor.byte() == Some(b'~');
         if indented {
@@ -136,6 +136,11 @@ impl Parser<'_> {
         }
         let (terminator, interpolates) = match self.cursor.byte() {
             Some(quote @ (b'"' | b'\'')) => (self.quoted("string")?.content, quote == b'"'),
+            // A backslash before the word is another spelling of single quotes.
+            Some(b'\\') => {
+                self.cursor.advance(1);
+                (self.cursor.word().unwrap_or_default().into_bytes(), false)
+            }
             _ => (self.cursor.word().unwrap_or_default().into_bytes(), true),
         };
         let start = self.cursor.line_end(self.cursor.pos()) + 1;

@@ -3,6 +3,7 @@
 use md5::{Digest as _, Md5};
 use sha1::Sha1;
 
+use crate::load::Package;
 use crate::model::{Block, Regex, Value};
 use crate::run::check::{BailOut, Recorder};
 use crate::run::expand::Expander;
@@ -231,7 +232,7 @@ impl ResponseCheck<'_> {
         let sorted = if self.block.has("response_body_json_sort") { content.and_then(sorted_json) } else { None };
         let content = sorted.as_deref().or(content);
         let expected = match self.section("response_body_eval")?.filter(Value::is_true) {
-            Some(text) => self.perl.eval(&text.to_bytes()).unwrap_or_default(),
+            Some(text) => self.perl.eval(Package::Socket, &text.to_bytes()).unwrap_or_default(),
             None => self.section("response_body")?.unwrap_or_default(),
         };
         recorder.section("response_body");

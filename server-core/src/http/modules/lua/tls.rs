@@ -51,7 +51,7 @@ pub(crate) fn store_session(conn: &Rc<Connection>, srv: &'static SrvConf) {
 
 fn request(conn: &Rc<Connection>, srv: &'static SrvConf, phase: Phase) -> Option<Rc<Request>> {
     let loc = srv.core.loc.get().copied()?;
-    let fake = Connection::fake(conn.cycle(), conn.number);
+    let fake = Connection::fake(conn.cycle(), conn.main_conf(), conn.number);
     let mut context = format!(", context: {}", phase.name()).into_bytes();
     context.extend_from_slice(&conn.place());
     fake.fake_context.replace(context);

@@ -219,7 +219,8 @@ fn upstream(scope: &mut Scope<'_>, directive: &Directive) -> Result<(), Diagnost
     }
     let group = Group::named(host);
     scope.main.upstream.building = Some(Building { group, ..Building::default() });
-    scope.nested(Contexts::UPSTREAM, directive)?;
+    let inside = if scope.context == Contexts::STREAM { Contexts::STREAM_UPSTREAM } else { Contexts::UPSTREAM };
+    scope.nested(inside, directive)?;
     let Some(building) = scope.main.upstream.building.take() else { return Ok(()) };
     let mut group = building.group;
     let by_lua = group.balancer.is_some();

@@ -15,7 +15,23 @@ use crate::lua::thread::{Kind, Status};
 pub(super) fn inject(state: State) {
     sys::set_function(state, c"redirect", redirect);
     sys::set_function(state, c"exec", exec);
+    inject_stream(state);
+}
+
+/// What a connection without URIs has.
+pub(super) fn inject_stream(state: State) {
+    sys::set_function(state, c"get_phase", get_phase);
     sys::set_function(state, c"on_abort", on_abort);
+}
+
+c_function! {
+    /// The running phase's short name, for the subsystem whose Lua layer does not define it.
+    pub(super) fn get_phase(state) {
+        let name = crate::lua::current::ctx().map_or(Some("init"), |ctx| ctx.phase.get().short_name());
+        let Some(name) = name else { return Err("unknown phase".into()) };
+        sys::push(state, name.as_bytes());
+        Ok(Reply::Return(1))
+    }
 }
 
 c_function! {

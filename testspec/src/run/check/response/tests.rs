@@ -14,7 +14,7 @@ impl PerlSide for NoPerl {
         Err("no Perl here".to_owned())
     }
 
-    fn eval(&self, _: &[u8]) -> Result<Value, String> {
+    fn eval(&self, _: Package, _: &[u8]) -> Result<Value, String> {
         Err("no Perl here".to_owned())
     }
 

@@ -1,4 +1,4 @@
-//! Text encodings as nginx and the Lua API define them: percent escapes, base64, SQL quotes, hexadecimal.
+//! Text encodings as nginx, its modules and the Lua API define them: percent escapes, base64, SQL quotes, hexadecimal.
 //!
 //! Pure functions on bytes. Outputs are appended to a `Vec` or written to a buffer whose size the caller computed
 //! with the function's `…_len` sibling.
@@ -146,8 +146,13 @@ pub fn escape(src: &[u8], kind: Escape, rules: Rules, mut out: impl FnMut(u8)) {
 
 /// The percent-escaped form of `src` by the rules of the Lua API.
 pub fn escaped(src: &[u8], kind: Escape) -> Vec<u8> {
+    escaped_by(src, kind, Rules::Lua)
+}
+
+/// The percent-escaped form of `src`.
+pub fn escaped_by(src: &[u8], kind: Escape, rules: Rules) -> Vec<u8> {
     let mut dst = Vec::with_capacity(src.len() + 16);
-    escape(src, kind, Rules::Lua, |byte| dst.push(byte));
+    escape(src, kind, rules, |byte| dst.push(byte));
     dst
 }
 
@@ -317,8 +322,24 @@ pub const fn base64_decoded_len(len: usize) -> usize {
     len.div_ceil(4) * 3
 }
 
+/// The two lower-case hexadecimal digits of each byte.
+pub fn to_hex(src: &[u8]) -> Vec<u8> {
+    let mut digits = Vec::with_capacity(src.len() * 2);
+    hex(src, |digit| digits.push(digit));
+    digits
+}
+
+/// Which bytes of a string literal get a backslash besides those of MySQL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dollars {
+    /// `$` too: the literal may be read by a shell or a template.
+    Escaped,
+    /// None.
+    Kept,
+}
+
 /// A string literal for MySQL, with its quotes.
-pub fn quote_sql(src: &[u8]) -> Vec<u8> {
+pub fn quote_sql(src: &[u8], dollars: Dollars) -> Vec<u8> {
     let mut quoted = Vec::with_capacity(src.len() + 8);
     quoted.push(b'\'');
     for &byte in src {
@@ -330,6 +351,7 @@ pub fn quote_sql(src: &[u8]) -> Vec<u8> {
             b'\t' => b't',
             26 => b'Z',
             b'\\' | b'\'' | b'"' => byte,
+            b'$' if dollars == Dollars::Escaped => byte,
             _ => {
                 quoted.push(byte);
                 continue;
@@ -393,7 +415,8 @@ mod tests {
 
     #[test]
     fn sql_quotes_escape_control_bytes() {
-        assert_eq!(quote_sql(b"a'\0\x1a\n"), b"'a\\'\\0\\Z\\n'");
-        assert_eq!(quote_sql(b""), b"''");
+        assert_eq!(quote_sql(b"a'\0\x1a\n$", Dollars::Kept), b"'a\\'\\0\\Z\\n$'");
+        assert_eq!(quote_sql(b"$", Dollars::Escaped), b"'\\$'");
+        assert_eq!(quote_sql(b"", Dollars::Kept), b"''");
     }
 }
