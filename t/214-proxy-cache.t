@@ -239,3 +239,29 @@ HIT number 2
 --- must_die
 --- error_log
 "proxy_cache" zone "nowhere" is unknown
+
+=== a response becomes a plain file
+--- config
+    location = /origin {
+        add_header Last-Modified "Mon, 28 Sep 1970 06:00:00 GMT";
+        return 200 "kept\n";
+    }
+    location = /kept.txt {
+        root html;
+        proxy_store on;
+        proxy_store_access user:rw all:r;
+        proxy_pass http://127.0.0.1:$TEST_NGINX_SERVER_PORT/origin;
+    }
+    location = /t {
+        content_by_lua_block {
+            ngx.location.capture("/kept.txt")
+            local stat = io.popen("stat -c '%a %Y' " .. ngx.config.prefix() .. "html/kept.txt")
+            ngx.print(stat:read("*a"))
+            ngx.print(assert(io.open(ngx.config.prefix() .. "html/kept.txt")):read("*a"))
+        }
+    }
+--- request
+GET /t
+--- response_body
+604 23349600
+kept

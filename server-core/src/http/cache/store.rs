@@ -2,8 +2,10 @@
 
 use std::fs::File;
 use std::io::{self, Write as _};
-use std::path::PathBuf;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 
@@ -15,21 +17,28 @@ pub(crate) struct Writer {
     file: File,
     temp: PathBuf,
     target: PathBuf,
+    modified: Option<i64>,
     finished: bool,
 }
 
 impl Writer {
     /// Begins a file with what is to know and the head.
     pub(crate) fn begin(target: PathBuf, folder: Option<PathBuf>, meta: &Meta, head: &[u8]) -> io::Result<Self> {
-        static NUMBER: AtomicU64 = AtomicU64::new(0);
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let name = format!(".new-{}-{number}", std::process::id());
-        let folder = folder.or_else(|| target.parent().map(PathBuf::from)).ok_or(io::ErrorKind::NotFound)?;
-        std::fs::create_dir_all(&folder)?;
-        let temp = folder.join(name);
-        let mut file = File::options().write(true).create_new(true).open(&temp)?;
+        let (mut file, temp) = create(&target, folder)?;
         file.write_all(&meta.write(head))?;
-        Ok(Self { file, temp, target, finished: false })
+        Ok(Self { file, temp, target, modified: None, finished: false })
+    }
+
+    /// Begins a plain file with certain rights, and in the end with the time of a last change.
+    pub(crate) fn plain(
+        target: PathBuf,
+        folder: Option<PathBuf>,
+        mode: u32,
+        modified: Option<i64>,
+    ) -> io::Result<Self> {
+        let (file, temp) = create(&target, folder)?;
+        file.set_permissions(std::fs::Permissions::from_mode(mode))?;
+        Ok(Self { file, temp, target, modified, finished: false })
     }
 
     /// Appends a part of the body.
@@ -39,6 +48,10 @@ impl Writer {
 
     /// The response is complete: it takes the place of what was there.
     pub(crate) fn finish(mut self) -> io::Result<()> {
+        if let Some(seconds) = self.modified {
+            let seconds = u64::try_from(seconds).unwrap_or(0);
+            self.file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds))?;
+        }
         if let Some(folder) = self.target.parent() {
             std::fs::create_dir_all(folder)?;
         }
@@ -55,6 +68,18 @@ impl Writer {
         self.finished = true;
         Ok(())
     }
+}
+
+/// A new file in a folder, or beside its target.
+fn create(target: &Path, folder: Option<PathBuf>) -> io::Result<(File, PathBuf)> {
+    static NUMBER: AtomicU64 = AtomicU64::new(0);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    let name = format!(".new-{}-{number}", std::process::id());
+    let folder = folder.or_else(|| target.parent().map(PathBuf::from)).ok_or(io::ErrorKind::NotFound)?;
+    std::fs::create_dir_all(&folder)?;
+    let temp = folder.join(name);
+    let file = File::options().write(true).create_new(true).open(&temp)?;
+    Ok((file, temp))
 }
 
 impl Drop for Writer {

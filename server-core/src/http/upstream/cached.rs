@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 
+use super::conf::Store;
 use super::headers::{Caching, Carriage, Passing};
 use super::http_head::parse_head;
 use super::protocol::Head;
@@ -15,7 +16,9 @@ use crate::http::cache::store::{Writer, head_text};
 use crate::http::cache::{CacheUse, Status};
 use crate::http::code::Code;
 use crate::http::header::HeaderId;
+use crate::http::modules::calendar::parse_http_date;
 use crate::http::output::{self, Buf};
+use crate::http::path;
 use crate::http::subrequest::{self, Options};
 use crate::log::Level;
 
@@ -110,6 +113,30 @@ impl Proxied<'_> {
             Err(error) => {
                 let errno = error.raw_os_error().unwrap_or(0);
                 r.log_errno(Level::Crit, errno, format_args!("a response could not be written to the cache"));
+                None
+            }
+        }
+    }
+
+    /// Begins to keep a response as a plain file (`store`).
+    pub(super) fn begin_plain_store(&self, head: &Head) -> Option<Writer> {
+        use std::os::unix::ffi::OsStrExt as _;
+        let r = self.r;
+        let store = (*self.conf.store).as_ref()?;
+        if head.status != 200 || !*self.conf.buffering || r.header_only.get() {
+            return None;
+        }
+        let target = match store {
+            Store::Mapped => path::map_uri(r).as_path().to_path_buf(),
+            Store::Path(path) => std::ffi::OsStr::from_bytes(&path.eval(r)).into(),
+        };
+        let folder = self.conf.temp_path.as_ref().map(|path| path.folder.clone());
+        let modified = head.fields.value(HeaderId::LastModified).and_then(|value| parse_http_date(&value));
+        match Writer::plain(target, folder, *self.conf.store_access, modified) {
+            Ok(writer) => Some(writer),
+            Err(error) => {
+                let errno = error.raw_os_error().unwrap_or(0);
+                r.log_errno(Level::Crit, errno, format_args!("a response could not be stored"));
                 None
             }
         }

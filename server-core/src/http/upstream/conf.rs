@@ -122,6 +122,9 @@ settings! {
     temp_file_write_size: usize = 8192;
     /// The folder for responses that don't fit into the buffers, and the lengths of its sub-folders' names.
     temp_path: Option<TempPath> = None;
+    /// Where whole responses are kept as plain files.
+    store: Option<Store> = None;
+    store_access: u32 = 0o600;
     /// Bytes a second that are read from a server; 0 is no limit.
     limit_rate: Option<Rc<ComplexValue>> = None;
     ignore_client_abort: bool = false;
@@ -174,6 +177,15 @@ impl Conf {
     pub(crate) fn head_max(&self) -> usize {
         (*self.buffer_size).max(1)
     }
+}
+
+/// `store`
+#[derive(Clone)]
+pub(crate) enum Store {
+    /// Under the path that `root` or `alias` gives.
+    Mapped,
+    /// Under this path.
+    Path(Rc<ComplexValue>),
 }
 
 /// `bind`

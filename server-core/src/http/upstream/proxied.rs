@@ -277,7 +277,9 @@ impl<'a> Proxied<'a> {
             return self.next(Failure::INVALID_HEADER).unwrap_or(Code::BAD_GATEWAY);
         };
         let store = self.begin_store(&head, &carriage);
-        let caching = if store.is_some() { Caching::Stored } else { Caching::None };
+        let is_cached = store.is_some();
+        let store = store.or_else(|| self.begin_plain_store(&head));
+        let caching = if is_cached { Caching::Stored } else { Caching::None };
         let passing = headers::Passing { r, conf: self.conf, protocol: self.protocol, caching };
         if let Some(code) = passing.accel_redirect(&head) {
             return code;
