@@ -27,7 +27,8 @@ usage: cargo xtask TASK
   perl DIR LIB [FILE] compare values and plans of spec files with the system's Perl; LIB is test-nginx's lib folder
   verdicts DIR LIB [FILE]
                       compare the verdicts of `rsty test` and of test-nginx on TEST_NGINX_BINARY, block by block
-  bench [SECONDS]     compare rsty with nginx in alternating runs (default: 4 seconds a run)
+  bench [SECONDS] [--only CASE]
+                      compare rsty with nginx in alternating runs (default: all cases, 2 seconds a run)
 ";
 
 fn main() -> ExitCode {
@@ -42,10 +43,9 @@ fn main() -> ExitCode {
         ["upstream", folder] => upstream::bring(folder.as_ref()),
         ["gen"] => generate::write(false),
         ["gen", "--check"] => generate::write(true),
-        ["bench"] => bench::run(4),
-        ["bench", seconds] => match seconds.parse() {
-            Ok(seconds) => bench::run(seconds),
-            Err(_) => Err(Failure::Tool(format!("\"{seconds}\" is not a number of seconds"))),
+        ["bench", options @ ..] => match bench_options(options) {
+            Ok((seconds, only)) => bench::run(seconds, only),
+            Err(failure) => Err(failure),
         },
         _ => {
             eprint!("{USAGE}");
@@ -62,6 +62,22 @@ fn main() -> ExitCode {
             eprintln!("xtask: {text}");
             ExitCode::from(3)
         }
+    }
+}
+
+/// `[SECONDS] [--only CASE]`
+fn bench_options<'a>(options: &[&'a str]) -> Result<(u32, Option<&'a str>), Failure> {
+    let (seconds, rest) = match options {
+        [seconds, rest @ ..] if !seconds.starts_with('-') => match seconds.parse() {
+            Ok(seconds) => (seconds, rest),
+            Err(_) => return Err(Failure::Tool(format!("\"{seconds}\" is not a number of seconds"))),
+        },
+        rest => (2, rest),
+    };
+    match rest {
+        [] => Ok((seconds, None)),
+        ["--only", case] => Ok((seconds, Some(case))),
+        _ => Err(Failure::Tool("bench takes a number of seconds and --only CASE".to_owned())),
     }
 }
 
