@@ -203,7 +203,9 @@ impl Server {
             task.abort();
         }
         for (_, entry) in self.connections.borrow().iter() {
-            if entry.connection.upgrade().is_some_and(|connection| connection.idle.get()) {
+            // The first request of a new connection may be on its way.
+            let is_idle = |connection: Rc<Connection>| connection.idle.get() && connection.requests.get() > 0;
+            if entry.connection.upgrade().is_some_and(is_idle) {
                 entry.task.abort();
             }
         }
