@@ -11,6 +11,7 @@ pub mod cycle;
 mod deadline;
 pub(crate) mod dev;
 pub mod http;
+mod idle_watch;
 pub mod log;
 pub mod lua;
 pub mod lualib;

@@ -12,6 +12,7 @@ mod master;
 mod pid_file;
 mod signals;
 mod sockets;
+mod startup_pages;
 mod state;
 mod sys;
 mod title;

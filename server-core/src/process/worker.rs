@@ -13,7 +13,7 @@ use tokio::sync::watch;
 
 use super::signals::{Received, Signals};
 use super::state::{self, ProcessKind};
-use super::{sys, title};
+use super::{startup_pages, sys, title};
 use crate::cycle::{Account, Cycle, CycleConf};
 use crate::log::{ErrorLog, Level};
 
@@ -93,6 +93,7 @@ pub(super) fn run(
         ProcessKind::PrivilegedAgent => title::set("nginx: privileged agent process"),
         _ => {}
     }
+    startup_pages::forget();
     let runtime = Builder::new_current_thread()
         .enable_all()
         // What happens between two waits happens at one time, as in nginx.

@@ -360,7 +360,7 @@ impl Zone {
     /// Milliseconds left to live; zero without limit, negative when they are over.
     pub fn ttl(&self, key: &[u8], now: u64) -> Option<i64> {
         self.locked(now, |dict| {
-            let expires = dict.entry(dict.find(key)?).expires;
+            let expires = dict.find(key)?.1.expires;
             Some(if expires == 0 { 0 } else { expires.wrapping_sub(now) as i64 })
         })
     }
@@ -368,7 +368,7 @@ impl Zone {
     /// Sets a new life span, counted from now; false when there is no such entry.
     pub fn set_expire(&self, key: &[u8], ttl: i64, now: u64) -> bool {
         self.locked(now, |dict| {
-            let Some(link) = dict.find(key) else { return false };
+            let Some((link, _)) = dict.find(key) else { return false };
             let expires = dict.deadline(ttl);
             dict.set_entry(link, Entry { expires, ..dict.entry(link) });
             true
@@ -513,20 +513,20 @@ impl Dict<'_> {
 
     /// Finds a key; a valid entry becomes the most recently used one.
     pub(super) fn lookup(&self, key: &[u8]) -> Lookup {
-        let Some(link) = self.find(key) else { return Lookup::Missing };
-        if self.entry(link).is_expired(self.now) {
+        let Some((link, entry)) = self.find(key) else { return Lookup::Missing };
+        if entry.is_expired(self.now) {
             return Lookup::Expired(link);
         }
         self.touch(link);
         Lookup::Live(link)
     }
 
-    fn find(&self, key: &[u8]) -> Option<Link> {
+    fn find(&self, key: &[u8]) -> Option<(Link, Entry)> {
         let hash = crc32(key);
         let mut link = self.bucket(hash);
         while let Some(entry) = self.next_entry(link) {
             if entry.hash == hash && self.key(link, &entry) == key {
-                return Some(link);
+                return Some((link, entry));
             }
             link = entry.chain;
         }
@@ -635,7 +635,7 @@ impl Dict<'_> {
 
     fn link_newest(&self, link: Link) {
         let older = self.newest();
-        self.set_entry(link, Entry { newer: 0, older, ..self.entry(link) });
+        self.update(link, |entry| (entry.newer, entry.older) = (0, older));
         let header = self.zone.header();
         // SAFETY: the lock is held.
         unsafe {
@@ -645,20 +645,20 @@ impl Dict<'_> {
             }
         }
         if older != 0 {
-            self.set_entry(older, Entry { newer: link, ..self.entry(older) });
+            self.update(older, |older| older.newer = link);
         }
     }
 
     fn unlink(&self, entry: &Entry) {
         let header = self.zone.header();
         if entry.newer != 0 {
-            self.set_entry(entry.newer, Entry { older: entry.older, ..self.entry(entry.newer) });
+            self.update(entry.newer, |newer| newer.older = entry.older);
         } else {
             // SAFETY: the lock is held.
             unsafe { (*header).newest = entry.older };
         }
         if entry.older != 0 {
-            self.set_entry(entry.older, Entry { newer: entry.newer, ..self.entry(entry.older) });
+            self.update(entry.older, |older| older.newer = entry.newer);
         } else {
             // SAFETY: the lock is held.
             unsafe { (*header).oldest = entry.newer };
@@ -683,6 +683,13 @@ impl Dict<'_> {
     pub(super) fn entry(&self, link: Link) -> Entry {
         // SAFETY: `at` gives a readable address; every bit pattern is an `Entry`; the lock is held.
         unsafe { self.zone.memory.at::<Entry>(offset(link)).read() }
+    }
+
+    /// Changes an entry in place.
+    fn update(&self, link: Link, change: impl FnOnce(&mut Entry)) {
+        // SAFETY: `at` gives a readable and writable address; every bit pattern is an `Entry`; the lock is held, and
+        // `change` knows of this entry only.
+        unsafe { change(&mut *self.zone.memory.at::<Entry>(offset(link))) }
     }
 
     pub(super) fn set_entry(&self, link: Link, entry: Entry) {

@@ -121,11 +121,6 @@ impl Connection {
         self.secured.get().map(Secured::parts)
     }
 
-    /// Waits until there is something to read, the end included.
-    pub(crate) async fn readable(&self) -> io::Result<()> {
-        on_stream!(self, stream => stream.readable().await)
-    }
-
     /// Waits for the socket.
     pub(crate) fn poll_ready(&self, direction: Direction, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match direction {
@@ -163,6 +158,11 @@ impl Connection {
             let mut limited = (&mut *into).limit(most);
             match on_stream!(self, stream => stream.try_read_buf(&mut limited)) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Ok(length) if 0 < length && length < most => {
+                    // That was all there was: only the next event makes another read worth a system call.
+                    self.clear_ready(Direction::Read);
+                    return Poll::Ready(Ok(length));
+                }
                 done => return Poll::Ready(done),
             }
         }

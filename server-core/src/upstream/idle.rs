@@ -1,15 +1,18 @@
 //! Connections that wait for the next request to their server.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::rc::{Rc, Weak};
+use std::rc::Rc;
+use std::task::Context;
 use std::time::Duration;
 
-use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use super::address::PeerAddress;
 use super::connection::Connection;
+use crate::idle_watch::{Watched, Watcher};
 use crate::lua::ffi::worker;
+use crate::tls::stream::Direction;
 
 /// Whether the end of an idle connection is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,11 +24,10 @@ pub(crate) enum Closing {
 }
 
 struct Idle {
-    number: u64,
     closing: Closing,
     key: Key,
     connection: Rc<Connection>,
-    watcher: JoinHandle<()>,
+    until: Instant,
 }
 
 impl Idle {
@@ -51,7 +53,7 @@ pub(crate) struct Key {
 #[derive(Default)]
 pub(crate) struct IdlePool {
     idle: RefCell<VecDeque<Idle>>,
-    numbers: Cell<u64>,
+    watcher: Watcher,
 }
 
 impl std::fmt::Debug for IdlePool {
@@ -69,7 +71,6 @@ impl IdlePool {
                 let at = all.iter().position(|idle| idle.key == *key)?;
                 all.remove(at)?
             };
-            idle.watcher.abort();
             if idle.connection.is_quiet() {
                 return Some(idle.connection);
             }
@@ -82,7 +83,6 @@ impl IdlePool {
         while all.len() >= max.max(1)
             && let Some(oldest) = all.pop_back()
         {
-            oldest.watcher.abort();
             oldest.tell();
         }
     }
@@ -100,23 +100,30 @@ impl IdlePool {
             return;
         }
         self.make_room(max);
-        let number = self.numbers.get();
-        self.numbers.set(number + 1);
-        let watcher = tokio::task::spawn_local(watch(Rc::downgrade(self), number, Rc::clone(&connection), timeout));
-        self.idle.borrow_mut().push_front(Idle { number, closing, key, connection, watcher });
+        let until = Instant::now() + timeout;
+        Watcher::add(self, Some(until), |cx| connection.poll_ready(Direction::Read, cx).is_ready());
+        self.idle.borrow_mut().push_front(Idle { closing, key, connection, until });
     }
 }
 
-/// Removes a connection when its server closes it, speaks unasked, or the time is over.
-async fn watch(pool: Weak<IdlePool>, number: u64, connection: Rc<Connection>, timeout: Duration) {
-    // Either outcome ends the connection's stay.
-    let _ = tokio::time::timeout(timeout, connection.readable()).await;
-    if let Some(pool) = pool.upgrade() {
-        pool.idle.borrow_mut().retain(|idle| {
-            if idle.number == number {
+impl Watched for IdlePool {
+    fn watcher(&self) -> &Watcher {
+        &self.watcher
+    }
+
+    /// A connection is removed when its server closes it, speaks unasked, or its time is over.
+    fn sweep(self: &Rc<Self>, cx: &mut Context<'_>) -> Option<Instant> {
+        let now = Instant::now();
+        let mut all = self.idle.borrow_mut();
+        all.retain(|idle| {
+            let event = |cx: &mut Context<'_>| idle.connection.poll_ready(Direction::Read, cx).is_ready();
+            // An event may mean nothing; then the wait for the next one begins.
+            let is_spent = idle.until <= now || (event(cx) && (!idle.connection.is_quiet() || event(cx)));
+            if is_spent {
                 idle.tell();
             }
-            idle.number != number
+            !is_spent
         });
+        all.iter().map(|idle| idle.until).min()
     }
 }

@@ -7,16 +7,16 @@
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::io;
-use std::rc::{Rc, Weak};
-use std::task::{Context, Poll, Waker};
+use std::rc::Rc;
+use std::task::Context;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::transport::Transport;
 use crate::deadline::Deadline;
+use crate::idle_watch::{Watched, Watcher};
 use crate::lua::ffi::worker;
 use crate::tls::stream::Direction;
 
@@ -51,16 +51,6 @@ struct Idle {
     until: Option<Instant>,
 }
 
-/// The task that closes idle connections when their time is over or when something happens on them. There is one for
-/// a pool: connections come and go without waking it.
-struct Watcher {
-    task: JoinHandle<()>,
-    /// Known when it has run.
-    waker: Option<Waker>,
-    /// When its timer fires.
-    alarm: Option<Instant>,
-}
-
 /// The idle connections of one key.
 pub(crate) struct Pool {
     key: Vec<u8>,
@@ -70,7 +60,7 @@ pub(crate) struct Pool {
     connections: Cell<usize>,
     idle: RefCell<VecDeque<Idle>>,
     waiting: RefCell<VecDeque<oneshot::Sender<()>>>,
-    watcher: RefCell<Option<Watcher>>,
+    watcher: Watcher,
 }
 
 /// Whether a connect may go on.
@@ -98,7 +88,7 @@ impl Pool {
             connections: Cell::new(0),
             idle: RefCell::default(),
             waiting: RefCell::default(),
-            watcher: RefCell::default(),
+            watcher: Watcher::default(),
         });
         POOLS.with_borrow_mut(|pools| pools.insert(key.to_vec(), Rc::clone(&pool)));
         pool
@@ -185,25 +175,10 @@ impl Pool {
             (Some(_), Counted::No) | (None, Counted::Yes) => {}
         }
         let until = timeout.map(|timeout| Instant::now() + timeout);
-        self.watch(&*kept.transport, until);
+        Watcher::add(self, until, |cx| kept.transport.poll_ready(cx, Direction::Read).is_ready());
         self.idle.borrow_mut().push_front(Idle { kept, until });
         self.resume_one();
         Ok(())
-    }
-
-    /// Lets the watcher know of what happens on a connection.
-    fn watch(self: &Rc<Self>, transport: &dyn Transport, until: Option<Instant>) {
-        let mut watcher = self.watcher.borrow_mut();
-        let watcher = watcher.get_or_insert_with(|| {
-            let task = tokio::task::spawn_local(watch(Rc::downgrade(self)));
-            Watcher { task, waker: None, alarm: None }
-        });
-        // A task that has not run yet will look at all connections.
-        let Some(waker) = &watcher.waker else { return };
-        let event = transport.poll_ready(&mut Context::from_waker(waker), Direction::Read);
-        if event.is_ready() || until.is_some_and(|until| watcher.alarm.is_none_or(|alarm| until < alarm)) {
-            waker.wake_by_ref();
-        }
     }
 
     /// Takes out the connections whose time is over or that are of no more use; says when to look again.
@@ -223,12 +198,7 @@ impl Pool {
                 spent.extend(idle.remove(at).map(|idle| (idle, reason)));
             }
         }
-        let alarm = idle.iter().filter_map(|idle| idle.until).min();
-        if let Some(watcher) = self.watcher.borrow_mut().as_mut() {
-            watcher.waker = Some(cx.waker().clone());
-            watcher.alarm = alarm;
-        }
-        (spent, alarm)
+        (spent, idle.iter().filter_map(|idle| idle.until).min())
     }
 
     /// Gives the first waiting connect its turn.
@@ -251,11 +221,17 @@ pub(crate) enum Counted {
     Yes,
 }
 
-impl Drop for Pool {
-    fn drop(&mut self) {
-        if let Some(watcher) = self.watcher.take() {
-            watcher.task.abort();
+impl Watched for Pool {
+    fn watcher(&self) -> &Watcher {
+        &self.watcher
+    }
+
+    fn sweep(self: &Rc<Self>, cx: &mut Context<'_>) -> Option<Instant> {
+        let (spent, alarm) = self.take_spent(cx);
+        for (idle, reason) in spent {
+            close(self, idle, reason);
         }
+        alarm
     }
 }
 
@@ -266,24 +242,6 @@ enum Spent {
     IdleForTooLong,
     /// Something came, or the end: it is of no more use.
     Stale,
-}
-
-/// Closes idle connections of a pool as long as there is one.
-async fn watch(pool: Weak<Pool>) {
-    let timer = Deadline::default();
-    std::future::poll_fn(|cx| {
-        loop {
-            let Some(pool) = pool.upgrade() else { return Poll::Ready(()) };
-            let (spent, alarm) = pool.take_spent(cx);
-            for (idle, reason) in spent {
-                close(&pool, idle, reason);
-            }
-            if alarm.is_none_or(|alarm| !timer.poll(alarm, cx)) {
-                return Poll::Pending;
-            }
-        }
-    })
-    .await;
 }
 
 fn close(pool: &Rc<Pool>, idle: Idle, reason: Spent) {
