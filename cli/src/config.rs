@@ -65,6 +65,7 @@ fn options(file: &File, section: &str, command: &Command, own: &ArgMatches) -> (
     let typed = |id: &str| own.try_contains_id(id).is_ok() && own.value_source(id) == Some(ValueSource::CommandLine);
     let id_of = |long: &str| command.get_arguments().find(|arg| arg.get_long() == Some(long)).map(|arg| arg.get_id());
     let (mut front, mut back) = (Vec::new(), Vec::new());
+    let letters = Letters::typed(own);
     for (key, setting) in &file.settings {
         if key.section != section || key.unless.iter().any(|id| typed(id)) {
             continue;
@@ -75,11 +76,49 @@ fn options(file: &File, section: &str, command: &Command, own: &ArgMatches) -> (
             }
             Flag::Switch(long) if setting.is_true() => front.push(format!("--{long}").into()),
             Flag::SwitchOff(long) if setting.is_false() => front.push(format!("--{long}").into()),
+            Flag::Letter(letter) if letters.allow(letter, file) => {
+                front.extend(setting.values.iter().map(|value| OsString::from(format!("-{letter}{value}"))));
+            }
             Flag::Paths if !typed("paths") => back.extend(setting.values.iter().map(OsString::from)),
             _ => {}
         }
     }
     (front, back)
+}
+
+/// What was typed of nginx's options.
+struct Letters {
+    typed: String,
+    /// Whether a folder or file to serve was named.
+    has_target: bool,
+}
+
+impl Letters {
+    fn typed(own: &ArgMatches) -> Self {
+        let options = own.try_get_many::<OsString>("options").ok().flatten().into_iter().flatten();
+        let mut letters = Self { typed: String::new(), has_target: false };
+        let mut is_value = false;
+        for option in options.map(|option| option.to_string_lossy()) {
+            match option.strip_prefix('-') {
+                _ if std::mem::take(&mut is_value) => {}
+                None => letters.has_target = true,
+                Some(typed) => {
+                    // Behind a letter that takes a value, the rest is the value.
+                    let end = typed.find(|letter| "cegpsl".contains(letter)).map_or(typed.len(), |at| at + 1);
+                    letters.typed.push_str(typed.get(..end).unwrap_or_default());
+                    is_value = end == typed.len() && typed.ends_with(|letter| "cegpsl".contains(letter));
+                }
+            }
+        }
+        letters
+    }
+
+    /// Whether the file may add an option: it was not typed, and speaks of what is served.
+    fn allow(&self, letter: &str, file: &File) -> bool {
+        let has_conf = self.typed.contains('c') || file.settings.iter().any(|(key, _)| key.flag == Flag::Letter("c"));
+        let fits = if letter == "l" { self.has_target || !has_conf } else { !self.has_target };
+        fits && !self.typed.contains(letter)
+    }
 }
 
 /// Where the command's own arguments begin.
@@ -120,7 +159,9 @@ mod tests {
         let arguments = ["rsty", "test"].iter().chain(typed).map(OsString::from);
         let arguments = arguments.chain([OsString::from(format!("--config={}", path.display()))]).collect();
         let (arguments, _) = extend(&Cli::command(), arguments).unwrap();
-        let texts = arguments.into_iter().skip(2).map(|argument| argument.into_string().unwrap());
+        // Paths start at the file's folder.
+        let here = format!("{}/", folder.path().display());
+        let texts = arguments.into_iter().skip(2).map(|argument| argument.into_string().unwrap().replace(&here, ""));
         texts.filter(|text| !text.starts_with("--config")).collect()
     }
 
@@ -142,6 +183,7 @@ mod tests {
             let fits = match key.flag {
                 Flag::Option(long) | Flag::Switch(long) | Flag::SwitchOff(long) => has(long),
                 Flag::Paths => command.get_arguments().any(|arg| arg.get_id() == "paths"),
+                Flag::Letter(_) => command.get_arguments().any(|arg| arg.get_id() == "options"),
                 Flag::Own => true,
             };
             assert!(fits, "{}.{}", key.section, key.name);
@@ -149,6 +191,24 @@ mod tests {
                 assert!(command.get_arguments().any(|arg| arg.get_id() == id), "{}.{}: {id}", key.section, key.name);
             }
         }
+    }
+
+    #[test]
+    fn what_serve_is_told_goes_before_what_is_written() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join(NAME), "[serve]\nconf = \"/c\"\nlisten = \"127.0.0.1:1\"\n").unwrap();
+        let file = File::read(&folder.path().join(NAME)).unwrap();
+        let command = Cli::command();
+        let front = |typed: &[&str]| {
+            let matches = command.clone().try_get_matches_from(["rsty", "serve"].iter().chain(typed)).unwrap();
+            let own = matches.subcommand_matches("serve").unwrap();
+            options(&file, "serve", command.find_subcommand("serve").unwrap(), own).0
+        };
+        assert_eq!(front(&[]), ["-c/c"]);
+        assert_eq!(front(&["-tq"]), ["-c/c"]);
+        assert_eq!(front(&["-t", "-c", "x"]), Vec::<OsString>::new());
+        assert_eq!(front(&["-p", "."]), ["-c/c"]);
+        assert_eq!(front(&["app.lua"]), ["-l127.0.0.1:1"]);
     }
 
     #[test]

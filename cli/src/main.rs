@@ -57,6 +57,8 @@ enum Command {
     Run(cmd::run::Args),
     /// Find leaked globals in Lua code.
     Lint(Box<cmd::lint::Args>),
+    /// Tell an editor about Lua, configurations and specs (Language Server Protocol).
+    Lsp(cmd::lsp::Args),
     /// Format spec files and number their blocks.
     Reindex(cmd::reindex::Args),
     /// Join reports of test runs, and make other reports of them.
@@ -117,6 +119,7 @@ fn main() -> ExitCode {
         Command::Init(args) => cmd::init::run(&args),
         Command::Run(args) => cmd::run::run(args),
         Command::Lint(args) => cmd::lint::run(*args),
+        Command::Lsp(args) => cmd::lsp::run(&args),
         Command::Reindex(args) => cmd::reindex::run(args),
         Command::Report(args) => cmd::report::run(args),
         Command::Explain(args) => cmd::explain::run(args),

@@ -5,6 +5,7 @@ pub(crate) mod explain;
 pub(crate) mod init;
 pub(crate) mod lint;
 mod lint_releng;
+pub(crate) mod lsp;
 pub(crate) mod reindex;
 pub(crate) mod report;
 pub(crate) mod run;

@@ -30,6 +30,8 @@ pub(crate) enum Kind {
 pub(crate) enum Flag {
     /// `--NAME=VALUE`, once for each value.
     Option(&'static str),
+    /// `-X VALUE` of nginx's options.
+    Letter(&'static str),
     /// The command reads the key itself.
     Own,
     /// The command's paths.
@@ -139,6 +141,18 @@ pub(crate) const KEYS: &[Key] = &[
     Key {
         default: "true",
         ..key("test", "records", Kind::Bool, Flag::SwitchOff("no-records"), "Keep records in .rsty for --last-failed.")
+    },
+    Key {
+        example: "\"conf/nginx.conf\"",
+        ..key("serve", "conf", Kind::Path, Flag::Letter("c"), "The configuration that is served when nothing is named.")
+    },
+    Key {
+        example: "\".\"",
+        ..key("serve", "prefix", Kind::Path, Flag::Letter("p"), "Where relative paths of the configuration start from.")
+    },
+    Key {
+        example: "\"127.0.0.1:8080\"",
+        ..key("serve", "listen", Kind::Text, Flag::Letter("l"), "Where a folder or a Lua file is served.")
     },
     lint("std", Kind::Text, "\"ngx_lua+busted\"", "The globals that exist."),
     lint("globals", Kind::Texts, "[\"my_app\"]", "Globals that may be read and assigned."),

@@ -3,6 +3,7 @@
 
 mod commands;
 mod http1;
+mod rewriting;
 mod runner;
 mod server_process;
 mod specs;
@@ -19,6 +20,7 @@ fn main() {
     trials.extend(commands::trials());
     trials.extend(http1::trials());
     trials.extend(runner::trials());
+    trials.extend(rewriting::trials());
     trials.extend(server_process::trials());
     trials.extend(specs::trials());
     libtest_mimic::run(&arguments, trials).exit();

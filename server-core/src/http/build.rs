@@ -72,6 +72,14 @@ fn anchor_defaults(loc: &mut LocConf, scope: &mut Scope<'_>, directive: &Directi
     if core.client_body_temp_path.value().is_none() {
         core.client_body_temp_path.set(scope.cycle.full_path(b"client_body_temp"));
     }
+    for (conf, folder) in [
+        (&mut loc.fastcgi.upstream, "fastcgi_temp"),
+        (&mut loc.proxy.upstream, "proxy_temp"),
+        (&mut loc.scgi.upstream, "scgi_temp"),
+        (&mut loc.uwsgi.upstream, "uwsgi_temp"),
+    ] {
+        conf.anchor(scope.cycle.full_path(folder.as_bytes()));
+    }
     if core.root.value().is_none() {
         let html = scope.cycle.full_path(b"html");
         let html = std::os::unix::ffi::OsStrExt::as_bytes(html.as_os_str()).to_vec();

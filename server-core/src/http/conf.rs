@@ -68,7 +68,15 @@ macro_rules! http_modules {
         }
 
         /// The directive tables of all modules.
-        pub(crate) const TABLES: &[&[Rule]] = &[super::modules::proxy::TLS_RULES, super::modules::stream::TLS_RULES, $(super::modules::$name::RULES),+];
+        pub(crate) const TABLES: &[&[Rule]] = &[
+            super::modules::fastcgi::CACHE_RULES,
+            super::modules::proxy::CACHE_RULES,
+            super::modules::proxy::TLS_RULES,
+            super::modules::scgi::CACHE_RULES,
+            super::modules::stream::TLS_RULES,
+            super::modules::uwsgi::CACHE_RULES,
+            $(super::modules::$name::RULES),+
+        ];
     };
 }
 
@@ -86,6 +94,7 @@ http_modules!(
     disable_symlinks,
     echo,
     empty_gif,
+    fastcgi,
     geo,
     gunzip,
     gzip,
@@ -97,6 +106,7 @@ http_modules!(
     limit_req,
     lua,
     map,
+    memc,
     memcached,
     mirror,
     ndk,
@@ -105,6 +115,7 @@ http_modules!(
     realip,
     referer,
     rewrite,
+    scgi,
     secure_link,
     set_misc,
     split_clients,
@@ -113,10 +124,10 @@ http_modules!(
     stub_status,
     stream,
     sub,
-    temp_paths,
     try_files,
     upstream,
     userid,
+    uwsgi,
     xss,
 );
 

@@ -2,6 +2,7 @@
 
 pub mod body;
 pub(crate) mod build;
+pub(crate) mod cache;
 mod chunked_filter;
 pub mod code;
 pub mod complex_value;

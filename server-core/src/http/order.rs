@@ -22,8 +22,9 @@ use super::modules::rewrite::RewriteHandler;
 use super::modules::static_file::StaticHandler;
 use super::modules::try_files::TryFilesHandler;
 use super::modules::{
-    addition, browser, charset, core, echo, gunzip, gzip, headers, headers_more, limit_conn, limit_req, lua, memcached,
-    not_modified, proxy, range, realip, referer, secure_link, ssi, ssl, stub_status, sub, upstream, userid, xss,
+    addition, browser, charset, core, echo, fastcgi, gunzip, gzip, headers, headers_more, limit_conn, limit_req, lua,
+    memc, memcached, not_modified, proxy, range, realip, referer, secure_link, ssi, ssl, stub_status, sub, upstream,
+    userid, xss,
 };
 use super::output::{BodyFilter, HeaderFilter, Need};
 use super::phases::{Handler, Phase};
@@ -104,9 +105,11 @@ pub(crate) static VARIABLES: &[&[VariableDef]] = &[
     browser::VARIABLES,
     core::VARIABLES,
     echo::VARIABLES,
+    fastcgi::VARIABLES,
     gzip::VARIABLES,
     limit_conn::VARIABLES,
     limit_req::VARIABLES,
+    memc::VARIABLES,
     memcached::VARIABLES,
     proxy::VARIABLES,
     realip::VARIABLES,

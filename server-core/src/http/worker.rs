@@ -37,6 +37,10 @@ pub(crate) async fn worker(cycle: &'static Cycle, mut worker: Worker) {
     if cycle.conf.watch {
         tokio::task::spawn_local(crate::dev::reload::watch(cycle));
     }
+    let caches = &cycle.http.upstream.caches;
+    if !caches.is_empty() && crate::process::worker_id().unwrap_or(0) == 0 {
+        tokio::task::spawn_local(super::cache::manager::run(caches.clone()));
+    }
     // Timers without delay run before the first connection is accepted.
     if timers::pending() > 0 {
         next_turn().await;

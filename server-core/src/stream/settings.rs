@@ -82,7 +82,7 @@ impl LocConf {
             [(&lua.proxy_ssl_certificate, "proxy_ssl_certificate"), (&lua.proxy_ssl_verify, "proxy_ssl_verify")]
         {
             if script.is_some() {
-                return Err(format!("{name}_by_lua* should be used with proxy_ssl on"));
+                return Err(format!("{name}_by_lua* should be used with proxy_ssl directive"));
             }
         }
         Ok(())

@@ -11,6 +11,7 @@ use std::process::ExitCode;
 mod abuse;
 mod arrows;
 mod bench;
+mod generate;
 mod perl;
 mod upstream;
 mod verdicts;
@@ -22,6 +23,7 @@ usage: cargo xtask TASK
                       attack a server and check that it holds: quick checks (P, the default), nightly, before a release
   arrows              check the direction of dependencies and the size of files
   upstream [DIR]      bring the test suites of upstream modules out of Debian's source packages (default: upstream)
+  gen [--check]       write the linter's tables from what the server has, or compare them
   perl DIR LIB [FILE] compare values and plans of spec files with the system's Perl; LIB is test-nginx's lib folder
   verdicts DIR LIB [FILE]
                       compare the verdicts of `rsty test` and of test-nginx on TEST_NGINX_BINARY, block by block
@@ -39,6 +41,8 @@ fn main() -> ExitCode {
         ["perl", folder, library, files @ ..] => perl::compare(folder.as_ref(), library.as_ref(), files),
         ["verdicts", suite, library, files @ ..] => verdicts::compare(suite.as_ref(), library.as_ref(), files),
         ["upstream", folder] => upstream::bring(folder.as_ref()),
+        ["gen"] => generate::write(false),
+        ["gen", "--check"] => generate::write(true),
         ["bench", options @ ..] => match bench_options(options) {
             Ok((seconds, only)) => bench::run(seconds, only),
             Err(failure) => Err(failure),

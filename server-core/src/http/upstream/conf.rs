@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::tls_conf::TlsConf;
 use crate::conf::value::Buffers;
+use crate::http::cache::CacheConf;
 use crate::http::complex_value::ComplexValue;
 use crate::http::setting::Setting;
 
@@ -94,6 +95,8 @@ macro_rules! settings {
             pub(crate) pass_headers: Rc<Vec<Box<[u8]>>>,
             /// `ssl_*`
             pub(crate) tls: TlsConf,
+            /// `cache_*`
+            pub(crate) cache: CacheConf,
             $($(#[$doc])* pub(crate) $name: Setting<$ty>,)+
         }
 
@@ -119,6 +122,9 @@ settings! {
     temp_file_write_size: usize = 8192;
     /// The folder for responses that don't fit into the buffers, and the lengths of its sub-folders' names.
     temp_path: Option<TempPath> = None;
+    /// Where whole responses are kept as plain files.
+    store: Option<Store> = None;
+    store_access: u32 = 0o600;
     /// Bytes a second that are read from a server; 0 is no limit.
     limit_rate: Option<Rc<ComplexValue>> = None;
     ignore_client_abort: bool = false;
@@ -143,12 +149,20 @@ impl Conf {
     pub(crate) fn merge(&mut self, outer: &Self) {
         self.merge_settings(outer);
         self.tls.merge(&outer.tls);
+        self.cache.merge(&outer.cache);
         for (list, outer) in
             [(&mut self.hide_headers, &outer.hide_headers), (&mut self.pass_headers, &outer.pass_headers)]
         {
             if list.is_empty() {
                 *list = Rc::clone(outer);
             }
+        }
+    }
+
+    /// Names the folder for temporary files when the configuration does not.
+    pub(crate) fn anchor(&mut self, folder: PathBuf) {
+        if self.temp_path.value().is_none() {
+            self.temp_path.set(Some(TempPath { folder, levels: [1, 2, 0] }));
         }
     }
 
@@ -163,6 +177,15 @@ impl Conf {
     pub(crate) fn head_max(&self) -> usize {
         (*self.buffer_size).max(1)
     }
+}
+
+/// `store`
+#[derive(Clone)]
+pub(crate) enum Store {
+    /// Under the path that `root` or `alias` gives.
+    Mapped,
+    /// Under this path.
+    Path(Rc<ComplexValue>),
 }
 
 /// `bind`

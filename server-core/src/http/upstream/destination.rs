@@ -39,6 +39,11 @@ pub(crate) struct ProxyVars {
 }
 
 impl Destination {
+    /// The key in a cache without one in the configuration: all of the URL.
+    pub(super) fn cache_key(&self) -> Bytes {
+        [self.scheme.as_bytes(), &self.host, &self.uri].concat().into()
+    }
+
     /// Settles a route; names are looked up.
     pub(super) async fn of(r: &Rc<Request>, route: Route) -> Result<Self, Code> {
         let Route { target, group, uri, scheme, tls, default_port } = route;

@@ -8,6 +8,9 @@ use crate::http::code::Code;
 use crate::http::request_log::debug;
 use crate::log::Level;
 
+/// Interim responses before the one that counts may have so many times the size of a head.
+const INTERIM_MAX: usize = 16;
+
 /// Why there is no head.
 pub(super) enum NoHead {
     /// Another server may be asked.
@@ -36,6 +39,7 @@ impl Proxied<'_> {
     pub(super) async fn read_head(&mut self, exchange: &mut Exchange, reader: &mut dyn Reader) -> Result<Head, NoHead> {
         let r = self.r;
         let size = self.conf.head_max();
+        let mut received = 0;
         self.timer_added(&exchange.connection, self.timeouts.send);
         loop {
             let event = exchange.next(size.saturating_sub(exchange.input.len())).await;
@@ -51,9 +55,14 @@ impl Proxied<'_> {
                 }
                 Event::Data(length) => {
                     self.attempts.last(|attempt| attempt.bytes_received += length as u64);
+                    received += length;
                     if let Some(head) = reader.head(r, &mut exchange.input)? {
                         self.note(&head);
                         return Ok(head);
+                    }
+                    if received > size.saturating_mul(INTERIM_MAX) {
+                        r.log(Level::Error, format_args!("upstream sent too many interim responses"));
+                        return Err(Failure::INVALID_HEADER.into());
                     }
                     if exchange.input.len() >= size {
                         r.log(Level::Error, format_args!("upstream sent too big header"));

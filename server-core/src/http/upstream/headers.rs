@@ -95,6 +95,18 @@ pub(super) struct Passing<'a> {
     pub(super) r: &'a Rc<Request>,
     pub(super) conf: &'static Conf,
     pub(super) protocol: &'static dyn Protocol,
+    pub(super) caching: Caching,
+}
+
+/// What a response has to do with a cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Caching {
+    /// Nothing.
+    None,
+    /// It comes out of one.
+    Kept,
+    /// It goes into one.
+    Stored,
 }
 
 impl Passing<'_> {
@@ -159,7 +171,7 @@ impl Passing<'_> {
         out.status.set(head.status);
         out.status_line.set(head.status_line.clone());
         out.content_length.set(carriage.content_length.and_then(|length| i64::try_from(length).ok()).unwrap_or(-1));
-        r.disable_not_modified.set(true);
+        r.disable_not_modified.set(self.caching == Caching::None);
         if *self.conf.force_ranges {
             r.allow_ranges.set(true);
             r.single_range.set(true);
@@ -214,6 +226,10 @@ impl Passing<'_> {
             }
             // The range filter says so by itself then.
             HeaderId::AcceptRanges if *self.conf.force_ranges => {}
+            HeaderId::AcceptRanges if self.caching != Caching::None => {
+                r.allow_ranges.set(true);
+                r.single_range.set(self.caching == Caching::Stored);
+            }
             _ if field.is(b"Status") => {}
             _ if field.is(b"X-Accel-Limit-Rate") => {
                 let rate = crate::conf::value::number(&field.value).and_then(|rate| u64::try_from(rate).ok());

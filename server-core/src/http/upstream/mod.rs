@@ -3,10 +3,11 @@
 //! A [`Protocol`] says where a request goes, writes it and reads the answer; the rest is here. [`handler`] begins,
 //! [`proxied`] runs the attempts, [`choose`] and [`connect`] find and reach a server ([`dial`] does no more than that) ([`handshake`] through TLS),
 //! [`exchange`] sends ([`outgoing`]) and reads at the same time, [`head`] waits for the answer's head, [`headers`]
-//! passes that on, [`relay`] the body ([`body`]), [`tunnel`] everything after a switch of protocols. [`conf`] holds
+//! passes that on, [`relay`] the body ([`body`]), [`cached`] what comes out of a cache or goes into one, [`tunnel`] everything after a switch of protocols. [`conf`] holds
 //! the settings that `proxy_pass` and its kin share, [`rules`] their directives.
 
 pub(crate) mod body;
+mod cached;
 mod choose;
 pub(crate) mod conf;
 mod connect;
@@ -17,6 +18,7 @@ mod handler;
 mod handshake;
 mod head;
 mod headers;
+pub(crate) mod http_head;
 pub(crate) mod outgoing;
 mod protocol;
 mod proxied;

@@ -10,6 +10,7 @@ use bytes::{Buf as _, Bytes};
 
 use crate::http::body;
 use crate::http::code::Code;
+use crate::http::modules::fastcgi::stdin_header;
 use crate::http::output::Data;
 use crate::http::request::Request;
 use crate::upstream::connection::Connection;
@@ -34,6 +35,8 @@ pub(crate) enum Encoding {
     Chunked,
     /// As it is.
     Plain,
+    /// In FastCGI records.
+    Records,
 }
 
 impl Outgoing {
@@ -173,6 +176,11 @@ impl Sender {
             match stream.encoding {
                 Encoding::Plain if stream.ended => {}
                 Encoding::Plain => self.pieces.push_back(Data::Bytes(part)),
+                Encoding::Records => {
+                    // The record without content is the end.
+                    let head = Bytes::copy_from_slice(&stdin_header(part.len()));
+                    self.pieces.extend([head, part].map(Data::Bytes));
+                }
                 Encoding::Chunked if stream.ended => {
                     self.pieces.push_back(Data::Bytes(Bytes::from_static(b"0\r\n\r\n")));
                 }

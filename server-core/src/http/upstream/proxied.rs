@@ -9,10 +9,11 @@ use tokio::time::Instant;
 use super::conf::{Conf, Failure};
 use super::destination::{Destination, ProxyVars};
 use super::exchange::{Exchange, Timeouts};
-use super::headers::{self, Carriage};
+use super::headers::{self, Caching, Carriage};
 use super::outgoing::Outgoing;
 use super::protocol::{Head, Protocol, Reader};
 use super::{choose, relay, tunnel};
+use crate::http::cache::{CacheUse, Status};
 use crate::http::code::Code;
 use crate::http::header::HeaderId;
 use crate::http::method::Method;
@@ -47,6 +48,8 @@ pub(super) struct Proxied<'a> {
     pub(super) balance: Rc<Balance>,
     /// The current server was named by Lua code; the group knows nothing of it.
     pub(super) chosen_by_lua: bool,
+    /// The cache, if one is used.
+    pub(super) cache: Option<Rc<CacheUse>>,
     /// The host that the script named for the current server.
     pub(super) lua_host: Bytes,
     /// What messages say about the connection that a script wants kept.
@@ -73,7 +76,10 @@ impl<'a> Proxied<'a> {
         match Self::begin(r, attempts, protocol, streams).await {
             Err(code) => code,
             Ok(mut proxied) => {
-                let code = proxied.run().await;
+                let code = match proxied.cache.clone().filter(|used| used.answers()) {
+                    Some(used) => return proxied.send_cached(&used),
+                    None => proxied.run().await,
+                };
                 proxied.finish();
                 code
             }
@@ -95,9 +101,10 @@ impl<'a> Proxied<'a> {
         let destination = Destination::of(r, protocol.route(r)?).await?;
         r.set_ctx(Rc::new(ProxyVars { host: destination.host.clone(), port: destination.port.clone() }));
         *attempts.group.borrow_mut() = Some(Rc::clone(&destination.group));
+        let conf = protocol.conf(r.loc());
+        let cache = CacheUse::open(r, &conf.cache, || destination.cache_key()).await?;
         let outgoing = protocol.request(r, &destination)?;
         debug_assert!(streams || outgoing.stream.is_none(), "only what is streamed is left to be read");
-        let conf = protocol.conf(r.loc());
         let mut selection = Selection::new(Rc::clone(&destination.group), choose::key_of(r, &destination.group));
         if destination.group.balancer.is_some() {
             selection.tries = selection.tries.max(1);
@@ -127,6 +134,7 @@ impl<'a> Proxied<'a> {
             keepalive: None,
             balance: Rc::default(),
             chosen_by_lua: false,
+            cache,
             lua_host: Bytes::new(),
             lua_keepalive: None,
         })
@@ -160,9 +168,17 @@ impl<'a> Proxied<'a> {
                 },
             };
             if let Some(code) = self.next(failure) {
-                return code;
+                return self.stale_for(failure).unwrap_or(code);
             }
         }
+    }
+
+    /// A kept response in place of a failure.
+    fn stale_for(&self, failure: Failure) -> Option<Code> {
+        let used = self.cache.as_ref().filter(|used| used.covers(&self.conf.cache, failure))?;
+        used.status.set(Status::Stale);
+        used.release();
+        Some(self.send_cached(used))
     }
 
     async fn attempt(&mut self, address: &PeerAddress) -> Attempt {
@@ -243,13 +259,28 @@ impl<'a> Proxied<'a> {
     /// Passes an answer on.
     async fn respond(&mut self, mut exchange: Exchange, head: Head, mut reader: Box<dyn Reader>) -> Code {
         let r = self.r;
+        if let Some(code) = Failure::of_status(head.status).and_then(|failure| self.stale_for(failure)) {
+            return code;
+        }
+        if let Some(code) = self.revalidated(&head) {
+            self.attempts.last(|attempt| attempt.bytes_sent = exchange.sender.sent);
+            let framing = reader.framing(&head, None, false);
+            if framing.keeps() && head.keeps && exchange.input.is_empty() {
+                self.keep(exchange);
+            }
+            return code;
+        }
         if let Some(code) = self.intercepted(&head) {
             return code;
         }
         let Ok(carriage) = Carriage::of(r, self.conf, &head) else {
             return self.next(Failure::INVALID_HEADER).unwrap_or(Code::BAD_GATEWAY);
         };
-        let passing = headers::Passing { r, conf: self.conf, protocol: self.protocol };
+        let store = self.begin_store(&head, &carriage);
+        let is_cached = store.is_some();
+        let store = store.or_else(|| self.begin_plain_store(&head));
+        let caching = if is_cached { Caching::Stored } else { Caching::None };
+        let passing = headers::Passing { r, conf: self.conf, protocol: self.protocol, caching };
         if let Some(code) = passing.accel_redirect(&head) {
             return code;
         }
@@ -267,11 +298,14 @@ impl<'a> Proxied<'a> {
             return tunnel::run(r, &mut exchange, *self.conf.read_timeout).await;
         }
         let mut framing = reader.framing(&head, carriage.content_length, carriage.chunked);
-        let code = if r.header_only.get() {
+        let code = if r.header_only.get() && store.is_none() {
             Code::OK
         } else {
-            relay::Relay::new(self, carriage.buffering).run(&mut exchange, &mut framing).await
+            relay::Relay::new(self, carriage.buffering, store).run(&mut exchange, &mut framing).await
         };
+        if let Some(used) = &self.cache {
+            used.release();
+        }
         self.attempts.last(|attempt| attempt.bytes_sent = exchange.sender.sent);
         let reusable = framing.keeps() && !carriage.closes && exchange.sender.is_done() && exchange.input.is_empty();
         if reusable {

@@ -15,6 +15,7 @@ use super::exchange::{Event, Exchange};
 use super::proxied::Proxied;
 use super::spool::Backlog;
 use crate::conf::value;
+use crate::http::cache::store::Writer;
 use crate::http::code::Code;
 use crate::http::header::HeaderList;
 use crate::http::modules::upstream::Attempts;
@@ -36,6 +37,7 @@ pub(super) struct Relay<'a> {
     rate: u64,
     began: Instant,
     received: u64,
+    store: Option<Writer>,
 }
 
 /// How reading ended.
@@ -48,7 +50,8 @@ enum End {
 
 impl<'a> Relay<'a> {
     /// A body for the request of `proxied`; `buffering` overrules the configuration.
-    pub(super) fn new(proxied: &Proxied<'a>, buffering: Option<bool>) -> Self {
+    /// The response is also written to a cache when there is a `store`.
+    pub(super) fn new(proxied: &Proxied<'a>, buffering: Option<bool>, store: Option<Writer>) -> Self {
         let conf = proxied.conf;
         let buffering = buffering.unwrap_or(*conf.buffering);
         let rate = conf.limit_rate.as_ref().and_then(|rate| value::size(&rate.eval(proxied.r))).unwrap_or(0);
@@ -62,6 +65,7 @@ impl<'a> Relay<'a> {
             rate: rate as u64,
             began: Instant::now(),
             received: 0,
+            store,
         }
     }
 
@@ -139,6 +143,7 @@ impl<'a> Relay<'a> {
             match framing.take(&mut exchange.input) {
                 Ok(Some(part)) => {
                     self.attempts.last(|attempt| attempt.response_length += part.len() as u64);
+                    self.keep(&part);
                     self.backlog.push(self.r, part).map_err(|()| End::Broken { passes_rest: false })?;
                 }
                 Ok(None) => return Ok(()),
@@ -148,6 +153,21 @@ impl<'a> Relay<'a> {
                 }
             }
         }
+    }
+
+    /// Writes a part to the cache. What can't be written is not kept.
+    fn keep(&mut self, part: &[u8]) {
+        if let Some(store) = &mut self.store
+            && let Err(error) = store.write(part)
+        {
+            self.not_kept(&error);
+        }
+    }
+
+    fn not_kept(&mut self, error: &std::io::Error) {
+        let errno = error.raw_os_error().unwrap_or(0);
+        self.r.log_errno(Level::Crit, errno, format_args!("a response could not be written to the cache"));
+        self.store = None;
     }
 
     /// Passes on what waits; meanwhile goes on reading, as far as there is room.
@@ -216,6 +236,12 @@ impl<'a> Relay<'a> {
 
     async fn finish(mut self, end: End, framing: &mut Framing) -> Code {
         let r = self.r;
+        if matches!(end, End::Complete)
+            && let Some(store) = self.store.take()
+            && let Err(error) = store.finish()
+        {
+            self.not_kept(&error);
+        }
         if matches!(end, End::Complete | End::Broken { passes_rest: true }) {
             while let Some(chain) = match self.backlog.pop(r, !self.buffering) {
                 Ok(chain) => chain,

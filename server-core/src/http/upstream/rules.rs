@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use rsty_diag::Diagnostic;
 
-use super::conf::{Bind, Conf, Failure, Ignored, TempPath, local_address};
+use super::conf::{Bind, Conf, Failure, Ignored, Store, TempPath, local_address};
 use crate::conf::value::{self, duplicate, invalid_value};
 use crate::conf::{Arity, Contexts, Directive, Rule};
 use crate::http::complex_value::ComplexValue;
@@ -86,6 +86,14 @@ macro_rules! rules {
             rule(concat!($prefix, "_limit_rate"), ONE, |scope, directive| {
                 let rate = rules::compile(scope, directive)?;
                 rules::set(scope.loc.$module.upstream.limit_rate.slot(), directive, Some(rate))
+            }),
+            rule(concat!($prefix, "_store"), ONE, |scope, directive| {
+                let store = rules::store(scope, directive)?;
+                rules::set(scope.loc.$module.upstream.store.slot(), directive, store)
+            }),
+            rule(concat!($prefix, "_store_access"), Arity::Words(1, 3), |scope, directive| {
+                let access = $crate::conf::value::access(directive)?;
+                rules::set(scope.loc.$module.upstream.store_access.slot(), directive, access)
             }),
             rule(concat!($prefix, "_hide_header"), ONE, |scope, directive| {
                 rules::push(&mut scope.loc.$module.upstream.hide_headers, directive)
@@ -217,6 +225,18 @@ pub(crate) fn bind(scope: &mut Scope<'_>, directive: &Directive) -> Result<Optio
         return Err(directive.error_at(word, "invalid_address", format!("invalid address \"{}\"", word.lossy())));
     }
     Ok(Some(Bind { address, transparent }))
+}
+
+/// `store on | off | PATH`
+pub(crate) fn store(scope: &mut Scope<'_>, directive: &Directive) -> Result<Option<Store>, Diagnostic> {
+    let word = directive.arg(0).ok_or_else(|| invalid_value(directive))?;
+    if word.is("off") {
+        return Ok(None);
+    }
+    if word.is("on") {
+        return Ok(Some(Store::Mapped));
+    }
+    Ok(Some(Store::Path(compile(scope, directive)?)))
 }
 
 /// `next_upstream`

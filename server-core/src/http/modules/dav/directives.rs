@@ -2,7 +2,7 @@
 
 use rsty_diag::Diagnostic;
 
-use crate::conf::value::{duplicate, invalid_value, invalid_word, set_bits, set_flag, set_number};
+use crate::conf::value::{self, duplicate, set_bits, set_flag, set_number};
 use crate::conf::{Arity, Contexts, Directive, Rule};
 use crate::http::conf::{Merge, Scope};
 use crate::http::method::Method;
@@ -81,32 +81,10 @@ fn methods(scope: &mut Scope<'_>, directive: &Directive) -> Result<(), Diagnosti
     set_bits(&mut scope.loc.dav.methods, directive, &words).map(drop)
 }
 
-/// `user:rw group:rw all:r`; the user may always read and write.
 fn access(scope: &mut Scope<'_>, directive: &Directive) -> Result<(), Diagnostic> {
     if scope.loc.dav.access.is_some() {
         return Err(duplicate(directive));
     }
-    let mut mode = 0;
-    let mut user = 0o600;
-    for word in &directive.args {
-        let colon = memchr::memchr(b':', &word.text).ok_or_else(|| invalid_word(directive, word))?;
-        let (who, rights) = (&word.text[..colon], &word.text[colon + 1..]);
-        let shift = match who {
-            b"user" => {
-                user = 0;
-                6
-            }
-            b"group" => 3,
-            b"all" => 0,
-            _ => return Err(invalid_word(directive, word)),
-        };
-        let rights = match rights {
-            b"rw" => 6,
-            b"r" => 4,
-            _ => return Err(invalid_value(directive)),
-        };
-        mode |= rights << shift;
-    }
-    scope.loc.dav.access = Some(mode | user);
+    scope.loc.dav.access = Some(value::access(directive)?);
     Ok(())
 }

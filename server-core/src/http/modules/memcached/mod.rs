@@ -1,8 +1,9 @@
 //! `ngx_http_memcached_module`: responses out of memcached.
 //!
-//! [`value`] reads what a `get` answers with.
+//! [`value`] reads what a `get` answers with, for this module and for [`memc`](super::memc), which knows the other
+//! commands.
 
-mod conf;
+pub(crate) mod conf;
 pub(crate) mod value;
 
 use std::rc::Rc;

@@ -6,6 +6,7 @@ use bytes::{Buf as _, Bytes, BytesMut};
 
 use super::Key;
 use crate::conf::value::number;
+use crate::http::date::http_time;
 use crate::http::header::HeaderList;
 use crate::http::request::Request;
 use crate::http::request_log::debug;
@@ -21,9 +22,6 @@ pub(crate) enum Gzip {
     /// Nothing.
     Never,
 }
-
-/// Flags that came with a value.
-pub(crate) struct ValueFlags(pub(crate) Bytes);
 
 /// Reads the answer to a `get`.
 pub(crate) struct ValueReader {
@@ -58,7 +56,12 @@ impl ValueReader {
         if self.gzip == Gzip::ByFlag && number(&flags).unwrap_or(0) & gzip_flag != 0 {
             fields.add("Content-Encoding", "gzip");
         }
-        r.set_ctx(Rc::new(ValueFlags(flags)));
+        if self.gzip == Gzip::Never && r.loc().memc.dates_by_flags() {
+            fields.add("Last-Modified", http_time(number(&flags).unwrap_or(0)).to_vec());
+        }
+        if self.gzip == Gzip::Never {
+            r.loc().memc.show_flags(r, &flags);
+        }
         Ok(Head { status: 200, keeps: true, fields, ..Head::default() })
     }
 }

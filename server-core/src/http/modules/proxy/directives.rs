@@ -11,6 +11,7 @@ use super::http::ProxyHandler;
 use super::target::scheme_of;
 use crate::conf::value::{self, duplicate};
 use crate::conf::{Contexts, Directive, Rule, Word};
+use crate::http::cache::conf::cache_rules;
 use crate::http::complex_value::ComplexValue;
 use crate::http::conf::Scope;
 use crate::http::location::Kind;
@@ -56,8 +57,12 @@ pub(crate) const RULES: &[Rule] = table!("proxy", proxy;
         let compiled = rules::compile(scope, directive)?;
         rules::set(scope.loc.proxy.set_body.slot(), directive, Some(compiled))
     }),
+    setting!(proxy, "proxy_cache_convert_head", Arity::Flag, set_flag, cache.convert_head),
     rule("proxy_set_header", Arity::Words(2, 2), proxy_set_header),
 );
+
+/// The rules of `proxy_cache*`.
+pub(crate) const CACHE_RULES: &[Rule] = cache_rules!("proxy", proxy);
 
 /// The rules of `proxy_ssl_*`.
 pub(crate) const TLS_RULES: &[Rule] = tls_rules!("proxy", proxy);

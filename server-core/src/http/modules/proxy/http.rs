@@ -6,7 +6,6 @@ use bytes::{Bytes, BytesMut};
 
 use super::conf::{HIDDEN, Pass, Redirect};
 use super::directives::default_rule;
-use super::response::{self, InvalidField, Parsed, ResponseHead};
 use super::{cookies, request, target};
 use crate::http::code::Code;
 use crate::http::complex_value::ComplexValue;
@@ -18,6 +17,7 @@ use crate::http::request::Request;
 use crate::http::request_log::debug;
 use crate::http::upstream::body::Framing;
 use crate::http::upstream::destination::Destination;
+use crate::http::upstream::http_head::{self, InvalidField, Parsed, ResponseHead};
 use crate::http::upstream::{self, Conf, Failure, Head, Outgoing, Protocol, Reader, Route};
 use crate::log::Level;
 
@@ -104,7 +104,7 @@ impl<const IS_HEAD: bool> Reader for HttpReader<IS_HEAD> {
     fn head(&mut self, r: &Rc<Request>, input: &mut BytesMut) -> Result<Option<Head>, Failure> {
         loop {
             let received = std::mem::take(input).freeze();
-            match response::parse(&received) {
+            match http_head::parse(&received) {
                 Ok(Parsed::More) => {
                     *input = received.try_into_mut().unwrap_or_else(|received| BytesMut::from(&received[..]));
                     return Ok(None);

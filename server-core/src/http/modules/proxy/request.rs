@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 
+use crate::http::cache::{CacheConf, CacheUse, Status};
 use crate::http::header::HeaderId;
 use crate::http::method::{Method, Version};
 use crate::http::output::Data;
@@ -11,6 +12,7 @@ use crate::http::request::Request;
 use crate::http::request_log::debug;
 use crate::http::upstream::Outgoing;
 use crate::http::upstream::destination::Destination;
+use crate::http::upstream::http_head::parse_head;
 use crate::http::upstream::outgoing::Encoding;
 
 /// Headers of the client that are never passed on as they came.
@@ -26,6 +28,10 @@ const REPLACED: &[&str] = &[
     "Upgrade",
 ];
 
+/// Headers that would get less than a whole response, which is what a cache wants.
+const CONDITIONS: &[&str] =
+    &["If-Modified-Since", "If-Unmodified-Since", "If-None-Match", "If-Match", "Range", "If-Range"];
+
 /// Writes a request.
 pub(super) fn write(r: &Rc<Request>, destination: &Destination) -> Outgoing {
     let conf = &r.loc().proxy;
@@ -33,6 +39,10 @@ pub(super) fn write(r: &Rc<Request>, destination: &Destination) -> Outgoing {
         Some(method) => method.eval(r),
         None => r.method_name.get(),
     };
+    let cache = r.ctx::<CacheUse>().filter(|_| conf.upstream.cache.is_on());
+    // A whole response serves requests for heads as well.
+    let converts = cache.is_some() && *conf.upstream.cache.convert_head && r.method.get() == Method::HEAD;
+    let method = if converts { Bytes::from_static(b"GET") } else { method };
     let mut head = Vec::with_capacity(512);
     head.extend_from_slice(&method);
     head.push(b' ');
@@ -51,6 +61,13 @@ pub(super) fn write(r: &Rc<Request>, destination: &Destination) -> Outgoing {
     let is_configured = |name: &[u8]| configured.iter().any(|(known, _)| known.eq_ignore_ascii_case(name));
     if !is_configured(b"Host") {
         field(b"Host", &destination.host);
+    }
+    if let Some((modified, tag)) = cache.as_ref().and_then(|used| conditions(used, &conf.upstream.cache)) {
+        for (name, value) in [(&b"If-Modified-Since"[..], modified), (b"If-None-Match", tag)] {
+            if let Some(value) = value.filter(|_| !is_configured(name)) {
+                field(name, &value);
+            }
+        }
     }
     let mut upgrades = false;
     for (name, value) in configured.iter().filter(|(_, value)| !value.is_empty()) {
@@ -75,7 +92,8 @@ pub(super) fn write(r: &Rc<Request>, destination: &Destination) -> Outgoing {
     if *conf.upstream.pass_request_headers {
         for header in &*r.headers_in.list.borrow() {
             let replaced = REPLACED.iter().any(|known| header.is(known.as_bytes()));
-            if replaced || is_configured(&header.name) {
+            let conditional = cache.is_some() && CONDITIONS.iter().any(|known| header.is(known.as_bytes()));
+            if replaced || conditional || is_configured(&header.name) {
                 continue;
             }
             debug!(r, "http proxy header: \"{}: {}\"", header.name.escape_ascii(), header.value.escape_ascii());
@@ -97,4 +115,14 @@ pub(super) fn write(r: &Rc<Request>, destination: &Destination) -> Outgoing {
         None => {}
     }
     outgoing
+}
+
+/// The date and the tag of an expired response that the server may confirm.
+fn conditions(used: &CacheUse, conf: &CacheConf) -> Option<(Option<Bytes>, Option<Bytes>)> {
+    if used.status.get() != Status::Expired || !*conf.revalidate {
+        return None;
+    }
+    let entry = used.entry.borrow();
+    let head = parse_head(&entry.as_ref()?.head)?;
+    Some((head.fields.value(HeaderId::LastModified), head.fields.value(HeaderId::Etag)))
 }

@@ -2,6 +2,7 @@
 
 use std::cell::OnceCell;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,6 +11,7 @@ use rsty_diag::Diagnostic;
 use super::servers::{self, finish_zone};
 use crate::conf::value::{self, duplicate, invalid_value};
 use crate::conf::{Arity, Contexts, Directive, Rule};
+use crate::http::cache::zone::CacheZone;
 use crate::http::complex_value::ComplexValue;
 use crate::http::conf::Scope;
 use crate::upstream::address::Target;
@@ -23,6 +25,10 @@ pub type GroupRef = Rc<OnceCell<Rc<Group>>>;
 pub struct MainConf {
     /// The groups of the configuration, and those made for single hosts.
     pub groups: Vec<Named>,
+    /// The caches, by the directives that define them.
+    pub(crate) caches: Vec<Arc<CacheZone>>,
+    /// Names of caches that are used, to be checked.
+    pub(crate) cache_uses: Vec<(Box<[u8]>, Directive)>,
     pub(super) building: Option<Building>,
     pending: Vec<Pending>,
 }
@@ -88,6 +94,12 @@ impl MainConf {
 
     /// Settles all references, when the whole configuration has been read.
     pub(crate) fn finish(&mut self) -> Result<(), Diagnostic> {
+        for (name, directive) in &self.cache_uses {
+            if !self.caches.iter().any(|cache| cache.name == *name) {
+                let (used, name) = (directive.name(), String::from_utf8_lossy(name));
+                return Err(directive.error("unknown_zone", format!("\"{used}\" zone \"{name}\" is unknown")));
+            }
+        }
         for Pending { target, slot, directive } in std::mem::take(&mut self.pending) {
             let known = self.groups.iter().find(|named| named.fits(&target));
             let group = match known {

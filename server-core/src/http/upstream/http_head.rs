@@ -1,25 +1,26 @@
-//! The head of a response, from bytes.
+//! The head of an HTTP/1 response, from bytes.
 
 use bytes::Bytes;
 
+use super::protocol::Head;
 use crate::http::header::HeaderList;
 
 /// The head of a response.
 #[derive(Debug, Default)]
-pub(super) struct ResponseHead {
+pub(crate) struct ResponseHead {
     /// The status.
-    pub(super) status: u16,
+    pub(crate) status: u16,
     /// Status and reason as they came: `404 Not Found`.
-    pub(super) status_line: Bytes,
+    pub(crate) status_line: Bytes,
     /// Whether the protocol is HTTP/1.1 or later.
-    pub(super) is_http11: bool,
+    pub(crate) is_http11: bool,
     /// The fields.
-    pub(super) fields: HeaderList,
+    pub(crate) fields: HeaderList,
 }
 
 /// What the front of the input holds.
 #[derive(Debug)]
-pub(super) enum Parsed {
+pub(crate) enum Parsed {
     /// A whole head, and its length.
     Head(ResponseHead, usize),
     /// Not enough yet.
@@ -30,10 +31,10 @@ pub(super) enum Parsed {
 
 /// A field that isn't one; as much of it as is worth showing, and the byte that is wrong.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct InvalidField(pub(super) Vec<u8>, pub(super) u8);
+pub(crate) struct InvalidField(pub(crate) Vec<u8>, pub(crate) u8);
 
 /// Reads a head from the front of `input`.
-pub(super) fn parse(input: &Bytes) -> Result<Parsed, InvalidField> {
+pub(crate) fn parse(input: &Bytes) -> Result<Parsed, InvalidField> {
     let (is_http11, status, line_start) = match status_line(input) {
         StatusLine::Is(is_http11, status, start) => (is_http11, status, start),
         StatusLine::More => return Ok(Parsed::More),
@@ -66,6 +67,17 @@ pub(super) fn parse(input: &Bytes) -> Result<Parsed, InvalidField> {
         let value_start = (start + colon + 1 + leading).min(start + content.len());
         let value_end = (start + content.len() - trailing).max(value_start);
         head.fields.add(input.slice(start..start + colon), input.slice(value_start..value_end));
+    }
+}
+
+/// A head that is complete, as caches keep it.
+pub(crate) fn parse_head(text: &Bytes) -> Option<Head> {
+    match parse(text) {
+        Ok(Parsed::Head(head, _)) => {
+            let ResponseHead { status, status_line, is_http11, fields } = head;
+            Some(Head { status, status_line, keeps: is_http11, missing: false, fields })
+        }
+        Ok(Parsed::More | Parsed::NoHead) | Err(InvalidField(..)) => None,
     }
 }
 
