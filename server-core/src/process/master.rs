@@ -10,7 +10,8 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use super::console::{Console, Wish};
-use super::launch::{Launch, Prepared, close_interpreters, prepare};
+use super::keep::retire;
+use super::launch::{Launch, Prepared, prepare};
 use super::signals::{self, Received, Signals};
 use super::sockets::{self, Bound};
 use super::state::{self, PROCESSES_MAX, ProcessKind};
@@ -459,11 +460,11 @@ impl Master<'_> {
         };
         self.move_pid_file(prepared.cycle);
         sockets::remove_unix_files(&self.bound, &prepared.cycle.conf.listen, &self.cycle.log);
-        // What the old cycle's scripts left behind ends here; the old workers have copies of their own.
-        close_interpreters(self.cycle);
         let old_pids: Vec<Pid> = self.children.iter().map(|child| child.pid).collect();
-        self.cycle = prepared.cycle;
+        let old = std::mem::replace(&mut self.cycle, prepared.cycle);
         self.bound = prepared.bound;
+        // The old workers have copies of their own.
+        retire(old);
         self.watched = watched(self.cycle);
         if let Some(console) = &mut self.console {
             console.reloaded(self.cycle);
