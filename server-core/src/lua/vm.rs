@@ -182,9 +182,19 @@ impl Vm {
     }
 }
 
+impl Vm {
+    /// Leaves the interpreter alone for the rest of this process's life, which needs none. Nothing is freed: the memory is
+    /// shared with the processes that do need it, and would only be copied.
+    pub(crate) fn give_up(&self) {
+        let (state, process) = (self.state.addr(), std::process::id());
+        worker::debug(format_args!("lua close the global Lua VM {state:016X} in the cache helper process {process}"));
+        worker::debug(format_args!("lua close the global Lua VM {state:016X}"));
+    }
+}
+
 impl Drop for Vm {
     fn drop(&mut self) {
-        worker::debug(format_args!("lua close the global Lua VM {:p}", self.state));
+        worker::debug(format_args!("lua close the global Lua VM {:016X}", self.state.addr()));
         // SAFETY: the state is ours; contexts hold the Vm, so no coroutine of it is in use any more.
         unsafe { lua_close(self.state) };
     }
