@@ -77,3 +77,26 @@ error("not for you")
 --- error_log
 failed to load the 'resty.core' module
 not for you
+
+
+
+=== TEST 5: among them the functions that no library brings
+--- http_config
+    lua_package_path "$prefix/html/?.lua;;";
+--- config
+    location /t {
+        content_by_lua_block {
+            ngx.say(#ngx.hmac_sha1("key", "text"), " ", ngx.quote_sql_str("it's"))
+            ngx.say(pcall(ngx.quote_sql_str))
+        }
+    }
+--- user_files
+>>> resty/core.lua
+return {}
+--- request
+GET /t
+--- response_body
+20 'it\'s'
+falseexpecting one argument
+--- no_error_log
+[error]

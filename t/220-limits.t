@@ -230,3 +230,35 @@ GET /t
 1 1
 --- no_error_log
 [error]
+
+
+
+=== TEST 12: who does not wait for its turn is let go
+--- http_config
+    limit_req_zone $arg_zone zone=slow:64k rate=1r/s;
+--- config
+    location /slow {
+        limit_req zone=slow burst=5;
+        echo ok;
+    }
+    location /t {
+        content_by_lua_block {
+            for _ = 1, 2 do
+                local sock = ngx.socket.tcp()
+                assert(sock:connect("127.0.0.1", ngx.var.server_port))
+                sock:send("GET /slow?zone=x HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                ngx.sleep(0.05)
+                sock:close()
+            end
+            ngx.sleep(0.05)
+            ngx.say("done")
+        }
+    }
+--- request
+GET /t
+--- response_body
+done
+--- error_log
+client prematurely closed connection
+--- no_error_log
+[error]

@@ -42,11 +42,21 @@ pub fn now() -> Now {
     if now.sec == 0 { update() } else { now }
 }
 
-/// Reads the system's clocks and remembers the answer.
+/// Reads the system's clocks and remembers the answer. The one that is never set back may lag by a tick of the system,
+/// which costs less to ask for.
 pub fn update() -> Now {
+    read(ClockId::CLOCK_MONOTONIC_COARSE)
+}
+
+/// The same without the lag, for a script that asks for the time of this moment.
+pub fn update_exactly() -> Now {
+    read(ClockId::CLOCK_MONOTONIC)
+}
+
+fn read(running: ClockId) -> Now {
     let since_epoch = clock_gettime(ClockId::CLOCK_REALTIME).map_or(Duration::ZERO, Duration::from);
     // The system counts from its start, and so do programs that compare the two.
-    let running = clock_gettime(ClockId::CLOCK_MONOTONIC_COARSE).map_or(Duration::ZERO, Duration::from);
+    let running = clock_gettime(running).map_or(Duration::ZERO, Duration::from);
     let now = Now {
         sec: since_epoch.as_secs() as i64,
         msec: i64::from(since_epoch.subsec_millis()),

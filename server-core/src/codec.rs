@@ -3,6 +3,8 @@
 //! Pure functions on bytes. Outputs are appended to a `Vec` or written to a buffer whose size the caller computed
 //! with the function's `…_len` sibling.
 
+use std::borrow::Cow;
+
 /// What percent escaping protects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Escape {
@@ -144,9 +146,15 @@ pub fn escape(src: &[u8], kind: Escape, rules: Rules, mut out: impl FnMut(u8)) {
     }
 }
 
-/// The percent-escaped form of `src` by the rules of the Lua API.
-pub fn escaped(src: &[u8], kind: Escape) -> Vec<u8> {
-    escaped_by(src, kind, Rules::Lua)
+/// The percent-escaped form of `src` by the rules of the Lua API: `src` itself when there is nothing to escape.
+pub fn escaped(src: &[u8], kind: Escape) -> Cow<'_, [u8]> {
+    let count = escape_count(src, kind, Rules::Lua);
+    if count == 0 {
+        return Cow::Borrowed(src);
+    }
+    let mut dst = Vec::with_capacity(src.len() + 2 * count);
+    escape(src, kind, Rules::Lua, |byte| dst.push(byte));
+    Cow::Owned(dst)
 }
 
 /// The percent-escaped form of `src`.
@@ -375,7 +383,7 @@ mod tests {
 
     #[test]
     fn components_keep_marks_of_javascript() {
-        assert_eq!(escaped(b"a b/c!'()*-._~\xe4", Escape::Component), b"a%20b%2Fc!'()*-._~%E4");
+        assert_eq!(&*escaped(b"a b/c!'()*-._~\xe4", Escape::Component), b"a%20b%2Fc!'()*-._~%E4");
     }
 
     #[test]

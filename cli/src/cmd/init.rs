@@ -52,9 +52,13 @@ pub(crate) fn run(args: &Args) -> ExitCode {
         _ => return refused("the folder is missing: `rsty init app DIR`", Exit::Usage),
     };
     let folder = PathBuf::from(folder);
-    let Some(name) = module_name(&folder) else {
-        let message = format!("{} has no name that a Lua module can have", folder.display());
-        return refused(&message, Exit::Usage);
+    let name = match (kind, module_name(&folder)) {
+        (_, Some(name)) => name,
+        (Kind::App, None) => "app".to_owned(),
+        (Kind::Lib, None) => {
+            let message = format!("{} has no name that a Lua module can have", folder.display());
+            return refused(&message, Exit::Usage);
+        }
     };
     let files: Vec<Template> = match kind {
         Kind::App => APP.into_iter().chain(COMMON).collect(),

@@ -28,6 +28,11 @@ use crate::ui;
 /// Where records of past runs are kept.
 const RECORDS: &str = ".rsty";
 
+/// Whether this process is the child in which the command runs: its parent has talked about the configuration.
+pub(crate) fn is_child() -> bool {
+    supervise::is_child()
+}
+
 /// Runs the command.
 pub(crate) fn run(args: Args) -> ExitCode {
     let Some(scratch) = supervise::scratch() else {

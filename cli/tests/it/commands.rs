@@ -83,7 +83,7 @@ fn file_reads_input() -> Checked {
 
 fn resty_options() -> Checked {
     ran(&["-I", ".", "-e", "print(require('helper').twice(21))"], "", 0, "42\n")?;
-    ran(&["--shdict", "d 100k", "-e", "print(ngx.shared.d:incr('n', 2, 5))"], "", 0, "7\n")?;
+    ran(&["--shdict", "d 100k", "-e", "print((ngx.shared.d:incr('n', 2, 5)))"], "", 0, "7\n")?;
     ran(&["-l", "cjson", "-e", "print(package.loaded.cjson ~= nil)"], "", 0, "true\n")?;
     ran(&["-j", "off", "-e", "print((jit.status()))"], "", 0, "false\n")?;
     ran(&["--user-runner", "env RSTY_SEEN=yes", "-e", "print(os.getenv('RSTY_SEEN'))"], "", 0, "yes\n")

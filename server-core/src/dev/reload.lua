@@ -15,6 +15,11 @@ local known = {}
 local dependents = {}
 local loading = {}
 
+local function look(name)
+    local path = not preload[name] and searchpath(name, package.path)
+    known[name] = path and { path = path, stamp = stamp(path) } or false
+end
+
 function require(name)
     local parent = loading[#loading]
     if parent then
@@ -24,6 +29,10 @@ function require(name)
     if loaded[name] ~= nil then
         return require_module(name)
     end
+    -- Before it is loaded, so that an edit meanwhile counts.
+    if known[name] == nil and type(name) == "string" then
+        look(name)
+    end
     loading[#loading + 1] = name
     local ok, value = pcall(require_module, name)
     loading[#loading] = nil
@@ -31,11 +40,6 @@ function require(name)
         return error(value, 0)
     end
     return value
-end
-
-local function look(name)
-    local path = not preload[name] and searchpath(name, package.path)
-    known[name] = path and { path = path, stamp = stamp(path) } or false
 end
 
 -- The names of modules whose files have changed, or nil.

@@ -81,18 +81,21 @@ pub(crate) async fn watch(cycle: &'static Cycle) {
 pub(crate) fn check(cycle: &'static Cycle) {
     let Some(vm) = cycle.http.lua.vm.get() else { return };
     let state = vm.state();
-    if sys::top(state) != 0 || BUSY.replace(true) {
+    if BUSY.replace(true) {
         return;
     }
-    // SAFETY: the main state outside of any call; the guard restores the stack, and errors are caught.
+    // SAFETY: nothing runs on the main state now, between requests; the guard restores the stack, and errors are caught.
     unsafe {
         let _guard = StackGuard::new(state);
         push_function(state, &CHANGED);
-        if lua_pcall(state, 0, 1, 0) == 0 && lua_type(state, -1) == LUA_TTABLE {
-            let names = names(state);
+        let status = lua_pcall(state, 0, 1, 0);
+        if status != 0 {
+            report(cycle, "modules", Some(pop_message(state)));
+        } else if lua_type(state, -1) == LUA_TTABLE {
+            let (list, names) = (sys::top(state), names(state));
             startup::in_worker_phase(cycle, || {
                 push_function(state, &RELOAD);
-                lua_pushvalue(state, 1);
+                lua_pushvalue(state, list);
                 let status = lua_pcall(state, 1, 1, 0);
                 report(cycle, &names, (status != 0 || lua_type(state, -1) != LUA_TNIL).then(|| pop_message(state)));
             });

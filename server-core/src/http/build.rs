@@ -21,11 +21,12 @@ pub(crate) fn finish(
     srv.merge(&SrvConf::default())?;
     let prefix = scope.cycle.prefix.clone();
     let charsets = std::mem::take(&mut scope.main.charset);
-    let place = Place { directive, prefix: &prefix, charsets: &charsets };
+    let subsystem = scope.main.core.subsystem;
+    let place = Place { directive, prefix: &prefix, subsystem, charsets: &charsets };
     anchor_defaults(&mut loc, scope, directive)?;
     loc.merge(&LocConf::default())?;
     let servers = std::mem::take(&mut scope.main.core.building);
-    let has_default_log = scope.main.core.subsystem == Subsystem::Http;
+    let has_default_log = subsystem == Subsystem::Http;
     if has_default_log && loc.access_log.is_unset() && servers.iter().any(|(_, inner)| inner.access_log.is_unset()) {
         access_log::default_log(scope, &mut loc.access_log, directive)?;
     }
@@ -92,6 +93,7 @@ fn anchor_defaults(loc: &mut LocConf, scope: &mut Scope<'_>, directive: &Directi
 struct Place<'a> {
     directive: &'a Directive,
     prefix: &'a std::path::Path,
+    subsystem: Subsystem,
     charsets: &'a super::modules::charset::MainConf,
 }
 
@@ -111,7 +113,11 @@ fn settle(mut loc: LocConf, outer: &LocConf, place: &Place<'_>) -> Result<&'stat
         let message = format!("duplicate location \"{}\"", String::from_utf8_lossy(&twice.core.name));
         return Err(place.directive.error("duplicate_location", message));
     }
-    loc.proxy.settle(&loc.lua, loc.core.handler.is_some()).map_err(|problem| place.directive.error("tls", problem))?;
+    let settled = match place.subsystem {
+        Subsystem::Http => loc.proxy.settle(&loc.lua, loc.core.handler.is_some()),
+        Subsystem::Stream => loc.stream.settle(&loc.lua),
+    };
+    settled.map_err(|problem| place.directive.error("tls", problem))?;
     loc.core.handlers = phases::handlers_of(&loc);
     loc.core.filters = Filters::of(&loc);
     Ok(Box::leak(Box::new(loc)))

@@ -73,6 +73,7 @@ macro_rules! http_modules {
             super::modules::proxy::CACHE_RULES,
             super::modules::proxy::TLS_RULES,
             super::modules::scgi::CACHE_RULES,
+            super::modules::stream::TLS_RULES,
             super::modules::uwsgi::CACHE_RULES,
             $(super::modules::$name::RULES),+
         ];

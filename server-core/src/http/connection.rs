@@ -5,14 +5,13 @@ use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, RawFd};
-use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use tokio::io::Interest;
-use tokio::time::{Instant, Sleep};
+use tokio::time::Instant;
 
 use super::code::Code;
 use super::conf::MainConf;
@@ -22,6 +21,7 @@ use super::output_queue::{OutputQueue, Sent};
 use super::request::Request;
 use crate::clock::Now;
 use crate::cycle::{Cycle, Subsystem};
+use crate::deadline::Deadline;
 use crate::log::LogContext;
 use crate::tls::Tls;
 use crate::tls::server::ServerSide;
@@ -133,7 +133,7 @@ pub struct Connection {
     pub(crate) delayed_until: Cell<Option<Instant>>,
     /// Why a write failed; whoever logs it takes it.
     pub(crate) write_errno: Cell<Option<i32>>,
-    sleep: RefCell<Option<Pin<Box<Sleep>>>>,
+    timer: Deadline,
     waker: RefCell<Option<Waker>>,
     wake: Cell<bool>,
     active: Cell<*const Request>,
@@ -185,7 +185,7 @@ impl Connection {
             output: RefCell::default(),
             delayed_until: Cell::new(None),
             write_errno: Cell::new(None),
-            sleep: RefCell::default(),
+            timer: Deadline::default(),
             waker: RefCell::default(),
             wake: Cell::new(false),
             active: Cell::new(std::ptr::null()),
@@ -283,6 +283,9 @@ impl Connection {
     /// Reads what is there into `input`. `Ok(0)` is the end of the stream.
     pub fn try_read(&self) -> io::Result<usize> {
         let mut input = self.input.borrow_mut();
+        if input.capacity() == 0 {
+            *input = INPUTS.with_borrow_mut(Vec::pop).unwrap_or_default();
+        }
         input.reserve(READ_SIZE);
         let room = input.capacity() - input.len();
         let read = match &self.stream {
@@ -298,6 +301,25 @@ impl Connection {
             _ => {}
         }
         read
+    }
+
+    /// Gives the empty input's memory to connections that have something to read.
+    pub(crate) fn lend_input(&self) {
+        let input = self.input.take();
+        if (1..=2 * READ_SIZE).contains(&input.capacity()) {
+            INPUTS.with_borrow_mut(|inputs| {
+                if inputs.len() < INPUTS_MAX {
+                    inputs.push(input);
+                }
+            });
+        }
+    }
+
+    /// Lets go of memory that an idle connection has no use for.
+    pub(crate) fn shrink(&self) {
+        if !self.has_output() {
+            self.output.take();
+        }
     }
 
     /// Waits until there is something to read.
@@ -338,22 +360,9 @@ impl Connection {
         }
     }
 
-    /// Whether the deadline has passed. One timer serves all waits of the connection: it is only moved when it
-    /// fires too early, so that a wait that ends in time costs nothing.
+    /// Whether the deadline has passed; one timer serves all waits of the connection.
     pub(crate) fn poll_deadline(&self, deadline: Instant, cx: &mut Context<'_>) -> bool {
-        let mut slot = self.sleep.borrow_mut();
-        let sleep = slot.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
-        if sleep.deadline() > deadline {
-            sleep.as_mut().reset(deadline);
-        }
-        while sleep.as_mut().poll(cx).is_ready() {
-            if Instant::now() >= deadline {
-                *slot = None;
-                return true;
-            }
-            sleep.as_mut().reset(deadline);
-        }
-        false
+        self.timer.poll(deadline, cx)
     }
 
     /// Whether somebody waits for bytes, so that nobody else may.
@@ -449,13 +458,20 @@ impl Connection {
             (_, Stream::Tcp(stream)) => stream.poll_write_ready(cx),
             (_, Stream::Unix(stream)) => stream.poll_write_ready(cx),
         };
-        if ready.is_pending() && self.poll_deadline(deadline, cx) {
+        if ready.is_pending() && self.timer.poll(deadline, cx) {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
         ready
     }
 }
 
+thread_local! {
+    /// The memory of inputs that are empty.
+    static INPUTS: RefCell<Vec<BytesMut>> = const { RefCell::new(Vec::new()) };
+}
+
+/// How many of them are kept.
+const INPUTS_MAX: usize = 64;
 /// The most that goes into one TLS record.
 const RECORD_SIZE: usize = 16 * 1024;
 /// Bytes to make room for before a read.

@@ -5,6 +5,7 @@ use std::fmt::Arguments;
 use super::header::HeaderId;
 use super::request::Request;
 use crate::log::{Entry, ErrorLog, Level, LogContext, is_written_anywhere};
+use crate::stream::proxy::Counts;
 
 impl Request {
     /// The log of the request's location.
@@ -76,6 +77,14 @@ impl LogContext for Request {
                 out.extend_from_slice(b", upstream: \"");
                 out.extend_from_slice(&self.log_upstream.borrow());
                 out.push(b'"');
+                let (received, sent) = self.ctx::<Counts>().map_or((0, 0), |counts| (counts.received, counts.sent));
+                let client = (self.request_length.get(), self.bytes_sent());
+                let counts = format_args!(
+                    ", bytes from/to client:{}/{}, bytes from/to upstream:{received}/{sent}",
+                    client.0, client.1
+                )
+                .to_string();
+                out.extend_from_slice(counts.as_bytes());
             }
             return;
         }

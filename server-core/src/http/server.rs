@@ -13,10 +13,10 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::conf::MainConf;
+use super::conf::{MainConf, SrvConf};
 use super::connection::{Address, Connection, Stream};
 use super::head_reader::{self, Head};
-use super::modules::core::LingeringClose;
+use super::modules::core::{LingeringClose, PortServers};
 use super::proxy_protocol;
 use super::request::Request;
 use super::run;
@@ -43,6 +43,8 @@ pub struct Server {
     pause: Pause,
     last_gone: Notify,
     exiting: Cell<bool>,
+    /// Idle connections that keep what they need for their next request.
+    reserves: Cell<usize>,
     accepting: RefCell<Vec<JoinHandle<()>>>,
     counters: Counters,
     /// The second in which Lua was last shown what is counted.
@@ -70,6 +72,7 @@ pub fn serve(cycle: &'static Cycle, listeners: Vec<BoundListener>) -> io::Result
         pause: Pause::default(),
         last_gone: Notify::new(),
         exiting: Cell::new(false),
+        reserves: Cell::new(0),
         accepting: RefCell::default(),
         counters: counters::of_this_process(),
         published: Cell::new(0),
@@ -200,10 +203,21 @@ impl Server {
             task.abort();
         }
         for (_, entry) in self.connections.borrow().iter() {
-            if entry.connection.upgrade().is_some_and(|connection| connection.idle.get()) {
+            // The first request of a new connection may be on its way.
+            let is_idle = |connection: Rc<Connection>| connection.idle.get() && connection.requests.get() > 0;
+            if entry.connection.upgrade().is_some_and(is_idle) {
                 entry.task.abort();
             }
         }
+    }
+
+    /// Lets an idle connection keep its memory, unless enough others do.
+    fn reserve(&self) -> Option<Reserve<'_>> {
+        let reserves = self.reserves.get();
+        (reserves < RESERVES_MAX).then(|| {
+            self.reserves.set(reserves + 1);
+            Reserve(self)
+        })
     }
 
     /// Waits until the last connection has gone.
@@ -236,6 +250,18 @@ impl Server {
     /// Whether the worker is about to end.
     pub fn is_exiting(&self) -> bool {
         self.exiting.get()
+    }
+}
+
+/// Idle connections that keep what their next request needs; others make it anew.
+const RESERVES_MAX: usize = 256;
+
+/// The right of an idle connection to keep its memory.
+struct Reserve<'a>(&'a Server);
+
+impl Drop for Reserve<'_> {
+    fn drop(&mut self) {
+        self.0.reserves.set(self.0.reserves.get().saturating_sub(1));
     }
 }
 
@@ -304,10 +330,13 @@ async fn speaks_tls(conn: &Connection, deadline: Instant) -> bool {
 }
 
 /// Serves one connection until it ends.
+///
+/// Most connections are idle most of the time, so what serves a request is boxed: a connection that waits for its
+/// next request is little more than this function.
 async fn serve_connection(server: &Server, conn: &Rc<Connection>) {
     let Some(port) = conn.port else { return };
     let Some(default) = port.default else { return };
-    let Some(loc) = default.core.loc.get() else { return };
+    let Some(&loc) = default.core.loc.get() else { return };
     if *loc.core.tcp_nodelay
         && let Stream::Tcp(stream) = &conn.stream
     {
@@ -315,22 +344,17 @@ async fn serve_connection(server: &Server, conn: &Rc<Connection>) {
         let _ = stream.set_nodelay(true);
     }
     conn.action.set(Some("waiting for request"));
-    let first_deadline = Instant::now() + *default.core.client_header_timeout;
-    if port.options.proxy_protocol && !proxy_protocol::read(conn, first_deadline).await {
+    let mut idle_until = Instant::now() + *default.core.client_header_timeout;
+    if (port.options.proxy_protocol || port.options.ssl) && !Box::pin(greet(conn, port, default, idle_until)).await {
         return;
     }
-    if port.options.ssl && speaks_tls(conn, first_deadline).await {
-        let Some(context) = default.ssl.context() else { return };
-        if !accept_tls(conn, port, context, default, first_deadline).await {
-            return;
-        }
-        conn.action.set(Some("waiting for request"));
-    }
-    let mut reused: Option<Rc<Request>> = None;
-    let mut idle_until = first_deadline;
+    let mut spare: Option<Rc<Request>> = None;
+    let mut place = None;
+    let mut reserve: Option<Reserve<'_>> = None;
     loop {
         conn.idle.set(true);
         if conn.input.borrow().is_empty() {
+            conn.lend_input();
             match conn.read(idle_until).await {
                 Ok(read) if read > 0 => {}
                 _ => return,
@@ -340,55 +364,93 @@ async fn serve_connection(server: &Server, conn: &Rc<Connection>) {
             conn.pipelined.set(true);
         }
         conn.idle.set(false);
-        crate::clock::step();
-        conn.requests.set(conn.requests.get() + 1);
-        conn.sent.set(0);
-        let progress = server.counters.reading();
-        conn.has_other_reader.set(false);
-        let r = match reused.take() {
+        drop(reserve.take());
+        let r = match spare.take() {
             Some(r) => {
                 r.begin(default, loc);
                 r
             }
             None => Request::new(Rc::clone(conn), default, loc),
         };
-        conn.set_active(&r);
-        conn.action.set(Some("reading client request line"));
-        match head_reader::read(&r).await {
-            Head::Closed => {
-                run::log_closed(&r);
-                return;
-            }
-            Head::Complete => {
-                if server.exiting.get() {
-                    r.headers_in.connection_type.set(super::headers_in::ConnectionType::Close);
-                }
-                progress.writing();
-                server.publish_counts();
-                if crate::dev::is_on() && crate::dev::is_foreign(&r) {
-                    run::serve_refusal(&r, super::Code::FORBIDDEN).await;
-                } else {
-                    run::serve(&r).await;
-                }
-            }
-            Head::Refused(code) => run::serve_refusal(&r, code).await,
-        }
-        run::close(&r).await;
-        drop(progress);
-        if r.detached.get() {
-            return;
-        }
-        let keeps = r.keepalive.get() && !conn.error.get() && !conn.read_eof.get() && !server.exiting.get();
-        if !keeps {
-            if !conn.error.get() {
-                linger(&r).await;
-            }
-            return;
-        }
+        let serving = place.get_or_insert_with(|| Box::pin(None));
+        serving.set(Some(serve_request(server, conn, r)));
+        let Some(request) = serving.as_mut().as_pin_mut() else { return };
+        let served = request.await;
+        serving.set(None);
+        let Some(r) = served else { return };
         conn.action.set(Some("keepalive"));
         idle_until = Instant::now() + *r.loc().core.keepalive_timeout;
-        reused = r.recycle();
+        spare = r.recycle();
+        reserve = server.reserve();
+        if reserve.is_none() {
+            spare = None;
+            place = None;
+            conn.shrink();
+        }
     }
+}
+
+/// What comes before the first request: the PROXY protocol's header and the TLS handshake. Whether requests may come.
+async fn greet(
+    conn: &Rc<Connection>,
+    port: &'static PortServers,
+    default: &'static SrvConf,
+    deadline: Instant,
+) -> bool {
+    if port.options.proxy_protocol && !proxy_protocol::read(conn, deadline).await {
+        return false;
+    }
+    if port.options.ssl && speaks_tls(conn, deadline).await {
+        let Some(context) = default.ssl.context() else { return false };
+        if !accept_tls(conn, port, context, default, deadline).await {
+            return false;
+        }
+        conn.action.set(Some("waiting for request"));
+    }
+    true
+}
+
+/// Serves one request, of which bytes are there. It is returned when the connection stays for another one.
+async fn serve_request(server: &Server, conn: &Rc<Connection>, r: Rc<Request>) -> Option<Rc<Request>> {
+    crate::clock::step();
+    conn.requests.set(conn.requests.get() + 1);
+    conn.sent.set(0);
+    let progress = server.counters.reading();
+    conn.has_other_reader.set(false);
+    conn.set_active(&r);
+    conn.action.set(Some("reading client request line"));
+    match head_reader::read(&r).await {
+        Head::Closed => {
+            run::log_closed(&r);
+            return None;
+        }
+        Head::Complete => {
+            if server.exiting.get() {
+                r.headers_in.connection_type.set(super::headers_in::ConnectionType::Close);
+            }
+            progress.writing();
+            server.publish_counts();
+            if crate::dev::is_on() && crate::dev::is_foreign(&r) {
+                run::serve_refusal(&r, super::Code::FORBIDDEN).await;
+            } else {
+                run::serve(&r).await;
+            }
+        }
+        Head::Refused(code) => run::serve_refusal(&r, code).await,
+    }
+    run::close(&r).await;
+    drop(progress);
+    if r.detached.get() {
+        return None;
+    }
+    let keeps = r.keepalive.get() && !conn.error.get() && !conn.read_eof.get() && !server.exiting.get();
+    if !keeps {
+        if !conn.error.get() {
+            linger(&r).await;
+        }
+        return None;
+    }
+    Some(r)
 }
 
 /// Lets the client finish what it is sending before the connection is cut, or the response might be lost to a

@@ -58,13 +58,13 @@ pub(crate) async fn worker(cycle: &'static Cycle, mut worker: Worker) {
         return help(cycle, kind, worker).await;
     }
     startup::init_worker(cycle);
+    if cycle.conf.watch {
+        tokio::task::spawn_local(crate::dev::reload::watch(cycle));
+    }
     let caches = &cycle.http.upstream.caches;
     if !caches.is_empty() && kind == ProcessKind::Single {
         // Nobody else looks after the caches; this process has other things to do meanwhile.
         tokio::task::spawn_local(manager::run(caches.clone(), Where::Beside));
-    }
-    if cycle.conf.watch {
-        tokio::task::spawn_local(crate::dev::reload::watch(cycle));
     }
     // Timers without delay run before the first connection is accepted.
     if timers::pending() > 0 {

@@ -7,8 +7,7 @@ use std::future::Future;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::rc::{Rc, Weak};
 
-use futures_util::stream::FuturesUnordered;
-
+use super::operations::Operations;
 use super::phase::Phase;
 use super::sched;
 use super::session::Silent;
@@ -102,7 +101,7 @@ pub struct Ctx {
     /// All coroutines but the entry thread's, by address.
     pub(super) coroutines: RefCell<HashMap<usize, Rc<Thread>, BuildHasherDefault<AddressHasher>>>,
     pub(super) intent: RefCell<Intent>,
-    pub(super) waiting: RefCell<Option<Box<FuturesUnordered<Waiting>>>>,
+    pub(super) waiting: RefCell<Operations>,
 }
 
 impl Ctx {
@@ -129,7 +128,7 @@ impl Ctx {
             lights: RefCell::new(BTreeMap::new()),
             coroutines: RefCell::new(HashMap::default()),
             intent: RefCell::new(Intent::Wait),
-            waiting: RefCell::new(None),
+            waiting: RefCell::default(),
         })
     }
 
@@ -159,8 +158,7 @@ impl Ctx {
         let thread = self.current_thread().ok_or("no co ctx found")?;
         let operation = Operation::new(Box::pin(operation));
         thread.await_operation(&operation);
-        let mut waiting = self.waiting.borrow_mut();
-        waiting.get_or_insert_default().push(Waiting { thread, operation });
+        self.waiting.borrow_mut().push(Waiting { thread, operation });
         Ok(())
     }
 

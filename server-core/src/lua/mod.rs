@@ -12,6 +12,7 @@ pub mod current;
 pub mod ffi;
 mod jit_modules;
 pub(crate) mod next_turn;
+mod operations;
 pub mod phase;
 pub mod sched;
 pub mod session;

@@ -50,7 +50,8 @@ static COROUTINES: u8 = 0;
 /// One interpreter: the worker's, or with `lua_code_cache off` a request's.
 #[derive(Debug)]
 pub struct Vm {
-    state: State,
+    /// Null when it has been closed.
+    state: Cell<State>,
     idle: RefCell<Vec<(State, c_int)>>,
     thread_cache: usize,
     users: Cell<usize>,
@@ -69,7 +70,12 @@ impl Vm {
             luaL_openlibs(state);
             state
         };
-        let vm = Self { state, idle: RefCell::default(), thread_cache: options.thread_cache, users: Cell::new(0) };
+        let vm = Self {
+            state: Cell::new(state),
+            idle: RefCell::default(),
+            thread_cache: options.thread_cache,
+            users: Cell::new(0),
+        };
         jit_modules::install(state);
         cjson::install(state);
         vm.run_layer("=jit_options", JIT_OPTIONS.as_bytes())?;
@@ -80,7 +86,19 @@ impl Vm {
 
     /// The main state. Coroutines are created on it; it runs the phases that cannot yield.
     pub fn state(&self) -> State {
-        self.state
+        self.state.get()
+    }
+
+    /// Ends the interpreter while others still refer to it: a master's, when a reload has replaced it. Nobody may use
+    /// it any more.
+    pub fn close(&self) {
+        let state = self.state.replace(std::ptr::null_mut());
+        if !state.is_null() {
+            self.idle.borrow_mut().clear();
+            worker::debug(format_args!("lua close the global Lua VM {:016X}", state.addr()));
+            // SAFETY: the state is ours, and no coroutine of it is in use.
+            unsafe { lua_close(state) };
+        }
     }
 
     /// Runs a chunk of the server's own Lua on the main state.
@@ -88,15 +106,16 @@ impl Vm {
         let chunk_name = std::ffi::CString::new(name).unwrap_or_default();
         // SAFETY: the stack is restored by the guard; `lua_pcall` catches what the chunk raises.
         unsafe {
-            let _guard = StackGuard::new(self.state);
-            let status = match luaL_loadbuffer(self.state, code.as_ptr().cast(), code.len(), chunk_name.as_ptr()) {
-                0 => lua_pcall(self.state, 0, 0, 0),
+            let _guard = StackGuard::new(self.state.get());
+            let status = match luaL_loadbuffer(self.state.get(), code.as_ptr().cast(), code.len(), chunk_name.as_ptr())
+            {
+                0 => lua_pcall(self.state.get(), 0, 0, 0),
                 status => status,
             };
             if status == 0 {
                 return Ok(());
             }
-            let message = String::from_utf8_lossy(sys::bytes(self.state, -1).unwrap_or_default()).into_owned();
+            let message = String::from_utf8_lossy(sys::bytes(self.state.get(), -1).unwrap_or_default()).into_owned();
             Err(VmError::Layer { name: name.trim_start_matches('=').to_owned(), message })
         }
     }
@@ -127,10 +146,10 @@ impl Vm {
     fn anchored_thread(&self) -> (State, c_int) {
         // SAFETY: only raw registry accesses; the guard restores the stack.
         unsafe {
-            let _guard = StackGuard::new(self.state);
-            sys::push_registry_table(self.state, sys::registry_key(&COROUTINES));
-            let co = lua_newthread(self.state);
-            let reference = luaL_ref(self.state, -2);
+            let _guard = StackGuard::new(self.state.get());
+            sys::push_registry_table(self.state.get(), sys::registry_key(&COROUTINES));
+            let co = lua_newthread(self.state.get());
+            let reference = luaL_ref(self.state.get(), -2);
             (co, reference)
         }
     }
@@ -146,9 +165,9 @@ impl Vm {
                 return;
             }
             session_debug!(session, "http lua unref thread {co:p}: {reference}");
-            let _guard = StackGuard::new(self.state);
-            sys::push_registry_table(self.state, sys::registry_key(&COROUTINES));
-            luaL_unref(self.state, -1, reference);
+            let _guard = StackGuard::new(self.state.get());
+            sys::push_registry_table(self.state.get(), sys::registry_key(&COROUTINES));
+            luaL_unref(self.state.get(), -1, reference);
         }
     }
 
@@ -171,32 +190,30 @@ impl Vm {
         let Some(template) = template.filter(|template| !template.is_empty()) else { return };
         // SAFETY: `package` is the plain table that `luaL_openlibs` made; the guard restores the stack.
         unsafe {
-            let _guard = StackGuard::new(self.state);
-            lua_getfield_(self.state, LUA_GLOBALSINDEX, c"package".as_ptr());
-            lua_getfield_(self.state, -1, field.as_ptr());
-            let default = sys::bytes(self.state, -1).unwrap_or_default().to_vec();
-            lua_settop(self.state, -2);
-            sys::push(self.state, &expand_path(template, &default, prefix));
-            lua_setfield(self.state, -2, field.as_ptr());
+            let _guard = StackGuard::new(self.state.get());
+            lua_getfield_(self.state.get(), LUA_GLOBALSINDEX, c"package".as_ptr());
+            lua_getfield_(self.state.get(), -1, field.as_ptr());
+            let default = sys::bytes(self.state.get(), -1).unwrap_or_default().to_vec();
+            lua_settop(self.state.get(), -2);
+            sys::push(self.state.get(), &expand_path(template, &default, prefix));
+            lua_setfield(self.state.get(), -2, field.as_ptr());
         }
     }
 }
 
 impl Vm {
-    /// Leaves the interpreter alone for the rest of this process's life, which needs none. Nothing is freed: the memory is
-    /// shared with the processes that do need it, and would only be copied.
+    /// Ends the interpreter in a process that has no use for it: one that looks after caches.
     pub(crate) fn give_up(&self) {
-        let (state, process) = (self.state.addr(), std::process::id());
+        let (state, process) = (self.state.get().addr(), std::process::id());
         worker::debug(format_args!("lua close the global Lua VM {state:016X} in the cache helper process {process}"));
-        worker::debug(format_args!("lua close the global Lua VM {state:016X}"));
+        self.close();
     }
 }
 
 impl Drop for Vm {
     fn drop(&mut self) {
-        worker::debug(format_args!("lua close the global Lua VM {:016X}", self.state.addr()));
-        // SAFETY: the state is ours; contexts hold the Vm, so no coroutine of it is in use any more.
-        unsafe { lua_close(self.state) };
+        // Contexts hold the Vm, so no coroutine of it is in use any more.
+        self.close();
     }
 }
 

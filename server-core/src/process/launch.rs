@@ -16,7 +16,7 @@ use super::{counters, master, sys, title, upgrade, worker};
 use crate::conf::{Contexts, nginx_message, parser};
 use crate::cycle::{Account, Cycle, CycleConf, Identity};
 use crate::http::conf::{LocConf, MainConf, Scope, SrvConf};
-use crate::log::{ErrorLog, Level, LogFile, set_console};
+use crate::log::{ErrorLog, Level, LogFile, OpenFiles, set_console};
 
 /// Where the configuration is.
 #[derive(Clone, Debug)]
@@ -132,8 +132,20 @@ pub(super) fn prepare(
         .map_err(|diagnostic| report(launch, &cycle.log, diagnostic))?;
     // Configurations are few and small, and everything refers to them.
     let cycle: &'static Cycle = Box::leak(Box::new(cycle));
-    crate::http::init(cycle).map_err(|diagnostic| report(launch, &cycle.log, diagnostic))?;
+    if let Err(diagnostic) = crate::http::init(cycle) {
+        close_interpreters(cycle);
+        return Err(report(launch, &cycle.log, diagnostic));
+    }
     Ok(Prepared { cycle, bound })
+}
+
+/// Ends the interpreters of a cycle that this process won't run on.
+pub(super) fn close_interpreters(cycle: &'static Cycle) {
+    for main in cycle.mains() {
+        if let Some(vm) = main.lua.vm.get() {
+            vm.close();
+        }
+    }
 }
 
 /// Writes a failure to the log; nginx's console copy is made there as well.
@@ -167,6 +179,7 @@ fn build(
         conf_file,
         watch: launch.watch,
         testing,
+        files: previous.map(|cycle| OpenFiles::after(&cycle.conf.files)).unwrap_or_default(),
         previous,
         ..CycleConf::default()
     };

@@ -10,7 +10,7 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use super::console::{Console, Wish};
-use super::launch::{Launch, Prepared, prepare};
+use super::launch::{Launch, Prepared, close_interpreters, prepare};
 use super::signals::{self, Received, Signals};
 use super::sockets::{self, Bound};
 use super::state::{self, PROCESSES_MAX, ProcessKind};
@@ -22,6 +22,8 @@ use crate::log::Level;
 
 /// A worker that dies younger than this makes its successor wait.
 const YOUNG: Duration = Duration::from_secs(1);
+/// The wait before the third in a row of workers that died young; it doubles with each one.
+const FIRST_BACK_OFF: Duration = Duration::from_millis(100);
 /// The longest wait before a worker is started again.
 const BACK_OFF_MAX: Duration = Duration::from_secs(5);
 /// How long new workers may get ready before the old ones are told to leave.
@@ -471,6 +473,8 @@ impl Master<'_> {
         };
         self.move_pid_file(prepared.cycle);
         sockets::remove_unix_files(&self.bound, &prepared.cycle.conf.listen, &self.cycle.log);
+        // What the old cycle's scripts left behind ends here; the old workers have copies of their own.
+        close_interpreters(self.cycle);
         let old_pids: Vec<Pid> = self.children.iter().map(|child| child.pid).collect();
         self.cycle = prepared.cycle;
         self.bound = prepared.bound;
@@ -569,8 +573,15 @@ impl Master<'_> {
         // The first successor comes at once, as with nginx; a worker that keeps dying makes us slower, not busier.
         let wait = match early_deaths {
             0 | 1 => Duration::ZERO,
-            n => (Duration::from_millis(50) * 2u32.saturating_pow(n.min(10))).min(BACK_OFF_MAX),
+            n => (FIRST_BACK_OFF * 2u32.saturating_pow(n.min(10) - 2)).min(BACK_OFF_MAX),
         };
+        if !wait.is_zero() {
+            let (name, pid, milliseconds) = (child.role.name(), child.pid, wait.as_millis());
+            let text = format_args!(
+                "{name} {pid} died young, the {early_deaths} in a row; the next one starts in {milliseconds} ms"
+            );
+            self.cycle.log.write(Level::Alert, text);
+        }
         self.respawns.push(Respawn { role: child.role, at: Instant::now() + wait, early_deaths });
     }
 }

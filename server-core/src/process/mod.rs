@@ -29,4 +29,6 @@ pub use worker::{BoundListener, Shutdown, Stage, Worker};
 #[allow(unused_imports, reason = "modules that report their own start-up failures name it")]
 pub(crate) use signals::fail_interrupted_calls;
 pub(crate) use sockets::REPORTED;
+#[cfg(test)]
+pub(crate) use sys::{Fork, fork};
 pub(crate) use sys::{LocalTime, local_time, pid, replace_descriptor, stderr_descriptor, trim_memory};

@@ -7,7 +7,7 @@ use std::ffi::CStr;
 use std::io;
 
 use super::list::ListItem;
-use super::lock::{Found, SharedMutex};
+use super::lock::{Found, SharedLock};
 use super::memory::Memory;
 use super::slab::{HEADER, Layout, Slab, State};
 use crate::lua::ffi::hash::crc32;
@@ -151,7 +151,7 @@ pub(super) type Link = u32;
 /// What lies at the start of a zone, in the room of nginx's pool header.
 #[repr(C)]
 struct Header {
-    mutex: SharedMutex,
+    lock: SharedLock,
     /// Set while an operation changes the zone.
     busy: u32,
     newest: Link,
@@ -194,8 +194,6 @@ impl Zone {
         let buckets = (size / 256).clamp(64, 1 << 22).next_power_of_two();
         let memory = Memory::map(size.next_multiple_of(8) + buckets * size_of::<Link>())?;
         let zone = Self { name: name.into(), size, layout: Layout::of(size), bucket_mask: buckets as u32 - 1, memory };
-        // SAFETY: the header lies in the new mapping, which nobody else knows yet.
-        unsafe { SharedMutex::init(&raw mut (*zone.header()).mutex)? };
         zone.locked(0, |dict: &Dict<'_>| dict.reset());
         Ok(zone)
     }
@@ -429,10 +427,10 @@ impl Zone {
     /// Runs `f` under the zone's lock. A zone whose last user died in the middle of a change starts anew.
     pub(super) fn locked<R>(&self, now: u64, f: impl FnOnce(&Dict<'_>) -> R) -> R {
         let header = self.header();
-        // SAFETY: the header holds an initialised mutex. Operations on a zone do not nest: closures that run under the
+        // SAFETY: the header holds a lock, which is atomic. Operations on a zone do not nest: closures that run under the
         // lock are this module's and copy bytes only. The slab's state is read and written under the lock.
         let (found, slab) = unsafe {
-            let found = SharedMutex::lock(&raw mut (*header).mutex);
+            let found = (*header).lock.lock();
             (found, Slab::new(&self.memory, &raw mut (*header).slab, self.layout))
         };
         let dict = Dict { zone: self, slab, now };
@@ -445,7 +443,7 @@ impl Zone {
             (*header).busy = 1;
             let result = f(&dict);
             (*header).busy = 0;
-            SharedMutex::unlock(&raw mut (*header).mutex);
+            (*header).lock.unlock();
             result
         }
     }

@@ -6,7 +6,7 @@
 //!
 //! | file | knows |
 //! |---|---|
-//! | `lock.rs` | a mutex between processes that survives its owner's death |
+//! | `lock.rs` | a lock between processes that survives its owner's death |
 //! | `memory.rs` | the mapping and checked access to it |
 //! | `slab.rs` | pages and chunks by nginx's rules, so that free space and evictions are the same |
 //! | `dict.rs` | entries: hash chains, LRU list, expiry, values |

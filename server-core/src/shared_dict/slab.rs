@@ -55,7 +55,7 @@ const BUSY_FIRST: Kind = 3;
 const BUSY_INNER: Kind = 4;
 const CHUNKS: Kind = 5;
 
-/// The allocator of one zone. All methods want the zone's mutex held; they are safe to call without it only in the
+/// The allocator of one zone. All methods want the zone's lock held; they are safe to call without it only in the
 /// sense that they stay inside the mapping.
 #[derive(Clone, Copy)]
 pub(super) struct Slab<'a> {
@@ -84,7 +84,7 @@ impl Layout {
 
 impl<'a> Slab<'a> {
     /// # Safety
-    /// `state` lies in the header of this zone, and the zone's mutex is held while the value is used.
+    /// `state` lies in the header of this zone, and the zone's lock is held while the value is used.
     pub(super) unsafe fn new(memory: &'a Memory, state: *mut State, layout: Layout) -> Self {
         Self { memory, state, layout }
     }
@@ -142,7 +142,7 @@ impl<'a> Slab<'a> {
         if bits_in_page(shift) {
             // The bits take the first chunks of the page.
             let reserved = reserved_chunks(shift);
-            // SAFETY: the caller holds the mutex.
+            // SAFETY: the caller holds the lock.
             unsafe { self.memory.clear(self.address(index), chunks_in_page(shift) / 8) };
             for chunk in 0..reserved {
                 self.set_bit(index, &mut page, chunk, true);
@@ -334,7 +334,7 @@ impl<'a> Slab<'a> {
         if !bits_in_page(u32::from(page.shift)) {
             return page.bitmap;
         }
-        // SAFETY: `at` gives a readable address; the mutex is held.
+        // SAFETY: `at` gives a readable address; the lock is held.
         unsafe { self.memory.at::<u64>(self.address(index) + word * 8).read() }
     }
 
@@ -347,7 +347,7 @@ impl<'a> Slab<'a> {
         let old = self.bits(index, page, chunk / 64);
         let bits = if used { old | mask } else { old & !mask };
         if bits_in_page(u32::from(page.shift)) {
-            // SAFETY: `at` gives a writable address; the mutex is held.
+            // SAFETY: `at` gives a writable address; the lock is held.
             unsafe { self.memory.at::<u64>(self.address(index) + chunk / 64 * 8).write(bits) }
         } else {
             page.bitmap = bits;
@@ -359,24 +359,24 @@ impl<'a> Slab<'a> {
     }
 
     fn page(self, index: u32) -> Page {
-        // SAFETY: `at` gives a readable address; every bit pattern is a `Page`; the mutex is held.
+        // SAFETY: `at` gives a readable address; every bit pattern is a `Page`; the lock is held.
         unsafe { self.memory.at::<Page>(descriptor(index)).read() }
     }
 
     fn set_page(self, index: u32, page: Page) {
         if index < self.layout.pages {
-            // SAFETY: `at` gives a writable address; the mutex is held.
+            // SAFETY: `at` gives a writable address; the lock is held.
             unsafe { self.memory.at::<Page>(descriptor(index)).write(page) }
         }
     }
 
     fn slot(self, slot: usize) -> u32 {
-        // SAFETY: `at` gives a readable address; the mutex is held.
+        // SAFETY: `at` gives a readable address; the lock is held.
         unsafe { self.memory.at::<u32>(HEADER + slot.min(SLOTS - 1) * SLOT_SIZE).read() }
     }
 
     fn set_slot(self, slot: usize, index: u32) {
-        // SAFETY: `at` gives a writable address; the mutex is held.
+        // SAFETY: `at` gives a writable address; the lock is held.
         unsafe { self.memory.at::<u32>(HEADER + slot.min(SLOTS - 1) * SLOT_SIZE).write(index) }
     }
 

@@ -1,5 +1,8 @@
+use nix::sys::wait::{Id, WaitPidFlag, waitid, waitpid};
+
 use super::slab::Layout;
 use super::*;
+use crate::process::{Fork, fork};
 
 const NOW: u64 = 1_700_000_000_000;
 
@@ -191,17 +194,20 @@ fn reload_keeps_zones_of_same_name_and_size() {
 #[test]
 fn children_share_a_zone_and_their_death_unlocks_it() {
     let zone = zone(65_536);
-    // SAFETY: the child touches the zone and leaves at once.
-    unsafe {
-        match libc::fork() {
-            0 => {
-                set(&zone, "k", Value::Str(b"from a child"));
-                zone.locked(NOW, |_| libc::_exit(0));
-            }
-            child => assert_eq!(libc::waitpid(child, std::ptr::null_mut(), 0), child),
+    let child = match fork().unwrap() {
+        Fork::Child => {
+            set(&zone, "k", Value::Str(b"from a child"));
+            // SAFETY: leaves at once.
+            zone.locked(NOW, |_| unsafe { libc::_exit(0) });
+            unreachable!();
         }
-    }
+        Fork::Parent(child) => nix::unistd::Pid::from_raw(child),
+    };
+    // It stays a dead process that nobody has asked after: that one holds nothing, either.
+    let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT;
+    waitid(Id::Pid(child), flags).unwrap();
     // The child died in the middle of a change: the zone is usable and empty.
     assert_eq!(get(&zone, "k", NOW), None);
     assert_eq!(set(&zone, "k", Value::Bool(true)).result, Ok(()));
+    waitpid(child, None).unwrap();
 }

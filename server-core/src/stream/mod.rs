@@ -9,10 +9,12 @@
 mod blocks;
 pub(crate) mod lua;
 pub(crate) mod peek;
+mod preread_tls;
+pub(crate) mod proxy;
 pub(crate) mod rules;
 mod session;
 pub mod settings;
 mod variables;
 
 pub(crate) use session::serve;
-pub(crate) use settings::{LocConf, MainConf, RULES, SrvConf};
+pub(crate) use settings::{LocConf, MainConf, RULES, SrvConf, TLS_RULES};

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use tokio::time::Instant;
 
-use super::lua;
+use super::{lua, preread_tls, proxy};
 use crate::http::connection::{Connection, Stream};
 use crate::http::modules::access::AccessHandler;
 use crate::http::modules::access_log::LogHandler;
@@ -90,6 +90,12 @@ async fn phases(r: &Rc<Request>) -> Code {
         }
     }
     conn.action.set(Some("prereading client data"));
+    if *r.loc().stream.ssl_preread {
+        let code = preread_tls::look(r).await;
+        if code != Code::OK && code != Code::DECLINED {
+            return code;
+        }
+    }
     match lua::preread(r).await {
         Code::OK | Code::DECLINED => {}
         code => return code,
@@ -111,6 +117,9 @@ async fn content(r: &Rc<Request>) -> Code {
         }
         let code = output::write(r, output::chain(Buf::bytes(text).ending(r)));
         return if code == Code::ERROR { code } else { Code::OK };
+    }
+    if loc.stream.pass.is_some() {
+        return proxy::serve(r).await;
     }
     Code::INTERNAL_SERVER_ERROR
 }

@@ -42,7 +42,7 @@ const OWN: &[VariableDef] = &[
 /// All of them.
 pub(super) fn all() -> impl Iterator<Item = &'static VariableDef> {
     let shared = core::VARIABLES.iter().filter(|def| SHARED.contains(&def.name));
-    shared.chain(ssl::VARIABLES).chain(upstream::VARIABLES).chain(OWN)
+    shared.chain(super::preread_tls::VARIABLES).chain(ssl::VARIABLES).chain(upstream::VARIABLES).chain(OWN)
 }
 
 fn status(r: &Request, _: usize) -> Option<Bytes> {

@@ -26,7 +26,7 @@ use std::path::{Path, PathBuf};
 
 pub(crate) use ast::Jump;
 pub use interpreter::{File, Sub};
-pub(crate) use interpreter::{Interpreter, Native, NativeModule, Outcome, Output, Stop, Want};
+pub(crate) use interpreter::{Interpreter, Native, NativeModule, Outcome, Output, Stop, Want, shell_quoted};
 pub use limits::Limits;
 pub(crate) use time::{Calendar, now};
 

@@ -342,7 +342,7 @@ mod tests {
         for line in ["- 200", "- 204", "+ 500", "- X: 1", "+ X: 2", "- a", "+ b", "+ [alert] boom"] {
             assert!(text.contains(line), "{line}\n{text}");
         }
-        let table = table(&[found.clone()], ("built-in", "nginx"));
+        let table = table(std::slice::from_ref(&found), ("built-in", "nginx"));
         assert!(table.contains("t/a.t:7  TEST 1: a  "), "{table}");
         assert!(table.contains("verdict, status, headers, body, log"), "{table}");
         let value: Value = serde_json::from_str(&found.json()).unwrap();

@@ -150,14 +150,18 @@ impl Run {
         let lanes = self.reports.iter().flat_map(|report| &report.attempts).map(|attempt| attempt.lane + 1);
         let shift = lanes.max().unwrap_or(0);
         for mut report in other.reports {
-            report.attempts.iter_mut().for_each(|attempt| attempt.lane += shift);
+            for attempt in &mut report.attempts {
+                attempt.lane += shift;
+            }
             match known.get(&report.id).and_then(|index| self.reports.get_mut(*index)) {
                 Some(own) => own.attempts.extend(report.attempts),
                 None => self.reports.push(report),
             }
         }
         let mut summary = Summary { elapsed: self.summary.elapsed, ..Summary::default() };
-        self.reports.iter().for_each(|report| summary.add(report));
+        for report in &self.reports {
+            summary.add(report);
+        }
         self.summary = summary;
     }
 }

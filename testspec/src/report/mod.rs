@@ -11,6 +11,7 @@ pub mod human;
 pub mod json;
 pub mod json_read;
 pub mod junit;
+pub mod merge;
 pub mod records;
 pub mod stress;
 mod summary;

@@ -22,7 +22,7 @@ use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
 use crate::load::Package;
-use crate::model::{Block, Regex, Settings, Value};
+use crate::model::{Block, Flavour, Regex, Settings, Value};
 use crate::run::binary::ServerBinary;
 use crate::run::check::{BailOut, Detail, ErrorLog, Pace, Recorder, check_shutdown_log, shutdown_patterns};
 use crate::run::conditions::{self, Decision};
@@ -235,6 +235,13 @@ impl Run<'_> {
                 return Ok(());
             }
             None => {}
+        }
+        if self.settings.flavour == Flavour::Plain {
+            let result = self.spec.run_plain(self.block).map_err(|message| self.bail(&message));
+            for assertion in self.spec.take_assertions() {
+                gathered.recorder.adopt(assertion);
+            }
+            return result;
         }
         if let Some(mode) = self.mode()? {
             let reason = mode.reason();

@@ -1,4 +1,4 @@
-//! Running spec files: plan, lanes, servers, requests, assertions.
+//! Running spec files: plan, lanes, servers, requests, assertions. See `docs/design/runner.md`.
 
 pub mod binary;
 pub mod block;

@@ -40,7 +40,7 @@ pub struct Attempt {
     pub assertions: Vec<Assertion>,
     /// Remarks that change no verdict.
     pub warnings: Vec<String>,
-    /// What a mode that measures found out.
+    /// What there is to tell beside the verdict: measurements, a command.
     pub notes: Vec<String>,
     /// Why the block could not be run to its end.
     pub bail_out: Option<String>,

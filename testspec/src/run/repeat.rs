@@ -11,8 +11,8 @@ use crate::run::mocks::Mocks;
 use crate::run::progress::Step;
 use crate::run::protocol::{Protocol, protocol};
 use crate::run::wire::{
-    Exchange, Http2Exchange, Http2Outcome, Packet, Parsed, REDIRECTIONS_MAX, exchange, exchange_http2, lwp_redirection,
-    lwp_request, parse, parse_http09, requests,
+    Exchange, Http2Exchange, Http2Outcome, Packet, Parsed, REDIRECTIONS_MAX, curl_command, exchange, exchange_http2,
+    lwp_redirection, lwp_request, parse, parse_http09, requests,
 };
 
 /// Which repetition.
@@ -54,6 +54,10 @@ impl Run<'_> {
             requests(self.block, evaluated, server_name, &mut gathered.expander)
         };
         let requests = requests.map_err(|error| self.bail(&error.to_string()))?;
+        if let Some(first) = requests.first().filter(|_| self.block.has("curl") && repeat.index == 0) {
+            let bytes: Vec<u8> = first.iter().flat_map(|packet| packet.bytes.iter().copied()).collect();
+            gathered.recorder.note(curl_command(&bytes, self.address()?));
+        }
         if let Some(mode) = self.mode()? {
             self.press(mode, &requests, gathered)?;
         }

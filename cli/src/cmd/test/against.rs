@@ -54,9 +54,13 @@ pub(super) fn run(args: &Args, scratch: &Path) -> Result<Exit, Failure> {
     }
     progress.finish();
     if args.output_format() == Format::Json {
-        differences.iter().for_each(|difference| ui::answer(&difference.json()));
+        for difference in &differences {
+            ui::answer(&difference.json());
+        }
     } else {
-        differences.iter().for_each(|difference| ui::answer(&format!("{}\n", difference.text())));
+        for difference in &differences {
+            ui::answer(&format!("{}\n", difference.text()));
+        }
         ui::answer(&table(&differences, (&names.0, &names.1)));
         let verdicts: Vec<String> = agreed.iter().map(|(word, count)| format!("{count} {word} on both")).collect();
         let agreed = if verdicts.is_empty() { String::new() } else { format!(" ({})", verdicts.join(", ")) };

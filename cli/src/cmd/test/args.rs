@@ -28,6 +28,13 @@ pub(crate) struct Args {
     #[arg(long, value_name = "NAME=VALUE", value_parser = parse_variable, help_heading = "Server", hide_short_help = true)]
     pub(super) env: Vec<(String, String)>,
 
+    /// Use this configuration file instead of the nearest rsty.toml.
+    #[arg(long, value_name = "FILE", conflicts_with = "no_config", help_heading = "Server", hide_short_help = true)]
+    pub(super) config: Option<PathBuf>,
+    /// Ignore configuration files.
+    #[arg(long, help_heading = "Server", hide_short_help = true)]
+    pub(super) no_config: bool,
+
     /// Only blocks whose path and name match: words with `and`, `or`, `not`, parentheses.
     #[arg(short = 'k', long = "filter", value_name = "EXPR", help_heading = "Selection")]
     pub(super) filter: Option<String>,
@@ -41,7 +48,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N/M", value_parser = parse_partition, help_heading = "Selection", hide_short_help = true)]
     pub(super) partition: Option<(usize, usize)>,
     /// Balance --partition by the durations in this file (a `records.json` of `.rsty/`).
-    #[arg(long, value_name = "FILE", requires = "partition", help_heading = "Selection", hide_short_help = true)]
+    #[arg(long, value_name = "FILE", help_heading = "Selection", hide_short_help = true)]
     pub(super) durations: Option<PathBuf>,
     /// Print the chosen blocks and run nothing.
     #[arg(long, help_heading = "Selection")]
@@ -83,6 +90,15 @@ pub(crate) struct Args {
     /// Run everything N times, and tell how often each block failed.
     #[arg(long, value_name = "N", value_parser = parse_count, help_heading = "Run", hide_short_help = true)]
     pub(super) stress: Option<usize>,
+    /// Reload one server between the blocks of a file instead of starting one for each (as TEST_NGINX_USE_HUP).
+    #[arg(long, help_heading = "Run", hide_short_help = true)]
+    pub(super) hup: bool,
+    /// Put load on each block and sample the server's memory N times (as TEST_NGINX_CHECK_LEAK).
+    #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "100", value_parser = parse_count, conflicts_with = "benchmark", help_heading = "Run", hide_short_help = true)]
+    pub(super) check_leak: Option<usize>,
+    /// Measure each block's throughput and latency with so many requests, over so many connections (as TEST_NGINX_BENCHMARK).
+    #[arg(long, value_name = "REQUESTS [CONNECTIONS]", value_parser = parse_benchmark, help_heading = "Run", hide_short_help = true)]
+    pub(super) benchmark: Option<String>,
     /// The client's idle timeout in seconds (as TEST_NGINX_TIMEOUT).
     #[arg(long, value_name = "SECONDS", value_parser = parse_seconds, help_heading = "Run", hide_short_help = true)]
     pub(super) timeout: Option<f64>,
@@ -207,6 +223,16 @@ fn parse_count(text: &str) -> Result<usize, String> {
     }
 }
 
+/// The two numbers as the variable has them.
+fn parse_benchmark(text: &str) -> Result<String, String> {
+    let numbers: Result<Vec<usize>, String> = text.split([',', ' ']).map(parse_count).collect();
+    match numbers.as_deref() {
+        Ok([requests]) => Ok(requests.to_string()),
+        Ok([requests, connections]) => Ok(format!("{requests} {connections}")),
+        _ => Err("expected one number, or two with a blank between".to_owned()),
+    }
+}
+
 fn parse_variable(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() && !text.contains('\0') => Ok((name.to_owned(), value.to_owned())),
@@ -226,6 +252,8 @@ mod tests {
         }
         assert!(parse_seconds("0").is_err());
         assert!(parse_count("0").is_err());
+        assert_eq!(parse_benchmark("1000 2"), Ok("1000 2".to_owned()));
+        assert!(parse_benchmark("1,2,3").is_err());
         assert_eq!(parse_variable("A=b=c"), Ok(("A".to_owned(), "b=c".to_owned())));
         assert!(parse_variable("=x").is_err());
     }

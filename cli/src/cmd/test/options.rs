@@ -57,6 +57,16 @@ pub(super) fn options_for(
         variables.entry(name.clone()).or_insert_with(|| value.clone().into_bytes());
     }
     variables.insert("TEST_NGINX_BINARY".to_owned(), binary.program().as_os_str().to_owned().into_vec());
+    if args.hup {
+        variables.insert("TEST_NGINX_USE_HUP".to_owned(), b"1".to_vec());
+    }
+    if let Some(samples) = args.check_leak {
+        variables.insert("TEST_NGINX_CHECK_LEAK".to_owned(), b"1".to_vec());
+        variables.insert("TEST_NGINX_CHECK_LEAK_COUNT".to_owned(), samples.to_string().into_bytes());
+    }
+    if let Some(load) = &args.benchmark {
+        variables.insert("TEST_NGINX_BENCHMARK".to_owned(), load.clone().into_bytes());
+    }
     if let Some(timeout) = args.timeout {
         variables.insert("TEST_NGINX_TIMEOUT".to_owned(), timeout.to_string().into_bytes());
     }

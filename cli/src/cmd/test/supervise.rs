@@ -39,6 +39,11 @@ pub(super) fn scratch() -> Option<PathBuf> {
     Some(scratch.into())
 }
 
+/// Whether this is the child.
+pub(super) fn is_child() -> bool {
+    std::env::var_os(SCRATCH).is_some()
+}
+
 /// In the child: whether the parent has died.
 pub(super) fn is_orphan() -> bool {
     PARENT.get().is_some_and(|parent| nix::unistd::getppid() != *parent)

@@ -129,7 +129,8 @@ impl Watch<'_> {
         match happened {
             Happened::Changed(path) => {
                 self.folders.adopt(&path);
-                (!path.is_dir()).then_some(path)
+                // Editors write to files that are gone by now; a file that blocks had opened counts even then.
+                (path.is_file() || self.opened.knows(&path)).then_some(path)
             }
             Happened::Opened(..) => None,
         }

@@ -229,9 +229,17 @@ fn limit(r: &Rc<Request>) -> Outcome {
     set_decision(r, LimitStatus::Delayed);
     let r = Rc::clone(r);
     Outcome::wait(async move {
-        tokio::time::sleep(Duration::from_millis(delay)).await;
-        debug!(r, "limit_req delay");
-        Code::DECLINED
+        tokio::select! {
+            biased;
+            () = tokio::time::sleep(Duration::from_millis(delay)) => {
+                debug!(r, "limit_req delay");
+                Code::DECLINED
+            }
+            () = r.conn().client_gone() => {
+                r.log(Level::Info, format_args!("client prematurely closed connection"));
+                Code::CLIENT_CLOSED_REQUEST
+            }
+        }
     })
 }
 

@@ -81,14 +81,19 @@ impl<'a> Proxied<'a> {
                     Some(used) => return proxied.send_cached(&used),
                     None => proxied.run().await,
                 };
-                proxied.selection.release(Verdict::Served, crate::clock::now().sec);
-                proxied.end_attempt();
+                proxied.finish();
                 code
             }
         }
     }
 
-    async fn begin(
+    /// The server has done its work.
+    pub(super) fn finish(&mut self) {
+        self.selection.release(Verdict::Served, crate::clock::now().sec);
+        self.end_attempt();
+    }
+
+    pub(super) async fn begin(
         r: &'a Rc<Request>,
         attempts: &'a Attempts,
         protocol: &'static dyn Protocol,
@@ -221,7 +226,7 @@ impl<'a> Proxied<'a> {
     }
 
     /// An attempt failed: the code with which the request ends, unless another one follows.
-    fn next(&mut self, failure: Failure) -> Option<Code> {
+    pub(super) fn next(&mut self, failure: Failure) -> Option<Code> {
         let r = self.r;
         debug!(r, "http next upstream, {:x}", failure.0);
         let now = crate::clock::now().sec;

@@ -43,19 +43,19 @@ unsafe fn with<T>(
 
 export! {
     /// The version of the connection, as on the wire.
-    ngx_http_lua_ffi_proxy_ssl_get_tls1_version(r: *const Request, err: *mut *mut c_char) -> c_int {
+    ngx_http_lua_ffi_proxy_ssl_get_tls1_version, ngx_stream_lua_ffi_proxy_ssl_get_tls1_version(r: *const Request, err: *mut *mut c_char) -> c_int {
         // SAFETY: the contract of the parent module.
         code(unsafe { with(r, |ssl| Ok(tls::version(ssl))) }, err)
     }
 
     /// The `SSL *` of the connection.
-    ngx_http_lua_ffi_get_upstream_ssl_pointer(r: *const Request, err: *mut *mut c_char) -> *mut c_void {
+    ngx_http_lua_ffi_get_upstream_ssl_pointer, ngx_stream_lua_ffi_get_upstream_ssl_pointer(r: *const Request, err: *mut *mut c_char) -> *mut c_void {
         // SAFETY: the contract of the parent module.
         pointer(unsafe { with(r, |ssl| Ok(ssl.as_ptr().cast())) }, err)
     }
 
     /// Takes away the certificates and the key that the configuration gave.
-    ngx_http_lua_ffi_proxy_ssl_clear_certs(r: *const Request, err: *mut *mut c_char) -> c_int {
+    ngx_http_lua_ffi_proxy_ssl_clear_certs, ngx_stream_lua_ffi_proxy_ssl_clear_certs(r: *const Request, err: *mut *mut c_char) -> c_int {
         // SAFETY: the contract of the parent module; a valid connection.
         let cleared = unsafe {
             with(r, |ssl| {
@@ -67,7 +67,7 @@ export! {
     }
 
     /// Shows a certificate chain of concatenated DER.
-    ngx_http_lua_ffi_proxy_ssl_set_der_certificate(
+    ngx_http_lua_ffi_proxy_ssl_set_der_certificate, ngx_stream_lua_ffi_proxy_ssl_set_der_certificate(
         r: *const Request, data: *const u8, len: usize, err: *mut *mut c_char
     ) -> c_int {
         let set = |ssl: &openssl::ssl::SslRef| {
@@ -81,7 +81,7 @@ export! {
     }
 
     /// Sets a private key of DER.
-    ngx_http_lua_ffi_proxy_ssl_set_der_private_key(
+    ngx_http_lua_ffi_proxy_ssl_set_der_private_key, ngx_stream_lua_ffi_proxy_ssl_set_der_private_key(
         r: *const Request, data: *const u8, len: usize, err: *mut *mut c_char
     ) -> c_int {
         let set = |ssl: &openssl::ssl::SslRef| {
@@ -98,7 +98,7 @@ export! {
     }
 
     /// Shows a parsed certificate chain.
-    ngx_http_lua_ffi_proxy_ssl_set_cert(r: *const Request, chain: *mut c_void, err: *mut *mut c_char) -> c_int {
+    ngx_http_lua_ffi_proxy_ssl_set_cert, ngx_stream_lua_ffi_proxy_ssl_set_cert(r: *const Request, chain: *mut c_void, err: *mut *mut c_char) -> c_int {
         let set = |ssl: &openssl::ssl::SslRef| {
             // SAFETY: Lua passes what a parse function returned.
             let chain = unsafe { chain_of(chain) }.ok_or(c"invalid certificate chain")?;
@@ -111,7 +111,7 @@ export! {
     }
 
     /// Sets a parsed private key.
-    ngx_http_lua_ffi_proxy_ssl_set_priv_key(r: *const Request, key: *mut c_void, err: *mut *mut c_char) -> c_int {
+    ngx_http_lua_ffi_proxy_ssl_set_priv_key, ngx_stream_lua_ffi_proxy_ssl_set_priv_key(r: *const Request, key: *mut c_void, err: *mut *mut c_char) -> c_int {
         let set = |ssl: &openssl::ssl::SslRef| {
             if key.is_null() {
                 return Err(c"invalid private key");
@@ -125,7 +125,7 @@ export! {
     }
 
     /// The result of the check of the server's certificate; 0 is good.
-    ngx_http_lua_ffi_proxy_ssl_get_verify_result(r: *const Request, err: *mut *mut c_char) -> c_int {
+    ngx_http_lua_ffi_proxy_ssl_get_verify_result, ngx_stream_lua_ffi_proxy_ssl_get_verify_result(r: *const Request, err: *mut *mut c_char) -> c_int {
         // SAFETY: the contract of the parent module.
         let result = unsafe { connection(r) }.and_then(|connection| {
             let (_, side) = connection.tls().ok_or(c"bad ssl conn")?;
@@ -135,7 +135,7 @@ export! {
     }
 
     /// Overrules that result.
-    ngx_http_lua_ffi_proxy_ssl_set_verify_result(
+    ngx_http_lua_ffi_proxy_ssl_set_verify_result, ngx_stream_lua_ffi_proxy_ssl_set_verify_result(
         r: *const Request, result: c_int, err: *mut *mut c_char
     ) -> c_int {
         // SAFETY: the contract of the parent module.
@@ -148,7 +148,7 @@ export! {
     }
 
     /// The server's certificate, with a reference that the caller gives back.
-    ngx_http_lua_ffi_proxy_ssl_get_verify_cert(r: *const Request, err: *mut *mut c_char) -> *mut c_void {
+    ngx_http_lua_ffi_proxy_ssl_get_verify_cert, ngx_stream_lua_ffi_proxy_ssl_get_verify_cert(r: *const Request, err: *mut *mut c_char) -> *mut c_void {
         // SAFETY: the contract of the parent module.
         let found = unsafe { connection(r) }.and_then(|connection| {
             let (_, side) = connection.tls().ok_or(c"bad ssl conn")?;
@@ -161,7 +161,7 @@ export! {
     }
 
     /// Gives that reference back.
-    ngx_http_lua_ffi_proxy_ssl_free_verify_cert(certificate: *mut c_void) {
+    ngx_http_lua_ffi_proxy_ssl_free_verify_cert, ngx_stream_lua_ffi_proxy_ssl_free_verify_cert(certificate: *mut c_void) {
         if !certificate.is_null() {
             // SAFETY: Lua gives back what the function above returned, once.
             drop(unsafe { X509::from_ptr(certificate.cast()) });

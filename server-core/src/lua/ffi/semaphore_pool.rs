@@ -62,7 +62,7 @@ pub(super) fn give_back(semaphore: Rc<Semaphore>) {
         let block = Rc::clone(semaphore.block());
         block.used.set(block.used.get().saturating_sub(1));
         pool.used = pool.used.saturating_sub(1);
-        let middle = pool.epoch - (pool.total / BLOCK >> 1);
+        let middle = pool.epoch - ((pool.total / BLOCK) >> 1);
         let is_old = block.epoch < middle;
         let end = if is_old { "tail" } else { "head" };
         worker::debug(format_args!(

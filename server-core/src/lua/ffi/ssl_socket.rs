@@ -162,7 +162,7 @@ export! {
     }
 
     /// The `SSL *` of a connection.
-    ngx_http_lua_ffi_socket_tcp_get_ssl_pointer(
+    ngx_http_lua_ffi_socket_tcp_get_ssl_pointer, ngx_stream_lua_ffi_socket_tcp_get_ssl_pointer(
         _r: *const Request, u: Userdatum, out: *mut *mut c_void, err: *mut *mut c_char
     ) -> c_int {
         // SAFETY: the contract of the parent module.
@@ -170,23 +170,7 @@ export! {
     }
 
     /// The `SSL_CTX *` of a connection.
-    ngx_http_lua_ffi_socket_tcp_get_ssl_ctx(
-        _r: *const Request, u: Userdatum, out: *mut *mut c_void, err: *mut *mut c_char
-    ) -> c_int {
-        // SAFETY: the contract of the parent module.
-        unsafe { give(u, out, err, c"no ssl context", |tls| tls.ssl().ssl_context().as_ptr().cast()) }
-    }
-
-    /// As for HTTP, in the stream subsystem.
-    ngx_stream_lua_ffi_socket_tcp_get_ssl_pointer(
-        _r: *const Request, u: Userdatum, out: *mut *mut c_void, err: *mut *mut c_char
-    ) -> c_int {
-        // SAFETY: the contract of the parent module.
-        unsafe { give(u, out, err, c"no ssl connection", |tls| tls.ssl().as_ptr().cast()) }
-    }
-
-    /// As for HTTP, in the stream subsystem.
-    ngx_stream_lua_ffi_socket_tcp_get_ssl_ctx(
+    ngx_http_lua_ffi_socket_tcp_get_ssl_ctx, ngx_stream_lua_ffi_socket_tcp_get_ssl_ctx(
         _r: *const Request, u: Userdatum, out: *mut *mut c_void, err: *mut *mut c_char
     ) -> c_int {
         // SAFETY: the contract of the parent module.
@@ -194,7 +178,7 @@ export! {
     }
 
     /// Sets the certificates to trust in the coming handshake.
-    ngx_http_lua_ffi_socket_tcp_settrustedstore(
+    ngx_http_lua_ffi_socket_tcp_settrustedstore, ngx_stream_lua_ffi_socket_tcp_settrustedstore(
         r: *const Request, u: Userdatum, trusted: *mut c_void, err: *mut *mut c_char
     ) -> c_int {
         // SAFETY: the contract of the parent module; the script keeps the store alive.

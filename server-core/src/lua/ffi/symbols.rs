@@ -277,6 +277,7 @@ pub const EXPORTED: &[&str] = &[
     "ngx_stream_lua_ffi_socket_tcp_getfd",
     "ngx_stream_lua_ffi_socket_tcp_getoption",
     "ngx_stream_lua_ffi_socket_tcp_setoption",
+    "ngx_stream_lua_ffi_socket_tcp_settrustedstore",
     "ngx_stream_lua_ffi_ssl_clear_certs",
     "ngx_stream_lua_ffi_ssl_client_random",
     "ngx_stream_lua_ffi_ssl_get_client_hello_ext",

@@ -25,7 +25,7 @@ export! {
 
     /// Reads the clock anew.
     ngx_http_lua_ffi_update_time, ngx_stream_lua_ffi_update_time() {
-        clock::update();
+        clock::update_exactly();
     }
 
     /// Writes the local date, 10 bytes.

@@ -1,6 +1,12 @@
--- `resty.core.base`: the helpers, and a `require` that stays in compiled code.
+-- `resty.core.base`: the helpers that libraries use, and a `require` that stays in compiled code.
 
-local base = require "rsty.base"
+local private = { c_strings = true, declare = true, running_request = true, symbol = true }
+local base = {}
+for name, value in pairs(require "rsty.base") do
+    if not private[name] then
+        base[name] = value
+    end
+end
 
 -- `require` of a module that is loaded stays in compiled code.
 do

@@ -1,6 +1,6 @@
 -- The whole layer, in the order in which parts need each other.
 
-require "rsty.base"
+require "resty.core.base"
 require "resty.core.strings"
 require "resty.core.time"
 local http = ngx.config.subsystem == "http"
@@ -16,11 +16,11 @@ require "resty.core.regex"
 require "resty.core.exit"
 require "resty.core.request"
 require "resty.core.socket"
+require "resty.core.socket_tls"
 if http then
     require "resty.core.param"
     require "resty.core.response"
     require "resty.core.ndk"
-    require "resty.core.socket_tls"
 end
 
 return { version = require("rsty.base").version }

@@ -2,7 +2,7 @@
 
 local ffi = require "ffi"
 local base = require "rsty.base"
-base.allows_subsystem("http")
+base.allows_subsystem("http", "stream")
 
 local C, ffi_string = ffi.C, ffi.string
 local type, error, tonumber = type, error, tonumber

@@ -1,6 +1,6 @@
 -- `ngx.proxyssl`: the TLS connection to a server behind us.
 
-local base = require "resty.core.base"
+local base = require "rsty.base"
 base.allows_subsystem("http", "stream")
 
 local ffi_string = require "ffi".string

@@ -1,6 +1,6 @@
 -- `ngx.ssl.proxysslcert`: the certificate that is shown to a server behind us.
 
-local base = require "resty.core.base"
+local base = require "rsty.base"
 base.allows_subsystem("http", "stream")
 
 local ffi_string = require "ffi".string

@@ -1,7 +1,7 @@
 -- `ngx.upstream`: the groups of servers that the configuration defines, and how their servers are doing.
 
 local ffi = require "ffi"
-local base = require "resty.core.base"
+local base = require "rsty.base"
 base.allows_subsystem("http")
 
 local C, ffi_string = ffi.C, ffi.string

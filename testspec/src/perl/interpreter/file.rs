@@ -34,6 +34,11 @@ enum State {
 }
 
 impl File {
+    /// A file that is open for writing.
+    pub(crate) fn writing(file: fs::File) -> Self {
+        Self::new(State::Writing(file))
+    }
+
     fn new(state: State) -> Self {
         Self { state: Rc::new(RefCell::new(state)) }
     }
@@ -333,7 +338,7 @@ impl Interpreter {
     }
 
     /// Runs a command and returns what it wrote; sets `$?`.
-    pub(super) fn shell(&mut self, command: &[u8]) -> Outcome<Vec<u8>> {
+    pub(crate) fn shell(&mut self, command: &[u8]) -> Outcome<Vec<u8>> {
         let environment: Vec<(Vec<u8>, Vec<u8>)> = {
             let hash = self.hash(&"main::ENV".into());
             let hash = hash.borrow();

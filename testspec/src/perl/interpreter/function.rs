@@ -458,7 +458,8 @@ fn find_text(builtin: Builtin, values: &[Value]) -> Value {
     Value::Int(found.map_or(-1, |at| at as i64))
 }
 
-fn shell_quoted(word: &[u8]) -> Vec<u8> {
+/// A word that a shell takes as it is.
+pub(crate) fn shell_quoted(word: &[u8]) -> Vec<u8> {
     let mut out = vec![b'\''];
     for &byte in word {
         if byte == b'\'' {

@@ -33,6 +33,7 @@ use super::parser::{ParseError, Parser};
 use super::{Host, PerlError};
 
 pub use file::File;
+pub(crate) use function::shell_quoted;
 pub(crate) use module::NativeModule;
 pub(crate) use scope::Scope;
 
@@ -145,6 +146,7 @@ pub(crate) struct Interpreter {
     closure: Rc<Scope>,
     pending: Option<Pending>,
     main_package: Name,
+    repeats_statement: bool,
     /// The statement of the main file that ran last.
     main_at: u32,
 }
@@ -190,6 +192,7 @@ impl Interpreter {
             closure: Rc::default(),
             pending: None,
             main_package: "main".into(),
+            repeats_statement: false,
             main_at: 0,
         };
         interpreter.define_standard_files();
@@ -239,11 +242,48 @@ impl Interpreter {
                 result
             });
             if let Err(stop) = result {
+                if self.repeats_statement {
+                    pending.body.push_front(statement);
+                }
                 self.pending = Some(pending);
                 return Err(stop);
             }
         }
         Ok(())
+    }
+
+    /// Runs the statement that the main file stopped at, and keeps it: it walks over the blocks, and is run again for
+    /// each of them.
+    pub(crate) fn run_again(&mut self) -> Outcome<()> {
+        let Some(mut pending) = self.pending.take() else { return Ok(()) };
+        let rest = pending.body.split_off(pending.body.len().min(1));
+        let statement = pending.body.pop_front();
+        let (unit, scope, package) =
+            (Rc::clone(&pending.unit), Rc::clone(&pending.scope), Rc::clone(&self.main_package));
+        let result = match &statement {
+            Some(statement) => {
+                self.in_frame(unit, package, scope, |it| it.statements(std::slice::from_ref(statement), Want::Void))
+            }
+            None => Ok(Vec::new()),
+        };
+        pending.body.extend(statement);
+        pending.body.extend(rest);
+        self.pending = Some(pending);
+        result.map(|_| ())
+    }
+
+    /// From now on the statement that the main file stops at is run again for each block.
+    pub(crate) fn repeat_statement(&mut self) {
+        self.repeats_statement = true;
+    }
+
+    /// Leaves the repeated statement behind.
+    pub(crate) fn end_repetition(&mut self) {
+        if std::mem::take(&mut self.repeats_statement)
+            && let Some(pending) = &mut self.pending
+        {
+            pending.body.pop_front();
+        }
     }
 
     /// Where the evaluation is, or was when it stopped: the file and the line's span.

@@ -43,16 +43,18 @@ pub(super) fn write(report: &BlockReport, anchor: usize, out: &mut impl Write) -
     )?;
     let tries = report.attempts.len();
     // Attempts that failed alike are told once.
-    let mut told: Vec<Vec<&str>> = Vec::new();
-    for (index, attempt) in report.attempts.iter().enumerate().filter(|(_, attempt)| attempt.has_failed()) {
+    let mut told: Vec<(Vec<&str>, &Attempt, usize)> = Vec::new();
+    for attempt in failed {
         let names: Vec<&str> =
             attempt.bail_out.as_deref().into_iter().chain(attempt.failures().map(|a| a.name.as_str())).collect();
-        if told.contains(&names) {
-            continue;
+        match told.iter_mut().find(|(known, ..)| *known == names) {
+            Some((_, last, count)) => (*last, *count) = (attempt, *count + 1),
+            None => told.push((names, attempt, 1)),
         }
-        told.push(names);
+    }
+    for (_, attempt, count) in told {
         if tries > 1 {
-            writeln!(out, "<h3>Attempt {} of {tries}, after {} failed</h3>", index + 1, failed.len())?;
+            writeln!(out, "<h3>{count} of {tries} attempts</h3>")?;
         }
         write_attempt(report, attempt, out)?;
     }
@@ -74,6 +76,9 @@ fn write_attempt(report: &BlockReport, attempt: &Attempt, out: &mut impl Write) 
     }
     for warning in &attempt.warnings {
         writeln!(out, "<p class=\"why flaky\">{}</p>", text(warning))?;
+    }
+    for note in &attempt.notes {
+        writeln!(out, "<pre>{}</pre>", lines(note.as_bytes(), LINES_MAX))?;
     }
     for (title, content) in [("Request", &attempt.sent), ("Response", &attempt.received)] {
         if !content.is_empty() {

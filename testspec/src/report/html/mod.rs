@@ -110,7 +110,9 @@ fn card(
         passed + flaky,
         reports.len(),
     )?;
-    for report in reports {
+    let needs_a_look = |report: &&BlockReport| matches!(report.verdict(), BlockVerdict::Failed | BlockVerdict::Flaky);
+    let (first, rest): (Vec<&BlockReport>, Vec<&BlockReport>) = reports.iter().copied().partition(needs_a_look);
+    for report in first.into_iter().chain(rest) {
         block::write(report, anchor(report), out)?;
     }
     writeln!(out, "</details>")

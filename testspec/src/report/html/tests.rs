@@ -40,7 +40,9 @@ fn hostile() -> Vec<BlockReport> {
 
 fn page(reports: &[BlockReport]) -> String {
     let mut summary = Summary::default();
-    reports.iter().for_each(|report| summary.add(report));
+    for report in reports {
+        summary.add(report);
+    }
     let mut page = Vec::new();
     write(reports, &summary, &mut page).unwrap();
     String::from_utf8(page).unwrap()

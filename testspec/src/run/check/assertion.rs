@@ -143,7 +143,7 @@ impl Recorder {
         self.warnings.push(text.into());
     }
 
-    /// What a mode that measures found out.
+    /// Something to tell beside the verdict.
     pub fn note(&mut self, text: impl Into<String>) {
         self.notes.push(text.into());
     }

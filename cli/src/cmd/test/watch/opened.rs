@@ -68,6 +68,11 @@ impl Opened {
         self.events.clear();
     }
 
+    /// Whether any block opened the file.
+    pub(super) fn knows(&self, path: &Path) -> bool {
+        self.files.values().any(|files| files.contains(path))
+    }
+
     /// Whether the block opened the file, or ran while somebody did.
     pub(super) fn has_opened(&self, block: &BlockId, path: &Path) -> bool {
         let path = if path.is_absolute() { path.to_owned() } else { self.here.join(path) };

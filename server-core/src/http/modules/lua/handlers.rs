@@ -226,7 +226,8 @@ pub(crate) async fn run(r: &Rc<Request>, ctx: &Rc<Ctx>) -> Option<Ran> {
                 return Poll::Pending;
             }
             gone = None;
-            r.log(Level::Info, format_args!("client prematurely closed connection"));
+            let mark = if r.conn().is_stream() { "stream " } else { "" };
+            r.log(Level::Info, format_args!("{mark}client prematurely closed connection"));
             if sched::client_gone(ctx, &**r).is_none() {
                 return Poll::Ready(None);
             }

@@ -90,6 +90,10 @@ fn new_vm(cycle: &'static Cycle, main: &'static MainConf) -> Result<Rc<Vm>, VmEr
     }
     vm.run_layer("=given", b"require 'rsty.given'")?;
     load_resty_core(cycle, &vm)?;
+    if subsystem == Subsystem::Stream {
+        // lua-resty-core leaves the handshakes of stream sockets to the server.
+        vm.run_layer("=socket_tls", b"require 'resty.core.socket_tls'")?;
+    }
     vm.run_layer("=_G write guard", WRITE_GUARD.as_bytes())?;
     if cycle.conf.watch {
         crate::dev::reload::install(&vm)?;

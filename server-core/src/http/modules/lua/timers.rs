@@ -143,7 +143,8 @@ async fn fire(timer: Timer, premature: bool) {
     let limit = timer.main_conf.lua.max_running_timers.unwrap_or(256);
     if RUNNING.get() >= limit {
         let place = definition(timer.co);
-        let message = format!("{limit} lua_max_running_timers are not enough");
+        let mark = if r.conn().is_stream() { "stream lua: " } else { "" };
+        let message = format!("{mark}{limit} lua_max_running_timers are not enough");
         log_at!(timer.cycle.log, Level::Alert, "lua failed to run timer with function defined at {place}: {message}");
         timer.vm.release_thread(&*r, timer.co, timer.reference, false);
         return;

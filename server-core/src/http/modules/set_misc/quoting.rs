@@ -69,7 +69,7 @@ pub(crate) fn quote_json(input: &[u8]) -> Vec<u8> {
 
 /// Percent-encodes everything but letters, digits and the unreserved marks `!'()*-._~`.
 pub(crate) fn escape_uri(input: &[u8]) -> Vec<u8> {
-    codec::escaped(input, Escape::Component)
+    codec::escaped(input, Escape::Component).into_owned()
 }
 
 /// Decodes `%XX` and `+`. A `%` that no hexadecimal digit follows disappears, as in nginx.

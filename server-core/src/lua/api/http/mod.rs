@@ -59,6 +59,7 @@ pub(crate) fn inject(state: State, cycle: &'static Cycle) {
 pub(crate) fn inject_stream(state: State, cycle: &'static Cycle) {
     output::inject_stream(state);
     control::inject_stream(state);
+    args::inject(state);
     config::inject(state, cycle, Subsystem::Stream);
     timer::inject(state);
     // SAFETY: fresh tables.

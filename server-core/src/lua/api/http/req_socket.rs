@@ -29,7 +29,7 @@ pub(super) fn push_socket(state: sys::State, r: &Rc<Request>, ctx: &crate::lua::
     let conf = r.socket_conf();
     let socket = TcpSocket::new(kind, r.pointer(), &conf, Timeouts::new(0, 0, 0, &conf));
     let transport = Rc::new(Downstream { r: Rc::clone(r), kind });
-    socket.attach(Kept { transport, reused: 0, peer: "".into() });
+    socket.attach(Kept::new(transport, "".into()));
     // SAFETY: drops the arguments.
     unsafe { lua_settop(state, 0) };
     let metatable = if kind == Kind::Raw { c"__tcp_raw_req_cosocket_mt" } else { c"__tcp_req_cosocket_mt" };

@@ -157,6 +157,7 @@ c_function! {
             let shown = String::from_utf8_lossy(direction);
             return Err(Error::Argument(2, format!("bad shutdown argument: {shown}").into()));
         }
+        session_debug!(&*r, "lua shutdown socket write direction");
         socket.write_closed.set(true);
         if socket.kind == Kind::Raw {
             r.conn().shutdown_write();

@@ -1,8 +1,4 @@
-//! `bench`: rsty and nginx with its Lua module, in alternating runs of one call.
-//!
-//! The server is pinned to the first core and the load to the second. On a shared machine requests per second rank
-//! nothing by themselves; the figure to look at is the CPU time that the server spent on one request, and its ratio to
-//! nginx's in the same call. Where nginx is not installed, rsty is measured alone.
+//! The servers that are measured: their configuration, their processes, their load.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -11,77 +7,29 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::{Failure, Outcome};
+use super::Sample;
+use crate::Failure;
 
-/// Runs of each server and path; the median counts.
-const ROUNDS: usize = 5;
-/// Starts measured for the start-up time.
-const STARTS: usize = 15;
 /// How long a server may take to its first response.
 const START_LIMIT: Duration = Duration::from_secs(10);
 
-const PATHS: &[(&str, &str)] = &[
-    ("hello", "/hello"),
-    ("return 200", "/plain"),
-    ("static 10 kB", "/static.bin"),
-    ("api mix", "/mix"),
-    ("capture", "/capture"),
-];
-
-/// Measures all paths, with runs of `seconds` each, and prints a table.
-pub(crate) fn run(seconds: u32) -> Outcome {
-    let folder = tempfile::tempdir()?;
-    let mut servers = vec![Server::rsty(folder.path())?];
-    match Server::nginx(folder.path())? {
-        Some(nginx) => servers.push(nginx),
-        None => eprintln!("bench: nginx with its Lua module is not installed; rsty is measured alone"),
-    }
-    let running: Vec<Running> = servers.iter().map(Server::start).collect::<Result<_, _>>()?;
-    println!("{:<14} {:<6} {:>12} {:>14} {:>10}", "path", "server", "requests/s", "CPU µs/request", "RSS MiB");
-    for (title, path) in PATHS {
-        let mut samples: Vec<Vec<Sample>> = vec![Vec::new(); servers.len()];
-        for _ in 0..ROUNDS {
-            for (server, rows) in running.iter().zip(&mut samples) {
-                rows.push(server.load(path, seconds)?);
-            }
-        }
-        let medians: Vec<Sample> = samples.iter().map(|rows| Sample::median(rows)).collect();
-        for (server, median) in running.iter().zip(&medians) {
-            let (rate, cpu, memory) = (median.rate, median.cpu_micros, median.memory_mib);
-            println!("{title:<14} {:<6} {rate:>12.0} {cpu:>14.2} {memory:>10.1}", server.name);
-        }
-        if let [ours, theirs] = medians.as_slice() {
-            println!(
-                "{title:<14} ratio  {:>12.2} {:>14.2} {:>10.2}",
-                ours.rate / theirs.rate,
-                ours.cpu_micros / theirs.cpu_micros,
-                ours.memory_mib / theirs.memory_mib
-            );
-        }
-    }
-    drop(running);
-    for server in &servers {
-        let mut times = Vec::new();
-        for _ in 0..STARTS {
-            times.push(server.start()?.started_in);
-        }
-        times.sort();
-        let (best, middle) = (times[0], times[STARTS / 2]);
-        println!("start-up to first response: {:<6} median {middle:.1?}, best {best:.1?}", server.name);
-    }
-    Ok(())
+/// The ports of what stands behind the servers.
+#[derive(Clone, Copy)]
+pub(super) struct Neighbours {
+    pub(super) redis: Option<u16>,
+    pub(super) backend: Option<u16>,
 }
 
 /// A server that can be started.
-struct Server {
-    name: &'static str,
+pub(super) struct Server {
+    pub(super) name: &'static str,
     program: PathBuf,
     arguments: Vec<String>,
     port: u16,
 }
 
 impl Server {
-    fn rsty(folder: &Path) -> Result<Self, Failure> {
+    pub(super) fn rsty(folder: &Path, neighbours: Neighbours) -> Result<Self, Failure> {
         let status = Command::new("cargo").args(["build", "--release", "--quiet", "--package", "rsty"]).status()?;
         if !status.success() {
             return Err(Failure::Tool("rsty does not build".to_owned()));
@@ -89,12 +37,13 @@ impl Server {
         let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from);
         let program = fs::canonicalize(target.join("release/rsty"))?;
         let port = free_port()?;
-        let prefix = configuration(&folder.join("rsty"), "", port)?;
+        let prefix = configuration(&folder.join("rsty"), "", port, neighbours)?;
         let arguments = vec!["serve".into(), "-p".into(), prefix, "-c".into(), "nginx.conf".into()];
         Ok(Self { name: "rsty", program, arguments, port })
     }
 
-    fn nginx(folder: &Path) -> Result<Option<Self>, Failure> {
+    /// `None` where it is not installed with its Lua module.
+    pub(super) fn nginx(folder: &Path, neighbours: Neighbours) -> Result<Option<Self>, Failure> {
         let modules = Path::new("/usr/lib/nginx/modules");
         let program = PathBuf::from("/usr/sbin/nginx");
         let needed = ["ndk_http_module.so", "ngx_http_lua_module.so"];
@@ -103,12 +52,12 @@ impl Server {
         }
         let load = needed.map(|name| format!("load_module {};\n", modules.join(name).display())).concat();
         let port = free_port()?;
-        let prefix = configuration(&folder.join("nginx"), &load, port)?;
+        let prefix = configuration(&folder.join("nginx"), &load, port, neighbours)?;
         let arguments = vec!["-p".into(), prefix, "-c".into(), "nginx.conf".into(), "-e".into(), "error.log".into()];
         Ok(Some(Self { name: "nginx", program, arguments, port }))
     }
 
-    fn start(&self) -> Result<Running, Failure> {
+    pub(super) fn start(&self) -> Result<Running, Failure> {
         let begin = Instant::now();
         let mut child = Command::new("taskset")
             .args(["-c", "0"])
@@ -137,23 +86,24 @@ impl Server {
 }
 
 /// A server process; stopped when dropped.
-struct Running {
-    name: &'static str,
-    port: u16,
+pub(super) struct Running {
+    pub(super) name: &'static str,
+    pub(super) port: u16,
+    pub(super) started_in: Duration,
     child: Child,
-    started_in: Duration,
 }
 
 impl Running {
-    fn load(&self, path: &str, seconds: u32) -> Result<Sample, Failure> {
-        let before = cpu_time(self.child.id())?;
+    /// Asks for a path as fast as one load process can, for so long.
+    pub(super) fn load(&self, path: &str, seconds: u32) -> Result<Sample, Failure> {
+        let before = self.cpu_time()?;
         let url = format!("http://127.0.0.1:{}{path}", self.port);
         let output = Command::new("taskset")
             .args(["-c", "1", "wrk", "-t1", "-c64", &format!("-d{seconds}s"), &url])
             .output()
             .map_err(|error| Failure::Tool(format!("cannot run wrk through taskset: {error}; is wrk installed?")))?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        let after = cpu_time(self.child.id())?;
+        let after = self.cpu_time()?;
         if text.contains("Non-2xx") || !output.status.success() {
             return Err(Failure::Tool(format!("{} failed under load at {path}:\n{text}", self.name)));
         }
@@ -164,8 +114,26 @@ impl Running {
         Ok(Sample {
             rate: requests / f64::from(seconds),
             cpu_micros: after.saturating_sub(before).as_secs_f64() * 1e6 / requests,
-            memory_mib: memory_mib(self.child.id())?,
+            memory_mib: self.memory_mib()?,
         })
+    }
+
+    /// User and system time of all its threads so far.
+    fn cpu_time(&self) -> Result<Duration, Failure> {
+        let mut nanoseconds = 0;
+        for thread in fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
+            let text = fs::read_to_string(thread?.path().join("schedstat"))?;
+            nanoseconds += text.split_whitespace().next().and_then(|field| field.parse::<u64>().ok()).unwrap_or(0);
+        }
+        Ok(Duration::from_nanos(nanoseconds))
+    }
+
+    /// Its resident memory.
+    pub(super) fn memory_mib(&self) -> Result<f64, Failure> {
+        let text = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kilobytes = line.and_then(|line| line.split_whitespace().next()?.parse::<f64>().ok());
+        kilobytes.map(|kilobytes| kilobytes / 1024.0).ok_or_else(|| Failure::Tool("no VmRSS in /proc".to_owned()))
     }
 }
 
@@ -178,38 +146,27 @@ impl Drop for Running {
     }
 }
 
-#[derive(Clone, Copy)]
-struct Sample {
-    rate: f64,
-    cpu_micros: f64,
-    memory_mib: f64,
-}
-
-impl Sample {
-    fn median(samples: &[Self]) -> Self {
-        let middle = |field: fn(&Self) -> f64| {
-            let mut values: Vec<f64> = samples.iter().map(field).collect();
-            values.sort_by(f64::total_cmp);
-            values[values.len() / 2]
-        };
-        Self { rate: middle(|s| s.rate), cpu_micros: middle(|s| s.cpu_micros), memory_mib: middle(|s| s.memory_mib) }
-    }
-}
-
 /// Writes the folder with its configuration; the answer is the prefix.
-fn configuration(prefix: &Path, load_modules: &str, port: u16) -> Result<String, Failure> {
+fn configuration(prefix: &Path, load_modules: &str, port: u16, neighbours: Neighbours) -> Result<String, Failure> {
     fs::create_dir_all(prefix.join("html"))?;
     fs::create_dir_all(prefix.join("logs"))?;
     fs::write(prefix.join("html/static.bin"), vec![b'x'; 10_000])?;
+    // The discard port stands for what is not there; its cases are left out.
+    let (redis, backend) = (neighbours.redis.unwrap_or(9), neighbours.backend.unwrap_or(9));
     let text = format!(
         r#"{load_modules}daemon off;
 master_process off;
 error_log error.log warn;
 pid bench.pid;
-events {{ worker_connections 1024; }}
+events {{ worker_connections 11000; }}
 http {{
     access_log off;
     keepalive_requests 100000000;
+    lua_shared_dict bench 10m;
+    upstream backend {{
+        server 127.0.0.1:{backend};
+        keepalive 64;
+    }}
     server {{
         listen 127.0.0.1:{port};
         root html;
@@ -231,6 +188,42 @@ http {{
                 ngx.say("hello")
             }}
         }}
+        location = /dict {{
+            content_by_lua_block {{
+                local dict = ngx.shared.bench
+                for i = 1, 100 do
+                    dict:set("key", i)
+                    dict:get("key")
+                    dict:incr("count", 1, 0)
+                end
+                ngx.say("done")
+            }}
+        }}
+        location = /redis {{
+            content_by_lua_block {{
+                local sock = ngx.socket.tcp()
+                assert(sock:connect("127.0.0.1", {redis}))
+                assert(sock:send("*1\r\n$4\r\nPING\r\n"))
+                local line = assert(sock:receive())
+                assert(sock:setkeepalive(10000, 100))
+                ngx.say(line)
+            }}
+        }}
+        location /proxy/ {{
+            proxy_pass http://backend/;
+            proxy_http_version 1.1;
+            proxy_set_header Connection "";
+        }}
+        location = /sleep {{
+            content_by_lua_block {{
+                local function doze() ngx.sleep(600) end
+                for _ = 1, tonumber(ngx.var.arg_threads) do
+                    ngx.thread.spawn(doze)
+                end
+                ngx.say("asleep")
+                ngx.flush(true)
+            }}
+        }}
     }}
 }}
 "#
@@ -239,7 +232,7 @@ http {{
     Ok(format!("{}/", prefix.display()))
 }
 
-fn free_port() -> Result<u16, Failure> {
+pub(super) fn free_port() -> Result<u16, Failure> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 
@@ -249,21 +242,4 @@ fn answers(port: u16) -> bool {
     let request = b"GET /plain HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
     let mut answer = Vec::new();
     stream.write_all(request).is_ok() && stream.read_to_end(&mut answer).is_ok() && answer.starts_with(b"HTTP/1.1 200")
-}
-
-/// User and system time of a process so far.
-fn cpu_time(pid: u32) -> Result<Duration, Failure> {
-    const TICK: Duration = Duration::from_millis(10);
-    let text = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    // The command's name stands in parentheses and may hold anything; the fields behind it are numbers.
-    let fields = text.rsplit_once(')').map_or("", |(_, rest)| rest);
-    let ticks: u32 = fields.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<u32>().ok()).sum();
-    Ok(TICK * ticks)
-}
-
-fn memory_mib(pid: u32) -> Result<f64, Failure> {
-    let text = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kilobytes = line.and_then(|line| line.split_whitespace().next()?.parse::<f64>().ok());
-    kilobytes.map(|kilobytes| kilobytes / 1024.0).ok_or_else(|| Failure::Tool("no VmRSS in /proc".to_owned()))
 }
