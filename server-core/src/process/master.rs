@@ -38,6 +38,8 @@ enum Role {
     /// The worker with this number.
     Worker(usize),
     PrivilegedAgent,
+    CacheManager,
+    CacheLoader,
 }
 
 impl Role {
@@ -45,6 +47,8 @@ impl Role {
         match self {
             Self::Worker(_) => "worker process",
             Self::PrivilegedAgent => "privileged agent process",
+            Self::CacheManager => "cache manager process",
+            Self::CacheLoader => "cache loader process",
         }
     }
 }
@@ -181,7 +185,9 @@ impl Master<'_> {
         self.cycle.log.write(Level::Notice, format_args!("start worker processes"));
         let workers = (0..self.cycle.conf.worker_count()).map(Role::Worker);
         let agent = self.with_agent.then_some(Role::PrivilegedAgent);
-        for role in workers.chain(agent) {
+        let has_caches = !self.cycle.http.upstream.caches.is_empty();
+        let helpers: &[Role] = if has_caches { &[Role::CacheManager, Role::CacheLoader] } else { &[] };
+        for role in workers.chain(agent).chain(helpers.iter().copied()) {
             if let Turn::WorkerEnded(code) = self.start_child(role, 0) {
                 return Turn::WorkerEnded(code);
             }
@@ -228,6 +234,14 @@ impl Master<'_> {
             }
             Role::PrivilegedAgent => {
                 state::become_kind(ProcessKind::PrivilegedAgent, None);
+                None
+            }
+            Role::CacheManager => {
+                state::become_kind(ProcessKind::CacheManager, None);
+                None
+            }
+            Role::CacheLoader => {
+                state::become_kind(ProcessKind::CacheLoader, None);
                 None
             }
         };
@@ -543,7 +557,8 @@ impl Master<'_> {
     }
 
     fn plan_successor(&mut self, child: &Child, code: Option<i32>) {
-        if child.leaving || self.leaving != Leaving::No {
+        // The loader has done its work when it ends.
+        if child.role == Role::CacheLoader || child.leaving || self.leaving != Leaving::No {
             return;
         }
         if code == Some(FATAL) {
