@@ -63,7 +63,7 @@ fn chosen(own: &ArgMatches) -> Option<PathBuf> {
 /// What stands for the file's settings: behind the command's name, and at the end.
 fn options(file: &File, section: &str, command: &Command, own: &ArgMatches) -> (Vec<OsString>, Vec<OsString>) {
     let typed = |id: &str| own.try_contains_id(id).is_ok() && own.value_source(id) == Some(ValueSource::CommandLine);
-    let id_of = |long: &str| command.get_arguments().find(|arg| arg.get_long() == Some(long)).map(|arg| arg.get_id());
+    let id_of = |long: &str| command.get_arguments().find(|arg| arg.get_long() == Some(long)).map(clap::Arg::get_id);
     let (mut front, mut back) = (Vec::new(), Vec::new());
     let letters = Letters::typed(own);
     for (key, setting) in &file.settings {

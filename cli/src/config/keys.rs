@@ -255,14 +255,11 @@ mod tests {
         for key in KEYS.iter().filter(|key| !key.default.is_empty()) {
             assert_eq!(file.find(key).map(|setting| setting.text.as_str()), Some(key.default), "{}", key.name);
         }
-        let commented: String = text
-            .lines()
-            .filter(|line| !line.starts_with("# [["))
-            .map(|line| {
-                let line = line.strip_prefix("# ").filter(|line| line.contains(" = ")).unwrap_or(line);
-                format!("{line}\n")
-            })
-            .collect();
+        let mut commented = String::new();
+        for line in text.lines().filter(|line| !line.starts_with("# [[")) {
+            commented.push_str(line.strip_prefix("# ").filter(|line| line.contains(" = ")).unwrap_or(line));
+            commented.push('\n');
+        }
         File::parse("rsty.toml".into(), &commented).unwrap();
     }
 

@@ -100,7 +100,7 @@ impl File {
             message: error.message().to_owned(),
         })?;
         let mut file = Self { path, settings: Vec::new(), warnings: Vec::new() };
-        for (section, table) in document.get_ref().iter() {
+        for (section, table) in document.get_ref() {
             let line = line_of(section.span().start);
             let name = section.get_ref();
             match table.get_ref() {
@@ -128,7 +128,7 @@ impl File {
         text: &str,
         line_of: &dyn Fn(usize) -> usize,
     ) -> Result<(), ConfigError> {
-        for (name, value) in table.iter() {
+        for (name, value) in table {
             let line = line_of(name.span().start);
             let Some(key) = keys::find(section, name.get_ref()) else {
                 let known = KEYS.iter().filter(|key| key.section == section).map(|key| key.name);
@@ -176,15 +176,15 @@ impl File {
                 one(number.map(|number| number.to_string()), "a number above 0")
             }
             Kind::Text => one(value.as_str().map(str::to_owned), "a text"),
-            Kind::Path => one(value.as_str().map(|text| self.from_here(text)), "a path"),
+            Kind::Path => one(value.as_str().map(|text| self.path_from_here(text)), "a path"),
             Kind::Program => {
-                let program = |text: &str| if text.contains('/') { self.from_here(text) } else { text.to_owned() };
+                let program = |text: &str| if text.contains('/') { self.path_from_here(text) } else { text.to_owned() };
                 one(value.as_str().map(program), "a program")
             }
             Kind::Texts => texts(value).ok_or_else(|| "a list of texts".to_owned()),
             Kind::Paths => {
                 let paths = texts(value).ok_or_else(|| "a list of paths".to_owned())?;
-                Ok(paths.iter().map(|path| self.from_here(path)).collect())
+                Ok(paths.iter().map(|path| self.path_from_here(path)).collect())
             }
             Kind::Table => {
                 let DeValue::Table(table) = value else { return Err("a table of texts".to_owned()) };
@@ -200,7 +200,7 @@ impl File {
     }
 
     /// A path that is written from the file's folder, from the working directory.
-    fn from_here(&self, path: &str) -> String {
+    fn path_from_here(&self, path: &str) -> String {
         match self.path.parent() {
             Some(folder) if !folder.as_os_str().is_empty() && Path::new(path).is_relative() => {
                 folder.join(path).display().to_string()
