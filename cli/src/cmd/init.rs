@@ -66,8 +66,8 @@ pub(crate) fn run(args: &Args) -> ExitCode {
     };
     match write_all(&folder, &name, &files) {
         Ok(written) => {
-            let list: String = written.iter().map(|path| format!("  {}\n", path.display())).collect();
-            ui::answer(&format!("Wrote\n{list}\n{}", next_steps(kind, &folder)));
+            let list: Vec<String> = written.iter().map(|path| format!("  {}", path.display())).collect();
+            ui::answer(&format!("Wrote\n{}\n\n{}", list.join("\n"), next_steps(kind, &folder)));
             Exit::Fine.into()
         }
         Err(message) => refused(&message, Exit::ToolFailure),

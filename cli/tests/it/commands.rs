@@ -187,10 +187,7 @@ fn changed_lua() -> Checked {
     let answer = server.get("")?;
     // What all workers share is still there.
     let kept = !answer.contains("\"visits\":1}");
-    match took < Duration::from_millis(200) && kept {
-        true => Ok(()),
-        false => Err(format!("after {took:?}: {answer}").into()),
-    }
+    if took < Duration::from_millis(200) && kept { Ok(()) } else { Err(format!("after {took:?}: {answer}").into()) }
 }
 
 fn bad_edit() -> Checked {

@@ -124,14 +124,15 @@ fn render(request: &str, message: &str, places: &[Place], log: &[&str]) -> Strin
     let title = escape(headline);
     // Writing to a string can't fail.
     let _ = write!(page, "<title>500: {title}</title><style>{STYLE}</style></head>\n<body><h1>{title}</h1>");
-    let _ = write!(page, "<p class=\"note\">500 Internal Server Error for <code>{}</code></p>\n", escape(request));
+    let _ = writeln!(page, "<p class=\"note\">500 Internal Server Error for <code>{}</code></p>", escape(request));
     for place in places {
         let _ = write!(page, "<h2>{}:{}</h2>\n<pre>", escape(&place.name), place.line);
         for (number, text) in &place.source {
             let text = escape(text);
-            let _ = match *number == place.line {
-                true => write!(page, "<b>{number:>5}  {text}</b>"),
-                false => writeln!(page, "{number:>5}  {text}"),
+            let _ = if *number == place.line {
+                write!(page, "<b>{number:>5}  {text}</b>")
+            } else {
+                writeln!(page, "{number:>5}  {text}")
             };
         }
         page.push_str("</pre>\n");

@@ -222,7 +222,7 @@ impl Encoder {
             lua_pushnil(self.state);
             while lua_next(self.state, -2) != 0 {
                 let index = if lua_type(self.state, -2) == LUA_TNUMBER { lua_tonumber(self.state, -2) } else { 0.0 };
-                if index < 1.0 || index.trunc() != index {
+                if index < 1.0 || index.fract() != 0.0 {
                     lua_settop(self.state, -3);
                     return Ok(None);
                 }

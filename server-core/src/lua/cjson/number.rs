@@ -9,7 +9,7 @@ pub(super) fn write(out: &mut Vec<u8>, number: f64, precision: usize) {
         [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16];
     let limit = LIMITS.get(precision).copied().unwrap_or(1e16).min(9_007_199_254_740_992.0);
     let integer = number as i64;
-    if number.abs() < limit && integer as f64 == number && (integer != 0 || number.is_sign_positive()) {
+    if number.abs() < limit && number.fract() == 0.0 && (integer != 0 || number.is_sign_positive()) {
         out.extend_from_slice(itoa::Buffer::new().format(integer).as_bytes());
         return;
     }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::server::{Bench, Conf, Workers, descriptors, memory_kib, signal};
+use super::server::{Bench, Conf, Server, Workers, descriptors, memory_kib, signal};
 use super::{client, ensure};
 use crate::{Failure, Outcome};
 
@@ -36,8 +36,8 @@ pub(super) fn reload_under_load(bench: &Bench) -> Result<String, Failure> {
 /// E3: reloads leave nothing behind, and what workers share stays.
 pub(super) fn many_reloads(bench: &Bench) -> Result<String, Failure> {
     const RELOADS: u32 = 500;
-    let server = slow_server(bench, "E3").start()?;
-    let reload = || -> Outcome {
+    let mut server = slow_server(bench, "E3").start()?;
+    let reload = |server: &Server| -> Outcome {
         let before = server.workers();
         server.signal("HUP")?;
         until("the workers are replaced", || {
@@ -47,15 +47,16 @@ pub(super) fn many_reloads(bench: &Bench) -> Result<String, Failure> {
     };
     // The first ones find out how much memory the allocator keeps.
     for _ in 0..20 {
-        reload()?;
+        reload(&server)?;
     }
+    server.settle();
     client::get(server.port, "/count")?;
-    let usage = || (descriptors(server.master()), memory_kib(server.master()));
-    let before = usage();
+    let usage = |server: &Server| (descriptors(server.master()), memory_kib(server.master()));
+    let before = usage(&server);
     for _ in 0..RELOADS {
-        reload()?;
+        reload(&server)?;
     }
-    let after = usage();
+    let after = usage(&server);
     let count = client::get(server.port, "/count")?.body;
     ensure(count.trim() == "2", || format!("the shared counter is {count:?} and not 2"))?;
     ensure(after.0 <= before.0, || format!("the master had {} descriptors and has {}", before.0, after.0))?;
