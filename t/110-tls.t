@@ -29,6 +29,9 @@
             ngx.say("handshake: ", type(session), " ", err)
             assert(sock:send("GET / HTTP/1.0\r\nHost: tls.example\r\n\r\n"))
             ngx.print((assert(sock:receive("*a")):gsub("^.-\r\n\r\n", "")))
+            assert(sock:close())
+            assert(sock:connect("127.0.0.1", $TEST_NGINX_RAND_PORT_1))
+            ngx.say("without a session: ", sock:sslhandshake(false, "tls.example", true))
         }
     }
 --- user_files
@@ -55,6 +58,7 @@ GET /t
 --- response_body
 handshake: cdata nil
 on tls.example tls.example TLSv1.3
+without a session: true
 --- no_error_log
 [error]
 

@@ -94,6 +94,7 @@ HIT en
             ngx.header["Cache-Control"] = "max-age=1"
             ngx.header["ETag"] = '"tag"'
             if ngx.var.http_if_none_match == '"tag"' then
+                ngx.header["Cache-Control"] = "max-age=60"
                 return ngx.exit(304)
             end
             ngx.say("fine")
@@ -169,8 +170,9 @@ HIT number 1
 --- config
     location = /origin {
         content_by_lua_block {
-            ngx.header["Cache-Control"] = "max-age=1"
-            ngx.say("number ", (ngx.shared.counts:incr("n", 1, 0)))
+            local number = ngx.shared.counts:incr("n", 1, 0)
+            ngx.header["Cache-Control"] = number == 1 and "max-age=1" or "max-age=60"
+            ngx.say("number ", number)
         }
     }
     location = /front {

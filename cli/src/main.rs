@@ -58,6 +58,7 @@ enum Command {
     /// Find leaked globals in Lua code.
     Lint(Box<cmd::lint::Args>),
     /// Tell an editor about Lua, configurations and specs (Language Server Protocol).
+    #[command(hide = true)]
     Lsp(cmd::lsp::Args),
     /// Format spec files and number their blocks.
     Reindex(cmd::reindex::Args),
@@ -79,9 +80,8 @@ const EXAMPLES: &str = "\
 Examples:
   rsty test t/001-set.t:12              run the block at line 12; without a path, all of t/
   rsty serve -p . -c conf/nginx.conf    serve a configuration; without one, this folder
-  rsty run -e 'ngx.say(\"hello\")'       run Lua with the ngx API
-  rsty lint lib/                        find leaked globals and more
-  rsty reindex t/                       format spec files and number their blocks";
+  rsty run -e 'ngx.say(\"hello\")'        run Lua with the ngx API
+  rsty lint lib/                        find leaked globals and more";
 
 fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();

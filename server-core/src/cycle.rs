@@ -4,6 +4,7 @@
 //! the next cycle beside this one: listening sockets are carried over by address and shared zones by name
 //! (through [`CycleConf::previous`]); when anything fails, the old cycle stays.
 
+use std::cell::Cell;
 use std::net::SocketAddr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -13,6 +14,7 @@ use rsty_diag::{Diagnostic, Source};
 
 use crate::http::conf::MainConf;
 use crate::log::{ErrorLog, ErrorLogConf, Level, OpenFiles};
+use crate::process::keep::Kept;
 
 /// Under which name the server speaks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -168,8 +170,8 @@ pub struct CycleConf {
     pub watch: bool,
     /// Whether the configuration is only being tested (`-t`).
     pub testing: bool,
-    /// The cycle that runs while this one is built by a reload.
-    pub previous: Option<&'static Cycle>,
+    /// The cycle that runs while this one is built by a reload; none afterwards.
+    pub previous: Cell<Option<&'static Cycle>>,
     /// Files to open for appending: error logs and access logs.
     pub files: OpenFiles,
     /// `error_log` at the top level.
@@ -275,6 +277,8 @@ pub struct Cycle {
     pub stream: Option<Box<MainConf>>,
     /// The log of the top level.
     pub log: ErrorLog,
+    /// What settings refer to; dropped last.
+    pub(crate) kept: Kept,
 }
 
 impl Cycle {

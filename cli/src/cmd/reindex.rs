@@ -199,14 +199,16 @@ fn rewrite(path: &Path, bytes: &[u8], args: &Args, talk: &mut String) -> Result<
         (false, false) => Style::Kept,
     };
     let options = Options { first: args.first, numbers: !args.no_numbers, style };
-    let Rewrite { text, diagnostics } = match format(&Source::new(path, bytes), &options) {
+    let Rewrite { text, diagnostics, remaining } = match format(&Source::new(path, bytes), &options) {
         Ok(rewrite) => rewrite,
         Err(refusal) => {
             talk.push_str(&format!("error: {}: {refusal}\n", shown(path)));
             return Err(());
         }
     };
-    for diagnostic in &diagnostics {
+    // What a rewrite mends is nothing to look after.
+    let told = if args.check || args.diff { &diagnostics } else { &remaining };
+    for diagnostic in told {
         talk.push_str(&format!("{}\n", render::concise(diagnostic)));
     }
     Ok(text)

@@ -2,7 +2,7 @@
 //!
 //! It exists only on a terminal. Whatever else is printed goes above it.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io::IsTerminal as _;
 use std::time::Duration;
 
@@ -13,6 +13,8 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 pub(crate) struct Progress {
     bar: ProgressBar,
     failed: Cell<usize>,
+    /// What runs, the longest first.
+    running: RefCell<Vec<String>>,
 }
 
 impl Progress {
@@ -26,7 +28,7 @@ impl Progress {
         if visible {
             bar.enable_steady_tick(Duration::from_millis(200));
         }
-        Self { bar, failed: Cell::new(0) }
+        Self { bar, failed: Cell::new(0), running: RefCell::default() }
     }
 
     /// Prints above the line.
@@ -34,18 +36,29 @@ impl Progress {
         self.bar.suspend(print);
     }
 
-    /// Names the block that has just begun.
+    /// A block begins.
     pub(crate) fn begin(&self, what: String) {
-        self.bar.set_message(what);
+        self.running.borrow_mut().push(what);
+        self.show();
     }
 
-    /// One block more is done.
-    pub(crate) fn advance(&self, failed: bool) {
+    /// A block is done.
+    pub(crate) fn done(&self, what: &str, failed: bool) {
+        self.running.borrow_mut().retain(|running| running != what);
         self.bar.inc(1);
         if failed {
             self.failed.set(self.failed.get() + 1);
             self.bar.set_prefix(format!("  {} failed", self.failed.get()));
         }
+        self.show();
+    }
+
+    /// Names the block that has been running longest.
+    fn show(&self) {
+        let running = self.running.borrow();
+        let others = running.len().saturating_sub(1);
+        let others = if others > 0 { format!(" and {others} more") } else { String::new() };
+        self.bar.set_message(running.first().map(|first| format!("{first}{others}")).unwrap_or_default());
     }
 
     /// Removes the line.

@@ -10,8 +10,9 @@ use super::output::Filters;
 use super::phases;
 use crate::conf::Directive;
 use crate::cycle::Subsystem;
+use crate::process::keep::keep;
 
-/// Turns what `http { }` held into what requests use. The result lives as long as the process.
+/// Turns what `http { }` held into what requests use. The result lives as long as the cycle.
 pub(crate) fn finish(
     scope: &mut Scope<'_>,
     directive: &Directive,
@@ -36,7 +37,7 @@ pub(crate) fn finish(
         inner_srv.merge(&srv)?;
         inner_srv.ssl.build().map_err(|problem| directive.error("tls", problem))?;
         let inner_loc = settle(inner_loc, &loc, &place)?;
-        let server: &'static SrvConf = Box::leak(Box::new(inner_srv));
+        let server: &'static SrvConf = keep(inner_srv);
         // A fresh cell: nobody has set it.
         let _ = server.core.loc.set(inner_loc);
         scope.main.core.servers.push(server);
@@ -60,7 +61,7 @@ pub(crate) fn finish(
     let fallback = settle(loc, &LocConf::default(), &place)?;
     let _ = srv.core.loc.set(fallback);
     scope.main.charset = charsets;
-    scope.main.core.fallback = Some(Box::leak(Box::new(srv)));
+    scope.main.core.fallback = Some(keep(srv));
     scope.main.core.ports = ports;
     scope.main.core.variables.finish().map_err(|error| directive.error("unknown_variable", error.to_string()))
 }
@@ -120,5 +121,5 @@ fn settle(mut loc: LocConf, outer: &LocConf, place: &Place<'_>) -> Result<&'stat
     settled.map_err(|problem| place.directive.error("tls", problem))?;
     loc.core.handlers = phases::handlers_of(&loc);
     loc.core.filters = Filters::of(&loc);
-    Ok(Box::leak(Box::new(loc)))
+    Ok(keep(loc))
 }

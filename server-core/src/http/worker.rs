@@ -2,13 +2,14 @@
 
 use rsty_diag::Diagnostic;
 
+use super::cache::manager::{self, Where};
 use super::modules::limit_zones;
 use super::modules::lua::startup::{self, StartError};
 use super::modules::lua::timers;
 use crate::cycle::Cycle;
 use crate::log::Level;
 use crate::lua::next_turn::next_turn;
-use crate::process::{REPORTED, Stage, Worker};
+use crate::process::{ProcessKind, REPORTED, Stage, Worker};
 
 /// Runs in the process that reads the configuration, after all addresses are bound and before workers are forked:
 /// shared memory, `init_by_lua`.
@@ -25,6 +26,25 @@ pub(crate) fn init(cycle: &'static Cycle) -> Result<(), Diagnostic> {
     })
 }
 
+/// Looks after the caches, for ever or once, until the process is told to leave.
+async fn help(cycle: &'static Cycle, kind: ProcessKind, mut worker: Worker) {
+    for main in cycle.mains() {
+        if let Some(vm) = main.lua.vm.get() {
+            vm.give_up();
+        }
+    }
+    let caches = cycle.http.upstream.caches.clone();
+    tokio::select! {
+        () = worker.shutdown.reached(Stage::Graceful) => {}
+        () = async {
+            match kind {
+                ProcessKind::CacheLoader => manager::load(caches).await,
+                _ => manager::run(caches, Where::Here).await,
+            }
+        } => {}
+    }
+}
+
 /// Serves on the worker's listeners until it is told to leave and the last request is done.
 pub(crate) async fn worker(cycle: &'static Cycle, mut worker: Worker) {
     if cycle.http.lua.sa_restart == Some(false)
@@ -33,13 +53,18 @@ pub(crate) async fn worker(cycle: &'static Cycle, mut worker: Worker) {
         let errno = error.raw_os_error().unwrap_or(0);
         cycle.log.write_errno(Level::Error, errno, format_args!("sigaction() failed"));
     }
+    let kind = crate::process::kind();
+    if matches!(kind, ProcessKind::CacheManager | ProcessKind::CacheLoader) {
+        return help(cycle, kind, worker).await;
+    }
     startup::init_worker(cycle);
     if cycle.conf.watch {
         tokio::task::spawn_local(crate::dev::reload::watch(cycle));
     }
     let caches = &cycle.http.upstream.caches;
-    if !caches.is_empty() && crate::process::worker_id().unwrap_or(0) == 0 {
-        tokio::task::spawn_local(super::cache::manager::run(caches.clone()));
+    if !caches.is_empty() && kind == ProcessKind::Single {
+        // Nobody else looks after the caches; this process has other things to do meanwhile.
+        tokio::task::spawn_local(manager::run(caches.clone(), Where::Beside));
     }
     // Timers without delay run before the first connection is accepted.
     if timers::pending() > 0 {

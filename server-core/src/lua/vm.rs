@@ -95,7 +95,7 @@ impl Vm {
         let state = self.state.replace(std::ptr::null_mut());
         if !state.is_null() {
             self.idle.borrow_mut().clear();
-            worker::debug(format_args!("lua close the global Lua VM {state:p}"));
+            worker::debug(format_args!("lua close the global Lua VM {:016X}", state.addr()));
             // SAFETY: the state is ours, and no coroutine of it is in use.
             unsafe { lua_close(state) };
         }
@@ -198,6 +198,15 @@ impl Vm {
             sys::push(self.state.get(), &expand_path(template, &default, prefix));
             lua_setfield(self.state.get(), -2, field.as_ptr());
         }
+    }
+}
+
+impl Vm {
+    /// Ends the interpreter in a process that has no use for it: one that looks after caches.
+    pub(crate) fn give_up(&self) {
+        let (state, process) = (self.state.get().addr(), std::process::id());
+        worker::debug(format_args!("lua close the global Lua VM {state:016X} in the cache helper process {process}"));
+        self.close();
     }
 }
 

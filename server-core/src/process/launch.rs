@@ -1,5 +1,6 @@
 //! From options to a running server: reading, checking, binding, going to the background.
 
+use std::cell::Cell;
 use std::ffi::OsString;
 use std::fs::OpenOptions;
 use std::os::fd::AsFd;
@@ -8,6 +9,7 @@ use std::path::{Path, PathBuf};
 use rsty_diag::{Diagnostic, Source};
 
 use super::console::Console;
+use super::keep::{self, Kept, close_interpreters};
 use super::pid_file::{self, Command};
 use super::signals::Signals;
 use super::sockets::{self, Bound};
@@ -125,27 +127,22 @@ pub(super) fn prepare(
     previous: &[Bound],
     testing: bool,
 ) -> Result<Prepared, Failure> {
+    keep::begin();
     let built = build(launch, log, old, testing);
-    let cycle = built.map_err(|diagnostic| report(launch, log, diagnostic))?;
+    let kept = keep::end();
+    let mut cycle = built.map_err(|diagnostic| report(launch, log, diagnostic))?;
+    cycle.kept = kept;
     let workers = if cycle.conf.master_process.unwrap_or(true) { cycle.conf.worker_count() } else { 1 };
     let bound = sockets::bind_all(&cycle.conf.listen, workers, previous, launch.identity, testing, &cycle.log)
         .map_err(|diagnostic| report(launch, &cycle.log, diagnostic))?;
-    // Configurations are few and small, and everything refers to them.
+    // A worker runs on it until its end; a master ends it with `retire`.
     let cycle: &'static Cycle = Box::leak(Box::new(cycle));
     if let Err(diagnostic) = crate::http::init(cycle) {
         close_interpreters(cycle);
         return Err(report(launch, &cycle.log, diagnostic));
     }
+    cycle.conf.previous.set(None);
     Ok(Prepared { cycle, bound })
-}
-
-/// Ends the interpreters of a cycle that this process won't run on.
-pub(super) fn close_interpreters(cycle: &'static Cycle) {
-    for main in cycle.mains() {
-        if let Some(vm) = main.lua.vm.get() {
-            vm.close();
-        }
-    }
 }
 
 /// Writes a failure to the log; nginx's console copy is made there as well.
@@ -180,7 +177,7 @@ fn build(
         watch: launch.watch,
         testing,
         files: previous.map(|cycle| OpenFiles::after(&cycle.conf.files)).unwrap_or_default(),
-        previous,
+        previous: Cell::new(previous),
         ..CycleConf::default()
     };
     let mut directives = parser::parse_parameter(&launch.globals)?;
@@ -210,7 +207,7 @@ fn build(
     }
     let log = conf.error_log.build().unwrap_or_else(|| log.with_level(Level::Error));
     let stream = conf.stream.take();
-    Ok(Cycle { conf, http, stream, log })
+    Ok(Cycle { conf, http, stream, log, kept: Kept::default() })
 }
 
 /// The ids of errors that stand against an error in the form of the text further down. Others may come from blocks

@@ -10,7 +10,8 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use super::console::{Console, Wish};
-use super::launch::{Launch, Prepared, close_interpreters, prepare};
+use super::keep::retire;
+use super::launch::{Launch, Prepared, prepare};
 use super::signals::{self, Received, Signals};
 use super::sockets::{self, Bound};
 use super::state::{self, PROCESSES_MAX, ProcessKind};
@@ -37,6 +38,8 @@ enum Role {
     /// The worker with this number.
     Worker(usize),
     PrivilegedAgent,
+    CacheManager,
+    CacheLoader,
 }
 
 impl Role {
@@ -44,6 +47,8 @@ impl Role {
         match self {
             Self::Worker(_) => "worker process",
             Self::PrivilegedAgent => "privileged agent process",
+            Self::CacheManager => "cache manager process",
+            Self::CacheLoader => "cache loader process",
         }
     }
 }
@@ -180,7 +185,9 @@ impl Master<'_> {
         self.cycle.log.write(Level::Notice, format_args!("start worker processes"));
         let workers = (0..self.cycle.conf.worker_count()).map(Role::Worker);
         let agent = self.with_agent.then_some(Role::PrivilegedAgent);
-        for role in workers.chain(agent) {
+        let has_caches = !self.cycle.http.upstream.caches.is_empty();
+        let helpers: &[Role] = if has_caches { &[Role::CacheManager, Role::CacheLoader] } else { &[] };
+        for role in workers.chain(agent).chain(helpers.iter().copied()) {
             if let Turn::WorkerEnded(code) = self.start_child(role, 0) {
                 return Turn::WorkerEnded(code);
             }
@@ -227,6 +234,14 @@ impl Master<'_> {
             }
             Role::PrivilegedAgent => {
                 state::become_kind(ProcessKind::PrivilegedAgent, None);
+                None
+            }
+            Role::CacheManager => {
+                state::become_kind(ProcessKind::CacheManager, None);
+                None
+            }
+            Role::CacheLoader => {
+                state::become_kind(ProcessKind::CacheLoader, None);
                 None
             }
         };
@@ -459,11 +474,11 @@ impl Master<'_> {
         };
         self.move_pid_file(prepared.cycle);
         sockets::remove_unix_files(&self.bound, &prepared.cycle.conf.listen, &self.cycle.log);
-        // What the old cycle's scripts left behind ends here; the old workers have copies of their own.
-        close_interpreters(self.cycle);
         let old_pids: Vec<Pid> = self.children.iter().map(|child| child.pid).collect();
-        self.cycle = prepared.cycle;
+        let old = std::mem::replace(&mut self.cycle, prepared.cycle);
         self.bound = prepared.bound;
+        // The old workers have copies of their own.
+        retire(old);
         self.watched = watched(self.cycle);
         if let Some(console) = &mut self.console {
             console.reloaded(self.cycle);
@@ -542,7 +557,8 @@ impl Master<'_> {
     }
 
     fn plan_successor(&mut self, child: &Child, code: Option<i32>) {
-        if child.leaving || self.leaving != Leaving::No {
+        // The loader has done its work when it ends.
+        if child.role == Role::CacheLoader || child.leaving || self.leaving != Leaving::No {
             return;
         }
         if code == Some(FATAL) {

@@ -7,6 +7,7 @@
 mod console;
 pub mod counters;
 pub(crate) mod crypt;
+pub(crate) mod keep;
 mod launch;
 mod master;
 mod pid_file;

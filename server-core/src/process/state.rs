@@ -20,6 +20,10 @@ pub enum ProcessKind {
     Signaller,
     /// Runs timers as the master's user and serves nobody.
     PrivilegedAgent,
+    /// Removes from caches what is old or too much.
+    CacheManager,
+    /// Looks through caches once, a while after the start.
+    CacheLoader,
 }
 
 impl ProcessKind {
@@ -31,6 +35,7 @@ impl ProcessKind {
             Self::Worker => "worker",
             Self::Signaller => "signaller",
             Self::PrivilegedAgent => "privileged agent",
+            Self::CacheManager | Self::CacheLoader => "helper",
         }
     }
 }
@@ -65,7 +70,9 @@ pub fn is_exiting() -> bool {
 /// The master's process id; the parent of a worker, the process itself otherwise.
 pub fn master_pid() -> i32 {
     match kind() {
-        ProcessKind::Worker | ProcessKind::PrivilegedAgent => nix::unistd::getppid().as_raw(),
+        ProcessKind::Worker | ProcessKind::PrivilegedAgent | ProcessKind::CacheManager | ProcessKind::CacheLoader => {
+            nix::unistd::getppid().as_raw()
+        }
         _ => nix::unistd::getpid().as_raw(),
     }
 }

@@ -91,6 +91,8 @@ pub(super) fn run(
     match state::kind() {
         ProcessKind::Worker => title::set("nginx: worker process"),
         ProcessKind::PrivilegedAgent => title::set("nginx: privileged agent process"),
+        ProcessKind::CacheManager => title::set("nginx: cache manager process"),
+        ProcessKind::CacheLoader => title::set("nginx: cache loader process"),
         _ => {}
     }
     startup_pages::forget();

@@ -47,9 +47,10 @@ impl Memory {
     /// Maps numbers, all 0, for as long as the process and those it forks live.
     pub(super) fn numbers(count: usize) -> io::Result<&'static [AtomicI64]> {
         let memory = Self::map(count * size_of::<AtomicI64>())?;
+        let base: *const AtomicI64 = memory.at(0);
         // SAFETY: the mapping is large enough, aligned to a page, and stays, since it is forgotten; zero bytes are
         // valid numbers, and they are only touched atomically.
-        let numbers = unsafe { std::slice::from_raw_parts(memory.base.as_ptr().cast::<AtomicI64>(), count) };
+        let numbers = unsafe { std::slice::from_raw_parts(base, count) };
         std::mem::forget(memory);
         Ok(numbers)
     }

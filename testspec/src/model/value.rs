@@ -169,12 +169,18 @@ impl Value {
         }
     }
 
+    /// Whether it refers to something else.
+    fn is_reference(&self) -> bool {
+        matches!(self, Self::Array(_) | Self::Code(_) | Self::Hash(_) | Self::Object(_) | Self::Ref(_) | Self::Regex(_))
+    }
+
     /// What `ref` says: the kind of a reference or its class, "" for other values.
     pub fn reference_kind(&self) -> &str {
         match self {
             Self::Array(_) => "ARRAY",
             Self::Hash(_) => "HASH",
             Self::Code(_) => "CODE",
+            Self::Ref(Reference::Cell(cell)) if cell.try_borrow().is_ok_and(|value| value.is_reference()) => "REF",
             Self::Ref(_) => "SCALAR",
             Self::Regex(_) => "Regexp",
             Self::File(_) => "GLOB",

@@ -13,6 +13,6 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { steps: 50_000_000, bytes: 256 << 20, depth: 200 }
+        Self { steps: 20_000_000, bytes: 256 << 20, depth: 200 }
     }
 }

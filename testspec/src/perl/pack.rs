@@ -7,7 +7,12 @@ struct Field {
     letter: u8,
     count: Count,
     little: bool,
+    /// `n/a*`: how the length in front of the text is written.
+    length: Option<Box<Field>>,
 }
+
+/// The most bytes that one field stands for.
+const FIELD_MAX: usize = 1 << 26;
 
 enum Count {
     All,
@@ -29,6 +34,9 @@ pub(crate) fn pack(template: &[u8], values: &[Value]) -> Result<Vec<u8>, String>
                     Count::One => 1,
                 };
                 let fill = if field.letter == b'A' { b' ' } else { 0 };
+                if let Some(length) = &field.length {
+                    pack_number(length, &Value::Int(len as i64), &mut out)?;
+                }
                 out.extend((0..len).map(|at| text.get(at).copied().unwrap_or(fill)));
             }
             b'H' | b'h' => {
@@ -107,7 +115,16 @@ pub(crate) fn unpack(template: &[u8], data: &[u8]) -> Result<Vec<Value>, String>
         let rest = data.get(at..).unwrap_or_default();
         match field.letter {
             b'a' | b'A' | b'Z' => {
-                let len = field.count.or(1, rest.len()).min(rest.len());
+                let mut rest = rest;
+                let mut len = field.count.or(1, rest.len());
+                if let Some(length) = &field.length {
+                    let size = size(length.letter)?;
+                    let number = rest.get(..size).map_or(0, |chunk| unpack_number(length, chunk).to_int());
+                    len = usize::try_from(number).unwrap_or(0);
+                    at += size;
+                    rest = data.get(at..).unwrap_or_default();
+                }
+                let len = len.min(rest.len());
                 let text = rest.get(..len).unwrap_or_default();
                 at += len;
                 out.push(Value::str(match field.letter {
@@ -134,13 +151,7 @@ pub(crate) fn unpack(template: &[u8], data: &[u8]) -> Result<Vec<Value>, String>
             }
             b'x' => at = (at + field.count.or(1, 0)).min(data.len()),
             _ => {
-                let size = match field.letter {
-                    b'C' | b'c' | b'U' | b'W' => 1,
-                    b'n' | b'v' | b's' | b'S' => 2,
-                    b'N' | b'V' | b'l' | b'L' | b'i' | b'I' | b'f' => 4,
-                    b'q' | b'Q' | b'j' | b'J' | b'd' | b'F' => 8,
-                    other => return Err(format!("Invalid type '{}' in unpack", char::from(other))),
-                };
+                let size = size(field.letter)?;
                 let count = field.count.or(1, rest.len() / size);
                 for chunk in rest.chunks_exact(size).take(count) {
                     out.push(unpack_number(&field, chunk));
@@ -150,6 +161,17 @@ pub(crate) fn unpack(template: &[u8], data: &[u8]) -> Result<Vec<Value>, String>
         }
     }
     Ok(out)
+}
+
+/// How many bytes a number takes.
+fn size(letter: u8) -> Result<usize, String> {
+    Ok(match letter {
+        b'C' | b'c' | b'U' | b'W' => 1,
+        b'n' | b'v' | b's' | b'S' => 2,
+        b'N' | b'V' | b'l' | b'L' | b'i' | b'I' | b'f' => 4,
+        b'q' | b'Q' | b'j' | b'J' | b'd' | b'F' => 8,
+        other => return Err(format!("Invalid type '{}' in unpack", char::from(other))),
+    })
 }
 
 fn unpack_number(field: &Field, chunk: &[u8]) -> Value {
@@ -178,6 +200,7 @@ impl Count {
 
 fn fields(template: &[u8]) -> Result<Vec<Field>, String> {
     let mut fields = Vec::new();
+    let mut length = None;
     let mut at = 0;
     while let Some(&letter) = template.get(at) {
         at += 1;
@@ -202,14 +225,24 @@ fn fields(template: &[u8]) -> Result<Vec<Field>, String> {
                     .map(|byte| char::from(*byte))
                     .collect();
                 at += digits.len();
-                Count::Number(digits.parse().map_err(|_| "pack/unpack repeat count overflow".to_owned())?)
+                let count = digits.parse().ok().filter(|count| *count <= FIELD_MAX);
+                Count::Number(count.ok_or_else(|| "pack/unpack repeat count overflow".to_owned())?)
             }
             _ => Count::One,
         };
         if matches!(letter, b'(' | b'@' | b'/' | b'[') {
             return Err(format!("Invalid type '{}' in pack", char::from(letter)));
         }
-        fields.push(Field { letter, count, little });
+        let field = Field { letter, count, little, length: length.take() };
+        if template.get(at) == Some(&b'/') {
+            at += 1;
+            length = Some(Box::new(field));
+            continue;
+        }
+        if field.length.is_some() && !matches!(letter, b'a' | b'A' | b'Z') {
+            return Err("'/' must be followed by a string type in pack".to_owned());
+        }
+        fields.push(field);
     }
     Ok(fields)
 }
@@ -236,8 +269,17 @@ mod tests {
     }
 
     #[test]
+    fn a_text_may_bring_its_length() {
+        assert_eq!(pack(b"n/a* C", &["hello".into(), Value::Int(7)]).unwrap(), b"\0\x05hello\x07");
+        let back = unpack(b"n/a* C", b"\0\x05hello\x07").unwrap();
+        assert_eq!((back[0].to_text(), back[1].to_int()), ("hello".to_owned(), 7));
+        assert!(pack(b"n/N", &[]).is_err());
+    }
+
+    #[test]
     fn an_absurd_count_is_an_error() {
         assert!(pack(b"x99999999999999999999999", &[]).is_err());
+        assert!(pack(b"a999999999", &[]).is_err());
         assert!(pack(b"(a)2", &[]).is_err());
     }
 }

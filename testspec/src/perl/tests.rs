@@ -267,6 +267,19 @@ fn arguments_are_aliases() {
 }
 
 #[test]
+fn places_that_are_no_variables() {
+    check(&[
+        ("my @a = (1, 2, 3); $#a = 0; \"@a\"", "1"),
+        ("my @a = (1); $#a = 2; scalar @a", "3"),
+        ("my @a = (1, 2); $#a = -1; scalar @a", "0"),
+        ("my %h; $h{1, 2} = 3; join '|', map { join ',', split /\\x1c/ } keys %h", "1,2"),
+        ("ref(\\\\1) . ref(\\[]) . ref(\\1)", "REFREFSCALAR"),
+        ("0o17", "15"),
+        ("pack('n/a*', 'hello') eq \"\\0\\5hello\" ? 1 : 0", "1"),
+    ]);
+}
+
+#[test]
 fn eval_catches_what_dies() {
     check(&[
         ("eval { die \"oops\\n\" }; \"caught: $@\"", "caught: oops\n"),

@@ -169,9 +169,9 @@ fn marked_line(parts: &[(bool, &[u8])]) -> (String, bool) {
     if !is_plain || parts.iter().all(|(marked, _)| *marked) || !parts.iter().any(|(marked, _)| *marked) {
         return (short(text), ends);
     }
-    let last = parts.len() - 1;
+    let last = parts.iter().rposition(|(_, part)| *part != b"\n").unwrap_or(0);
     let mut out = String::new();
-    for (index, (marked, part)) in parts.iter().enumerate() {
+    for (index, (marked, part)) in parts.iter().enumerate().take(last + 1) {
         let shown = if index == last {
             visible(part.strip_suffix(b"\n").unwrap_or(part))
         } else {
@@ -303,6 +303,13 @@ mod tests {
         let text = failure(&report);
         assert!(text.contains(&format!("- hello, {MARK}Bob{UNMARK}·")), "{text:?}");
         assert!(text.contains(&format!("+ hello, {MARK}Ada{UNMARK}·")), "{text:?}");
+    }
+
+    #[test]
+    fn blanks_that_a_line_should_not_end_with_are_shown() {
+        let report = report(|recorder| recorder.is(Some(b"one\ntwo  \n"), Some(b"one\ntwo\n"), "body"));
+        let text = anstyle_stripped(&failure(&report));
+        assert!(text.contains("+ two··\n"), "{text}");
     }
 
     #[test]

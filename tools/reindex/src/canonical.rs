@@ -50,8 +50,10 @@ impl Default for Options {
 pub struct Rewrite {
     /// The new content; `None` where the file is in its canonical form.
     pub text: Option<Vec<u8>>,
-    /// What looks wrong in the file and was not changed, and what was.
+    /// What looks wrong in the file as it was.
     pub diagnostics: Vec<Diagnostic>,
+    /// What looks wrong in it still once it is formatted.
+    pub remaining: Vec<Diagnostic>,
 }
 
 /// Why a file is left alone.
@@ -69,7 +71,7 @@ pub enum Refusal {
 /// Formats a spec file.
 pub fn format(source: &Source, options: &Options) -> Result<Rewrite, Refusal> {
     if options.numbers && options.style == Style::Kept && is_surely_canonical(source.bytes(), options.first) {
-        return Ok(Rewrite { text: None, diagnostics: Vec::new() });
+        return Ok(Rewrite { text: None, diagnostics: Vec::new(), remaining: Vec::new() });
     }
     format_parsed(source, options)
 }
@@ -80,11 +82,11 @@ pub(crate) fn format_parsed(source: &Source, options: &Options) -> Result<Rewrit
     let diagnostics = check(&document);
     let new = rewritten(&document, options);
     if new == source.bytes() {
-        return Ok(Rewrite { text: None, diagnostics });
+        return Ok(Rewrite { text: None, remaining: diagnostics.clone(), diagnostics });
     }
     let after = syntax::parse(&Source::new(source.path(), new.clone()));
     compare(&document, &after, options.style)?;
-    Ok(Rewrite { text: Some(new), diagnostics })
+    Ok(Rewrite { text: Some(new), diagnostics, remaining: check(&after) })
 }
 
 /// Empty lines between two blocks.
@@ -318,6 +320,15 @@ mod tests {
     fn the_prologue_keeps_its_bytes() {
         let text = "my $x = <<'_';\n=== TEST 9: no\n_\nrun;\n\n\n__DATA__\n\n=== TEST 1: a\n--- config\n";
         assert_eq!(formatted(text, Options::default()), None);
+    }
+
+    #[test]
+    fn what_formatting_mends_does_not_remain() {
+        let text = "__DATA__\n\n=== TEST 5: a\n--- ONLY\n--- config\n=== TEST 5: b\n--- config\n";
+        let rewrite = format(&Source::new("a.t", text), &Options::default()).expect("not refused");
+        let ids = |found: &[Diagnostic]| found.iter().map(|diagnostic| diagnostic.id).collect::<Vec<_>>();
+        assert_eq!(ids(&rewrite.diagnostics), ["blocks_switched_off", "duplicate_number"]);
+        assert_eq!(ids(&rewrite.remaining), ["blocks_switched_off"]);
     }
 
     #[test]

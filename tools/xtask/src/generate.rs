@@ -12,12 +12,13 @@ use crate::{Failure, Outcome};
 /// The generated file.
 const API: &str = "tools/lint/src/standard/api.tsv";
 
-/// Binaries to ask, the first that exists.
+/// Binaries to ask; the one that was built last is taken.
 const SERVERS: [&str; 2] = ["target/release/rsty", "target/debug/rsty"];
 
 /// Writes the generated files, or with `check` only compares them.
 pub(crate) fn write(check: bool) -> Outcome {
-    let Some(server) = SERVERS.into_iter().find(|path| Path::new(path).exists()) else {
+    let built = |path: &'static str| Some((fs::metadata(path).ok()?.modified().ok()?, path));
+    let Some((_, server)) = SERVERS.into_iter().filter_map(built).max() else {
         return Err(Failure::Tool("there is no binary to ask; run `cargo build` first".to_owned()));
     };
     let api = ask(Path::new(server))?;

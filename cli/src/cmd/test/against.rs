@@ -13,6 +13,7 @@ use rsty_testspec::run::outcome::{BlockId, BlockVerdict};
 use rsty_testspec::run::select::PlannedFile;
 
 use super::args::{Args, Format};
+use super::output::place;
 use super::plan::{plan, tell_unknown_sections};
 use super::session::stop_on_signals;
 use super::{Failure, RECORDS, failure, options};
@@ -77,9 +78,9 @@ pub(super) fn run(args: &Args, scratch: &Path) -> Result<Exit, Failure> {
 fn look(files: &[PlannedFile], options: &Options, progress: &Progress) -> Result<BTreeMap<BlockId, Sight>, Failure> {
     let mut sights = BTreeMap::new();
     let ran = lane::run(files.to_vec(), options, |event| match event {
-        Event::Started { block, .. } => progress.begin(format!("{}:{}", block.file.display(), block.line)),
+        Event::Started { block, .. } => progress.begin(place(&block)),
         Event::Finished(report) => {
-            progress.advance(report.verdict() == BlockVerdict::Failed);
+            progress.done(&place(&report.id), report.verdict() == BlockVerdict::Failed);
             sights.insert(report.id.clone(), Sight::of(&report));
         }
         Event::Unusable { file, diagnostics } => {

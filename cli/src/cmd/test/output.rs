@@ -12,7 +12,7 @@ use rsty_testspec::report::github::Shield;
 use rsty_testspec::report::tap::{Tap, Version};
 use rsty_testspec::report::{Summary, github, human, json};
 use rsty_testspec::run::lane::Event;
-use rsty_testspec::run::outcome::{BlockReport, BlockVerdict};
+use rsty_testspec::run::outcome::{BlockId, BlockReport, BlockVerdict};
 use rsty_testspec::run::progress::SlowBlock;
 
 use super::args::{Args, FlakyResult, Format};
@@ -89,7 +89,7 @@ impl Output {
     pub(crate) fn observe(&mut self, event: Event) {
         match event {
             Event::Started { block, .. } => {
-                self.progress.begin(format!("{}:{}", block.file.display(), block.line));
+                self.progress.begin(place(&block));
             }
             Event::Finished(report) => self.finished(*report),
             Event::Slow(slow) => self.slow(&slow),
@@ -147,7 +147,7 @@ impl Output {
 
     fn finished(&mut self, mut report: BlockReport) {
         self.summary.add(&report);
-        self.progress.advance(report.verdict() == BlockVerdict::Failed);
+        self.progress.done(&place(&report.id), report.verdict() == BlockVerdict::Failed);
         let notes = human::notes(&report);
         if !notes.is_empty() {
             self.progress.above(|| ui::talk(&notes));
@@ -178,6 +178,11 @@ impl Output {
         keep_essentials(&mut report);
         self.reports.push(report);
     }
+}
+
+/// Where a block stands, for the live line.
+pub(super) fn place(block: &BlockId) -> String {
+    render::printable(format!("{}:{}", block.file.display(), block.line).as_bytes())
 }
 
 /// Lets go of what no report shows, so that a run over thousands of blocks stays small.

@@ -30,6 +30,9 @@ use crate::ui;
 /// How long nothing must happen before changes are looked at.
 const QUIET: Duration = Duration::from_millis(50);
 
+/// How long changes are gathered where something happens all the time.
+const BUSY: Duration = Duration::from_secs(1);
+
 const KEYS: &str = "a all · f failed · p path · t name · Enter again · q quit";
 
 /// What wakes the watch.
@@ -102,9 +105,12 @@ impl Watch<'_> {
     /// Waits for something to happen and reacts. Whether to go on.
     fn turn(&mut self) -> Result<bool, Failure> {
         let mut changed = self.take_pending();
+        let mut first = Instant::now();
         loop {
             let wake = if changed.is_empty() {
-                self.wakes.recv().map_err(|_| RecvTimeoutError::Disconnected)
+                let wake = self.wakes.recv().map_err(|_| RecvTimeoutError::Disconnected);
+                first = Instant::now();
+                wake
             } else {
                 self.wakes.recv_timeout(QUIET)
             };
@@ -113,6 +119,9 @@ impl Watch<'_> {
                 Ok(Wake::File(happened)) => changed.extend(self.changed(happened)),
                 Err(RecvTimeoutError::Timeout) => break,
                 Err(RecvTimeoutError::Disconnected) => return Ok(false),
+            }
+            if !changed.is_empty() && first.elapsed() > BUSY {
+                break;
             }
         }
         self.pass(Scope::Changed(changed))?;
@@ -249,11 +258,15 @@ impl Watch<'_> {
 
     /// Takes what the system still tells about the pass that has just ended.
     fn drain(&mut self) {
+        let start = Instant::now();
         while let Ok(wake) = self.wakes.recv_timeout(QUIET) {
             match wake {
                 Wake::File(Happened::Opened(path, at)) => self.opened.opened(path, at),
                 Wake::File(happened) => self.pending.push(happened),
                 Wake::Key(key) => self.quit |= key == b'q' || ENDS.contains(&key),
+            }
+            if start.elapsed() > BUSY {
+                return;
             }
         }
     }

@@ -107,7 +107,7 @@ mod tests {
     const NOW: i64 = 1_000_000;
 
     fn valid(headers: &[(&'static str, &'static str)]) -> Option<i64> {
-        let rules = [Valid { status: 200, time: Duration::from_secs(60) }];
+        let rules = [Valid { status: 200, time: Duration::from_mins(1) }];
         let mut fields = HeaderList::default();
         for (name, value) in headers {
             fields.add(*name, *value);
@@ -139,7 +139,7 @@ mod tests {
         ] {
             assert_eq!(valid(&[header]), None, "{header:?}");
         }
-        let rules = [Valid { status: 200, time: Duration::from_secs(60) }];
+        let rules = [Valid { status: 200, time: Duration::from_mins(1) }];
         assert_eq!(of(404, &HeaderList::default(), 0, &rules, NOW), None);
     }
 

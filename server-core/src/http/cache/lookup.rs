@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::conf::{CacheConf, Which, any_says_yes};
 use super::entry::Entry;
-use super::zone::{CacheZone, Hash};
+use super::zone::{CacheZone, Hash, hex};
 use crate::http::code::Code;
 use crate::http::header::HeaderList;
 use crate::http::request::Request;
@@ -271,7 +271,7 @@ fn variant(list: &HeaderList, vary: &[u8]) -> Vec<u8> {
         }
         text.push(b'\n');
     }
-    CacheZone::hash(&text).iter().flat_map(|byte| format!("{byte:02x}").into_bytes()).collect()
+    hex(&CacheZone::hash(&text)).into_bytes()
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Removes responses that nobody asks for, and the oldest ones when a cache is too large.
 //!
-//! One worker does it, on a thread beside its event loop, since folders are read and files removed.
+//! A process of its own does it, or where there is only one process, a thread beside its event loop.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -14,14 +14,42 @@ const PAUSE: Duration = Duration::from_secs(10);
 /// The oldest unfinished file that may still be written to.
 const UNFINISHED_MAX: Duration = Duration::from_hours(1);
 
-/// Looks after the caches until the worker ends.
-pub(crate) async fn run(zones: Vec<Arc<CacheZone>>) {
+/// When the loader looks at caches after the start.
+const DELAY: Duration = Duration::from_mins(1);
+
+/// Where the work is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Where {
+    /// On a thread beside the event loop.
+    Beside,
+    /// In this process, which does nothing else.
+    Here,
+}
+
+/// Looks after the caches until the process ends.
+pub(crate) async fn run(zones: Vec<Arc<CacheZone>>, place: Where) {
     loop {
         tokio::time::sleep(PAUSE).await;
         for zone in &zones {
+            if place == Where::Here {
+                clean(zone, SystemTime::now());
+                continue;
+            }
             let zone = Arc::clone(zone);
             // A pass that panicked is like one that found nothing: the next one comes.
             let _ = tokio::task::spawn_blocking(move || clean(&zone, SystemTime::now())).await;
+        }
+    }
+}
+
+/// Tells the index of the responses that earlier processes left, once.
+pub(crate) async fn load(zones: Vec<Arc<CacheZone>>) {
+    tokio::time::sleep(DELAY).await;
+    for zone in &zones {
+        let mut all = Vec::new();
+        walk(&zone.folder, 0, SystemTime::now(), &mut all);
+        for found in all.iter().filter(|found| !zone.is_active(&found.hash)) {
+            zone.count(&found.hash);
         }
     }
 }
@@ -104,7 +132,7 @@ mod tests {
     fn what_nobody_asks_for_goes_and_then_what_is_too_much() {
         let folder = tempfile::tempdir().expect("a folder");
         let mut zone = CacheZone::new(b"z", 1 << 16, folder.path().into()).expect("memory");
-        zone.inactive = Duration::from_secs(60);
+        zone.inactive = Duration::from_mins(1);
         let put = |key: &str| {
             let path = zone.path(&CacheZone::hash(key.as_bytes()));
             std::fs::write(&path, [0; 100]).expect("written");

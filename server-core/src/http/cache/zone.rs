@@ -50,7 +50,7 @@ impl CacheZone {
 
     /// The file of a digest.
     pub(crate) fn path(&self, hash: &Hash) -> PathBuf {
-        let name: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+        let name = hex(hash);
         let mut path = self.folder.clone();
         let mut end = name.len();
         for level in self.levels.iter().take_while(|level| **level > 0) {
@@ -112,6 +112,13 @@ impl CacheZone {
             }
         });
     }
+}
+
+/// As hexadecimal digits.
+pub(super) fn hex(hash: &Hash) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digits = hash.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    digits.map(|digit| char::from(DIGITS[usize::from(digit)])).collect()
 }
 
 fn fetch_key(hash: &Hash) -> [u8; 17] {

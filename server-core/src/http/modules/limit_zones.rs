@@ -136,7 +136,7 @@ impl LimitZones {
 /// Maps the zones of all limits, before workers are forked.
 pub(crate) fn open_all(cycle: &'static Cycle) -> io::Result<()> {
     for main in cycle.mains() {
-        let before = cycle.conf.previous.and_then(|cycle| cycle.main(main.core.subsystem));
+        let before = cycle.conf.previous.get().and_then(|cycle| cycle.main(main.core.subsystem));
         main.limit_req.zones.open(before.map(|main| &main.limit_req.zones))?;
         main.limit_conn.zones.open(before.map(|main| &main.limit_conn.zones))?;
     }

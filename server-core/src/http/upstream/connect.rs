@@ -4,7 +4,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::conf::{Failure, local_address};
-use super::proxied::{Attempt, Proxied, msec};
+use super::head::NoHead;
+use super::proxied::{Proxied, msec};
 use crate::http::code::Code;
 use crate::http::request_log::debug;
 use crate::log::Level;
@@ -19,14 +20,14 @@ pub(super) struct Reached {
 
 impl Proxied<'_> {
     /// A connection to a server, with TLS where that is wanted.
-    pub(super) async fn reach(&mut self, address: &PeerAddress) -> Result<Reached, Attempt> {
+    pub(super) async fn reach(&mut self, address: &PeerAddress) -> Result<Reached, NoHead> {
         let kept = self.keepalive.as_ref().and_then(|(_, key)| self.selection.group().idle.take(key));
         if let Some(connection) = kept {
             let pointer = Rc::as_ptr(&connection).addr();
             let by_group = self.selection.group().keepalive.is_some();
             match &self.lua_keepalive {
                 Some(whose) if !by_group => {
-                    debug!(self.r, "lua balancer: keepalive reusing connection {pointer:016X}{whose}")
+                    debug!(self.r, "lua balancer: keepalive reusing connection {pointer:016X}{whose}");
                 }
                 _ => debug!(self.r, "get keepalive peer: using connection {pointer:016X}"),
             }
@@ -52,7 +53,7 @@ impl Proxied<'_> {
         self.attempts.last(|attempt| attempt.connect_time = Some(msec(self.began.elapsed())));
     }
 
-    async fn connect(&self, address: &PeerAddress) -> Result<Rc<Connection>, Attempt> {
+    async fn connect(&self, address: &PeerAddress) -> Result<Rc<Connection>, NoHead> {
         let r = self.r;
         let bind = self.conf.bind.as_ref();
         let text = bind.map(|bind| bind.address.eval(r));
@@ -75,7 +76,7 @@ impl Proxied<'_> {
                     let errno = error.raw_os_error().unwrap_or(0);
                     let local = local.map(|local| local.ip().to_string()).unwrap_or_default();
                     r.log_errno(Level::Crit, errno, format_args!("bind({local}) failed"));
-                    return Err(Attempt::Ended(Code::INTERNAL_SERVER_ERROR));
+                    return Err(NoHead::Ended(Code::INTERNAL_SERVER_ERROR));
                 }
                 Err(StartError::Connect(error)) => {
                     let errno = error.raw_os_error().unwrap_or(0);
@@ -90,7 +91,7 @@ impl Proxied<'_> {
                     ];
                     let level = if expected.contains(&errno) { Level::Error } else { Level::Crit };
                     r.log_errno(level, errno, format_args!("connect() to {address} failed"));
-                    return Err(Attempt::Failed(Failure::ERROR));
+                    return Err(NoHead::Failed(Failure::ERROR));
                 }
             };
         self.timer_added(&connection, self.timeouts.connect);
@@ -99,9 +100,9 @@ impl Proxied<'_> {
             Ok(Err(error)) => {
                 let errno = error.raw_os_error().unwrap_or(0);
                 r.log_errno(Level::Error, errno, format_args!("connect() failed"));
-                Err(Attempt::Failed(Failure::ERROR))
+                Err(NoHead::Failed(Failure::ERROR))
             }
-            Err(_) => Err(Attempt::Failed(Failure::TIMEOUT)),
+            Err(_) => Err(NoHead::Failed(Failure::TIMEOUT)),
         }
     }
 

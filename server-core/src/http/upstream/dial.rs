@@ -5,8 +5,9 @@ use std::rc::Rc;
 use tokio::time::Instant;
 
 use super::conf::Failure;
+use super::head::NoHead;
 use super::protocol::Protocol;
-use super::proxied::{Attempt, Proxied};
+use super::proxied::Proxied;
 use crate::http::code::Code;
 use crate::http::modules::upstream::Attempts;
 use crate::http::request::Request;
@@ -41,9 +42,8 @@ async fn connect(proxied: &mut Proxied<'_>) -> Result<Rc<Connection>, Code> {
         let failure = match proxied.choose()? {
             Some(address) => match proxied.reach(&address).await {
                 Ok(reached) => return Ok(reached.connection),
-                Err(Attempt::Failed(failure)) => failure,
-                Err(Attempt::Ended(code)) => return Err(code),
-                Err(Attempt::Answered(..)) => Failure::ERROR,
+                Err(NoHead::Failed(failure)) => failure,
+                Err(NoHead::Ended(code)) => return Err(code),
             },
             None => {
                 proxied.r.log(Level::Error, format_args!("no live upstreams"));

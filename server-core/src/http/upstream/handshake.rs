@@ -12,7 +12,8 @@ use openssl::ssl::SslRef;
 use openssl::x509::{X509, X509VerifyResult};
 
 use super::conf::Failure;
-use super::proxied::{Attempt, Proxied};
+use super::head::NoHead;
+use super::proxied::Proxied;
 use crate::http::code::Code;
 use crate::http::modules::lua::tls as scripts;
 use crate::http::request_log::debug;
@@ -39,12 +40,12 @@ impl Proxied<'_> {
     }
 
     /// Takes a connection through its handshake.
-    pub(super) async fn shake_hands(&self, connection: &Rc<Connection>, address: &PeerAddress) -> Result<(), Attempt> {
+    pub(super) async fn shake_hands(&self, connection: &Rc<Connection>, address: &PeerAddress) -> Result<(), NoHead> {
         let r = self.r;
         let conf = &self.conf.tls;
         let Some(context) = conf.context() else {
             r.log(Level::Error, format_args!("no TLS is configured for a server that is asked through it"));
-            return Err(Attempt::Ended(Code::INTERNAL_SERVER_ERROR));
+            return Err(NoHead::Ended(Code::INTERNAL_SERVER_ERROR));
         };
         let name = self.tls_name();
         let key = (std::ptr::from_ref(conf).addr(), address.clone());
@@ -66,15 +67,15 @@ impl Proxied<'_> {
         });
         if let Err(stack) = prepared {
             r.log(Level::Error, format_args!("SSL connection could not be prepared{}", sys::describe(&stack)));
-            return Err(Attempt::Ended(Code::INTERNAL_SERVER_ERROR));
+            return Err(NoHead::Ended(Code::INTERNAL_SERVER_ERROR));
         }
-        let Some((tls, side)) = connection.tls() else { return Err(Attempt::Ended(Code::INTERNAL_SERVER_ERROR)) };
+        let Some((tls, side)) = connection.tls() else { return Err(NoHead::Ended(Code::INTERNAL_SERVER_ERROR)) };
         r.conn().action.set(Some("SSL handshaking to upstream"));
         self.timer_added(connection, self.timeouts.connect);
         match tokio::time::timeout(self.timeouts.connect, self.steps(connection, tls, side)).await {
             Ok(Ok(())) => {}
-            Ok(Err(failure)) => return Err(Attempt::Failed(failure)),
-            Err(_) => return Err(Attempt::Failed(Failure::TIMEOUT)),
+            Ok(Err(failure)) => return Err(NoHead::Failed(failure)),
+            Err(_) => return Err(NoHead::Failed(Failure::TIMEOUT)),
         }
         debug!(r, "{}", description(tls.ssl()));
         if tls.ssl().session_reused() {
@@ -188,17 +189,17 @@ impl Proxied<'_> {
         }
     }
 
-    fn check_certificate(&self, ssl: &SslRef, name: &Bytes) -> Result<(), Attempt> {
+    fn check_certificate(&self, ssl: &SslRef, name: &Bytes) -> Result<(), NoHead> {
         let result = ssl.verify_result();
         if result != X509VerifyResult::OK {
             let (number, text) = (result.as_raw(), result.error_string());
             self.r.log(Level::Error, format_args!("upstream SSL certificate verify error: ({number}:{text})"));
-            return Err(Attempt::Failed(Failure::ERROR));
+            return Err(NoHead::Failed(Failure::ERROR));
         }
         let fits = ssl.peer_certificate().is_some_and(|certificate| sys_upstream::is_for_host(&certificate, name));
         if !fits {
             self.r.log_bytes(Level::Error, &[b"upstream SSL certificate does not match \"", name, b"\""]);
-            return Err(Attempt::Failed(Failure::ERROR));
+            return Err(NoHead::Failed(Failure::ERROR));
         }
         Ok(())
     }

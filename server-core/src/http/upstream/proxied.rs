@@ -59,6 +59,7 @@ pub(super) struct Proxied<'a> {
 }
 
 /// How an attempt went on.
+#[expect(clippy::large_enum_variant, reason = "it is moved once; a box would cost every request an allocation")]
 pub(super) enum Attempt {
     Answered(Exchange, Head, Box<dyn Reader>),
     Failed(Failure),
@@ -184,7 +185,7 @@ impl<'a> Proxied<'a> {
     async fn attempt(&mut self, address: &PeerAddress) -> Attempt {
         let reached = match self.reach(address).await {
             Ok(reached) => reached,
-            Err(failed) => return failed,
+            Err(none) => return none.into(),
         };
         self.r.conn().action.set(Some("sending request to upstream"));
         let mut exchange = Exchange::new(reached.connection, self.outgoing.sender(self.r), self.timeouts);

@@ -310,7 +310,7 @@ fn trailers_of(lines: &[u8]) -> HeaderList {
     for line in lines.split(|byte| *byte == b'\n') {
         let Some(colon) = memchr::memchr(b':', line).filter(|colon| *colon > 0) else { continue };
         let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
-        let is_token = name.iter().all(|byte| byte.is_ascii_graphic());
+        let is_token = name.iter().all(u8::is_ascii_graphic);
         let is_text = !value.iter().any(|byte| matches!(byte, 0 | b'\r' | b'\n'));
         if is_token && is_text && !FRAMING.contains(&&name.to_ascii_lowercase()[..]) {
             list.add(name.to_vec(), value.to_vec());

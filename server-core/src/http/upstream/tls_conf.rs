@@ -58,8 +58,8 @@ settings! {
 impl TlsConf {
     /// Makes the context, with `prefix` as the word before the directives' names in messages.
     pub(crate) fn build(&self, prefix: &str, lua: &LuaConf) -> Result<(), String> {
-        let certificate = self.constant(&self.certificate);
-        let key = self.constant(&self.certificate_key);
+        let certificate = self.constant(self.certificate.as_ref());
+        let key = self.constant(self.certificate_key.as_ref());
         if let (Some(certificate), None) = (&*self.certificate, &*self.certificate_key) {
             let path = String::from_utf8_lossy(certificate.source()).into_owned();
             return Err(format!("no \"{prefix}_ssl_certificate_key\" is defined for certificate \"{path}\""));
@@ -115,11 +115,11 @@ impl TlsConf {
         self.conf_prefix.join(Path::new(name))
     }
 
-    fn constant(&self, value: &Option<Rc<ComplexValue>>) -> Option<PathBuf> {
+    fn constant(&self, value: Option<&Rc<ComplexValue>>) -> Option<PathBuf> {
         if self.variable_certificate().is_some() {
             return None;
         }
-        let text: &Bytes = value.as_ref()?.constant()?;
+        let text: &Bytes = value?.constant()?;
         (!text.is_empty()).then(|| self.path(text))
     }
 }

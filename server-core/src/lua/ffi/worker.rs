@@ -122,6 +122,7 @@ export! {
             ProcessKind::Master => 1,
             ProcessKind::Signaller => 2,
             ProcessKind::Worker => 3,
+            ProcessKind::CacheManager | ProcessKind::CacheLoader => 4,
             ProcessKind::PrivilegedAgent => 99,
         }
     }

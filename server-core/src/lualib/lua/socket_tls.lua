@@ -99,7 +99,7 @@ local function sslhandshake(sock, reused, server_name, verify, ocsp, ...)
     local r, u = socket_of(sock)
     name[0].data = server_name or nil
     name[0].len = server_name and #server_name or 0
-    local session = reused and unwrap(reused)
+    local session = reused and unwrap(reused) or nil
     local rc = begin_handshake(r, u, session, reused ~= false, name, verify and 1 or 0, ocsp and 1 or 0,
                                rawget(sock, CERTIFICATE), rawget(sock, KEY), errmsg)
     if rc == base.FFI_AGAIN then

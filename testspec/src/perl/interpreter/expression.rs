@@ -562,7 +562,9 @@ impl Interpreter {
             Place::Cell(cell) => Reference::Cell(cell),
             Place::Element(array, index) => Reference::Element(array, index),
             Place::Entry(hash, key) => Reference::Entry(hash, key),
-            part @ (Place::Part(..) | Place::Position(..)) => Reference::Cell(Rc::new(RefCell::new(part.read()))),
+            part @ (Place::Last(_) | Place::Part(..) | Place::Position(..)) => {
+                Reference::Cell(Rc::new(RefCell::new(part.read())))
+            }
         }))
     }
 

@@ -66,7 +66,7 @@ impl Subject {
             Place::Cell(cell) => Some(Self::Cell(Rc::as_ptr(cell).addr())),
             Place::Element(array, index) => Some(Self::Element(Rc::as_ptr(array).addr(), *index)),
             Place::Entry(hash, key) => Some(Self::Entry(Rc::as_ptr(hash).addr(), key.clone())),
-            Place::Part(..) | Place::Position(..) => None,
+            Place::Last(_) | Place::Part(..) | Place::Position(..) => None,
         }
     }
 }

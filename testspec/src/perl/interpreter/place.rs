@@ -17,11 +17,16 @@ pub(super) enum Place {
     Cell(Rc<RefCell<Value>>),
     Element(Array, i64),
     Entry(Hash, Vec<u8>),
+    /// The index of an array's last element.
+    Last(Array),
     /// A part of a string: offset and length.
     Part(Box<Place>, usize, usize),
     /// Where the last `//g` in a variable with this text ended.
     Position(Rc<Positions>, Subject, Rc<Vec<u8>>),
 }
+
+/// The most elements that an assignment to `$#array` makes.
+const LAST_MAX: usize = 1 << 22;
 
 impl Place {
     pub(super) fn read(&self) -> Value {
@@ -32,6 +37,7 @@ impl Place {
                 wrap(*index, array.len()).and_then(|index| array.get(index)).cloned().unwrap_or_default()
             }
             Self::Entry(hash, key) => hash.borrow().get(key).cloned().unwrap_or_default(),
+            Self::Last(array) => Value::Int(array.borrow().len() as i64 - 1),
             Self::Part(whole, start, len) => {
                 let text = whole.read().to_bytes();
                 Value::str(text.get(*start..start + len).unwrap_or_default())
@@ -56,6 +62,10 @@ impl Place {
                 array[index] = value;
             }
             Self::Entry(hash, key) => hash.borrow_mut().insert(key, value),
+            Self::Last(array) => {
+                let len = usize::try_from(value.to_int().saturating_add(1)).unwrap_or(0).min(LAST_MAX);
+                array.borrow_mut().resize(len, Value::Undef);
+            }
             Self::Part(whole, start, len) => {
                 let mut text = whole.read().to_bytes().to_vec();
                 let end = (start + len).min(text.len());
@@ -184,6 +194,7 @@ impl Interpreter {
                     _ => return Err(self.unsupported("this assignment")),
                 }
             }
+            Expr::ArrayLast(array) => Place::Last(self.array_of(array)?),
             Expr::Builtin(Builtin::Pos, arguments) => match arguments.first() {
                 Some(target) => self.position_of(target)?,
                 None => return Err(self.unsupported("this assignment")),

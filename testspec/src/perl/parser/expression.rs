@@ -1,6 +1,7 @@
 //! Expressions by operator precedence.
 
 use crate::perl::ast::{AssignOp, Expr, LogicalOp, MatchPattern, MethodName, Sigil, Step};
+use crate::perl::builtin::Builtin;
 use crate::perl::cursor::is_word_start;
 
 use super::operator::{Operator, level};
@@ -383,7 +384,14 @@ impl Parser<'_> {
         self.cursor.reset(start);
         let key = self.expression()?;
         self.expect(b"}")?;
-        Ok(key)
+        Ok(match key {
+            // `$h{1, 2}` has one key, joined by `$;`.
+            Expr::List(mut items) if items.len() > 1 => {
+                items.insert(0, Expr::Global(Sigil::Scalar, "main::;".into()));
+                Expr::Builtin(Builtin::Join, items)
+            }
+            key => key,
+        })
     }
 }
 
@@ -405,7 +413,6 @@ fn bound(left: Expr, right: Expr, negate: bool) -> Expr {
 }
 
 fn is_assignable(expr: &Expr) -> bool {
-    use crate::perl::builtin::Builtin;
     match expr {
         Expr::Arguments
         | Expr::ArrayLast(_)

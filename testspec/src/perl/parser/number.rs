@@ -14,6 +14,7 @@ impl Parser<'_> {
         let radix = match rest {
             [b'0', b'x' | b'X', ..] => Some((16, 2)),
             [b'0', b'b' | b'B', ..] => Some((2, 2)),
+            [b'0', b'o' | b'O', ..] => Some((8, 2)),
             [b'0', b'0'..=b'9' | b'_', ..] => Some((8, 1)),
             _ => None,
         };

@@ -144,16 +144,14 @@ fn difference(expected: &[u8], got: &[u8]) -> String {
             };
             out.push_str(&format!("<span class=\"{class}\">{sign} "));
             let values: Vec<(bool, &[u8])> = change.values().iter().map(|(mark, value)| (*mark, *value)).collect();
-            let last = values.len().saturating_sub(1);
-            let mut ends = false;
-            for (index, (marked, value)) in values.into_iter().enumerate() {
-                let stripped = if index == last { value.strip_suffix(b"\n") } else { None };
-                ends |= stripped.is_some();
-                let value = stripped.unwrap_or(value);
-                let value = if index == last { bytes(value) } else { piece(value) };
-                out.push_str(&if marked { format!("<mark>{value}</mark>") } else { value });
+            let last = values.iter().rposition(|(_, value)| *value != b"\n").unwrap_or(0);
+            let ended = values.last().is_some_and(|(_, value)| value.ends_with(b"\n"));
+            for (index, (marked, value)) in values.into_iter().enumerate().take(last + 1) {
+                let value =
+                    if index == last { bytes(value.strip_suffix(b"\n").unwrap_or(value)) } else { piece(value) };
+                out.push_str(&if marked && !value.is_empty() { format!("<mark>{value}</mark>") } else { value });
             }
-            out.push_str(if ends { "</span>" } else { " <i class=\"gap\">(no line end)</i></span>" });
+            out.push_str(if ended { "</span>" } else { " <i class=\"gap\">(no line end)</i></span>" });
         }
     }
     if out.is_empty() {

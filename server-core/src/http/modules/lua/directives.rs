@@ -370,7 +370,21 @@ fn source_of(directive: &Directive) -> Result<&[u8], Diagnostic> {
     Ok(source)
 }
 
+/// Scripts of the stream subsystem whose chunks are named by the directive alone.
+const BARE_IN_STREAM: [&str; 6] = [
+    "balancer_by_lua",
+    "init_by_lua",
+    "init_worker_by_lua",
+    "proxy_ssl_certificate_by_lua",
+    "proxy_ssl_verify_by_lua",
+    "ssl_certificate_by_lua",
+];
+
 pub(crate) fn chunk_name(scope: &Scope<'_>, directive: &Directive, tag: &str) -> std::ffi::CString {
+    let stream = Contexts::STREAM.or(Contexts::STREAM_SERVER).or(Contexts::STREAM_UPSTREAM);
+    if scope.context.intersects(stream) && BARE_IN_STREAM.contains(&tag) {
+        return std::ffi::CString::new(format!("={tag}")).unwrap_or_default();
+    }
     let conf_prefix = scope.cycle.conf_prefix.to_string_lossy();
     code::chunk_name(tag, &directive.source.name(), &conf_prefix, directive.head_line())
 }

@@ -35,14 +35,15 @@ pub enum StartError {
 
 /// Creates the VM of each subsystem whose configuration uses Lua, and runs `init_by_lua*`.
 pub fn start(cycle: &'static Cycle) -> Result<(), StartError> {
+    // Also where no Lua is used: the cycle that was there before is about to end.
+    api::log::set_fallback(&cycle.log);
+    ffi::worker::set_cycle(cycle);
+    ffi::upstream::set_groups(&cycle.http.upstream);
     cycle.mains().filter(|main| main.lua.used).try_for_each(|main| start_subsystem(cycle, main))
 }
 
 fn start_subsystem(cycle: &'static Cycle, main: &'static MainConf) -> Result<(), StartError> {
     let conf = &main.lua;
-    api::log::set_fallback(&cycle.log);
-    ffi::worker::set_cycle(cycle);
-    ffi::upstream::set_groups(&cycle.http.upstream);
     ffi::regex::set_limits(ffi::regex::Limits {
         match_limit: conf.regex_match_limit.and_then(|limit| u32::try_from(limit).ok()).unwrap_or(0),
         cache_entries: conf.regex_cache_max_entries.and_then(|max| u32::try_from(max).ok()).unwrap_or(1024),
@@ -119,7 +120,7 @@ pub(crate) fn zones(cycle: &'static Cycle, main: &'static MainConf) -> Result<&'
     if let Some(zones) = conf.zones.get() {
         return Ok(zones);
     }
-    let before = cycle.conf.previous.and_then(|cycle| cycle.main(main.core.subsystem)?.lua.zones.get());
+    let before = cycle.conf.previous.get().and_then(|cycle| cycle.main(main.core.subsystem)?.lua.zones.get());
     let mut zones = Zones::default();
     for (name, size) in &conf.shared_dicts {
         zones.open(name, *size, before).map_err(|error| VmError::Layer {

@@ -39,7 +39,6 @@ pub(super) struct Indexes {
     pub(super) key: VarIndex,
     pub(super) value: VarIndex,
     pub(super) flags: VarIndex,
-    pub(super) flags_as_http_time: VarIndex,
     pub(super) exptime: VarIndex,
 }
 
@@ -79,9 +78,6 @@ impl LocConf {
     pub(crate) fn show_flags(&self, r: &Request, flags: &Bytes) {
         let Some(indexes) = self.indexes else { return };
         r.set_variable(indexes.flags, Some(flags.clone()));
-        if let Some(seconds) = value::number(flags) {
-            r.set_variable(indexes.flags_as_http_time, Some(http_time(seconds).to_vec().into()));
-        }
     }
 
     /// Whether the flags of a value are the time of its last change.
@@ -122,7 +118,10 @@ pub(crate) const VARIABLES: &[VariableDef] = &[
     assigned("memc_value"),
     assigned("memc_exptime"),
     assigned("memc_flags"),
-    assigned("memc_flags_as_http_time"),
+    VariableDef::volatile("memc_flags_as_http_time", |r, _| {
+        let flags = r.variable_named(b"memc_flags")?;
+        Some(http_time(value::number(&flags)?).to_vec().into())
+    }),
 ];
 
 fn memc_pass(scope: &mut Scope<'_>, directive: &Directive) -> Result<(), Diagnostic> {
@@ -141,7 +140,6 @@ fn memc_pass(scope: &mut Scope<'_>, directive: &Directive) -> Result<(), Diagnos
         key: variables.index(b"memc_key"),
         value: variables.index(b"memc_value"),
         flags: variables.index(b"memc_flags"),
-        flags_as_http_time: variables.index(b"memc_flags_as_http_time"),
         exptime: variables.index(b"memc_exptime"),
     });
     scope.loc.memc.pass = Some(Rc::new(pass));

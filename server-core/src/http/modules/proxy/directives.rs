@@ -243,9 +243,10 @@ fn proxy_cookie_flags(scope: &mut Scope<'_>, directive: &Directive) -> Applied {
     ];
     let Some((name, words)) = directive.args.split_first() else { return Ok(()) };
     if words.is_empty() {
-        return match name.is("off") {
-            true => add_rule(&mut scope.loc.proxy.cookie_flags, directive, None),
-            false => Err(invalid_parameter(directive, name)),
+        return if name.is("off") {
+            add_rule(&mut scope.loc.proxy.cookie_flags, directive, None)
+        } else {
+            Err(invalid_parameter(directive, name))
         };
     }
     let mut flags = Vec::new();
