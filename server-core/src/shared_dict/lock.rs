@@ -141,7 +141,9 @@ mod tests {
                 })
             })
             .collect();
-        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        for thread in threads {
+            thread.join().unwrap();
+        }
         assert_eq!(counter.0.lock(), Found::Released);
         // SAFETY: the lock is held.
         assert_eq!(unsafe { *counter.1.get() }, 80_000);

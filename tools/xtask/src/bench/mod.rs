@@ -164,7 +164,7 @@ fn sleeping_threads(server: &Running) -> Result<Vec<TcpStream>, Failure> {
 
 /// Sends a request and reads until the answer has `end` in it.
 fn ask(stream: &mut TcpStream, path: &str, end: &str) -> Result<(), Failure> {
-    stream.set_read_timeout(Some(Duration::from_secs(60)))?;
+    stream.set_read_timeout(Some(Duration::from_mins(1)))?;
     stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").as_bytes())?;
     let mut answer = Vec::new();
     let mut part = [0; 4096];
