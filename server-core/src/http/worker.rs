@@ -17,6 +17,7 @@ pub(crate) fn init(cycle: &'static Cycle) -> Result<(), Diagnostic> {
     if cycle.conf.testing {
         return Ok(());
     }
+    hand_over_folders(cycle)?;
     let opened = limit_zones::open_all(cycle);
     opened.map_err(|error| Diagnostic::error("shared_memory", format!("mmap() of a limit's zone failed: {error}")))?;
     startup::start(cycle).map_err(|error| match error {
@@ -24,6 +25,28 @@ pub(crate) fn init(cycle: &'static Cycle) -> Result<(), Diagnostic> {
         StartError::Init => Diagnostic::error(REPORTED, error.to_string()),
         error => Diagnostic::error("lua_start", error.to_string()),
     })
+}
+
+/// Makes the folders of caches and temporary files and gives them to the workers' account: once workers have become that,
+/// they may not make folders beside files of the master any more.
+fn hand_over_folders(cycle: &Cycle) -> Result<(), Diagnostic> {
+    let Some(account) = cycle.conf.user.as_ref().filter(|_| nix::unistd::geteuid().is_root()) else { return Ok(()) };
+    let caches = cycle.http.upstream.caches.iter().map(|cache| cache.folder.clone());
+    let loc = cycle.http.core.fallback.and_then(|srv| srv.core.loc.get().copied());
+    let temporary = loc.into_iter().flat_map(|loc| {
+        let conf = [&loc.fastcgi.upstream, &loc.proxy.upstream, &loc.scgi.upstream, &loc.uwsgi.upstream];
+        let folders = conf.into_iter().filter_map(|conf| Some(conf.temp_path.as_ref()?.folder.clone()));
+        folders.chain([(*loc.core.client_body_temp_path).clone()]).collect::<Vec<_>>()
+    });
+    for folder in caches.chain(temporary) {
+        let made = std::fs::create_dir_all(&folder)
+            .and_then(|()| std::os::unix::fs::chown(&folder, Some(account.user), Some(account.group)));
+        made.map_err(|error| {
+            let text = format!("mkdir() or chown() of \"{}\" failed ({error})", folder.display());
+            Diagnostic::error("folder", text)
+        })?;
+    }
+    Ok(())
 }
 
 /// Looks after the caches, for ever or once, until the process is told to leave.
