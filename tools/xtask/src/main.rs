@@ -8,6 +8,7 @@
 
 use std::process::ExitCode;
 
+mod abuse;
 mod arrows;
 mod bench;
 mod upstream;
@@ -15,6 +16,8 @@ mod upstream;
 const USAGE: &str = "\
 usage: cargo xtask TASK
 
+  abuse [--tier P|N|R] [--only ID] [--program PATH]
+                      attack a server and check that it holds: quick checks (P, the default), nightly, before a release
   arrows              check the direction of dependencies and the size of files
   upstream [DIR]      bring the test suites of upstream modules out of Debian's source packages (default: upstream)
   bench [SECONDS]     compare rsty with nginx in alternating runs (default: 4 seconds a run)
@@ -24,6 +27,7 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let outcome = match arguments.as_slice() {
+        ["abuse", options @ ..] => abuse::run(options),
         ["arrows"] => arrows::check(),
         ["upstream"] => upstream::bring("upstream".as_ref()),
         ["upstream", folder] => upstream::bring(folder.as_ref()),

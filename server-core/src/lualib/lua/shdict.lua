@@ -6,9 +6,7 @@ local base = require "resty.core.base"
 local C = ffi.C
 local ffi_new, ffi_string, ffi_cast = ffi.new, ffi.string, ffi.cast
 local type, tostring, tonumber, error, select = type, tostring, tonumber, error, select
-local get_string_buf = base.get_string_buf
 local get_string_buf_size = base.get_string_buf_size
-local get_size_ptr = base.get_size_ptr
 
 base.declare [[
 int @shdict_get(void *zone, const unsigned char *key, size_t key_len, int *value_type,
@@ -49,14 +47,6 @@ local NIL, BOOLEAN, NUMBER, STRING = 0, 1, 3, 4
 local DECLINED = base.FFI_DECLINED
 local LONGEST_KEY = 65535
 
-local value_type = ffi_new("int[1]")
-local user_flags = ffi_new("int[1]")
-local number = ffi_new("double[1]")
-local is_stale = ffi_new("int[1]")
-local forcible = ffi_new("int[1]")
-local text = ffi_new("unsigned char *[1]")
-local errmsg = base.get_errmsg_ptr()
-
 -- The zone of a dictionary; its absence is the mistake of who called the method.
 local function zone_of(dict)
     local udata = type(dict) == "table" and dict[1]
@@ -80,68 +70,209 @@ local function key_of(key)
     return text
 end
 
--- Takes over a string that a C function left in `buf` or in a block of its own.
-local function take_text(buf, len)
-    local found = text[0]
-    local value = ffi_string(found, len[0])
-    if found ~= buf then
-        C.free(found)
-    end
-    return value
-end
+-- The calls that bring results back through memory. A collection may happen right behind such a call, and a finalizer
+-- that it runs may use a dictionary, too: then another set of calls with other memory has to be taken.
+local function new_calls()
+    local value_type = ffi_new("int[1]")
+    local user_flags = ffi_new("int[1]")
+    local number = ffi_new("double[1]")
+    local is_stale = ffi_new("int[1]")
+    local forcible = ffi_new("int[1]")
+    local text = ffi_new("unsigned char *[1]")
+    local len = ffi_new("size_t[1]")
+    local errmsg = ffi_new("char *[1]")
+    local own, own_size
+    local busy, inner = false, nil
+    local calls = {}
 
-local function read(zone, key, stale)
-    local size = get_string_buf_size()
-    local buf, len = ffi_cast("unsigned char *", get_string_buf(size)), get_size_ptr()
-    text[0] = buf
-    len[0] = size
-    if dict_get(zone, key, #key, value_type, text, len, number, user_flags, stale, is_stale, errmsg) ~= 0 then
-        if errmsg[0] ~= nil then
-            return nil, ffi_string(errmsg[0])
+    local function apart()
+        inner = inner or new_calls()
+        return inner
+    end
+
+    local function buffer()
+        local size = get_string_buf_size()
+        if size ~= own_size then
+            own, own_size = ffi_new("unsigned char[?]", size), size
         end
-        error("failed to get the key")
+        text[0] = own
+        len[0] = size
+        errmsg[0] = nil
+        return own
     end
-    local kind = value_type[0]
-    local value
-    if kind == STRING then
-        value = take_text(buf, len)
-    elseif kind == NUMBER then
-        value = tonumber(number[0])
-    elseif kind == BOOLEAN then
-        value = buf[0] ~= 0
-    else
-        return nil
+
+    -- Takes over a string that a C function left in `buf` or in a block of its own.
+    local function take_text(buf)
+        local found = text[0]
+        local value = ffi_string(found, len[0])
+        if found ~= ffi_cast("unsigned char *", buf) then
+            C.free(found)
+        end
+        return value
     end
-    local flags = tonumber(user_flags[0])
-    if flags == 0 then
-        flags = nil
+
+    -- The value, the flags or what is wrong, and whether the time is over.
+    function calls.read(zone, key, stale)
+        if busy then
+            return apart().read(zone, key, stale)
+        end
+        busy = true
+        local buf = buffer()
+        if dict_get(zone, key, #key, value_type, text, len, number, user_flags, stale, is_stale, errmsg) ~= 0 then
+            local problem = errmsg[0] ~= nil and ffi_string(errmsg[0])
+            busy = false
+            if problem then
+                return nil, problem
+            end
+            error("failed to get the key")
+        end
+        local kind = value_type[0]
+        local value
+        if kind == STRING then
+            value = take_text(buf)
+        elseif kind == NUMBER then
+            value = tonumber(number[0])
+        elseif kind == BOOLEAN then
+            value = buf[0] ~= 0
+        end
+        local flags, over = tonumber(user_flags[0]), is_stale[0] == 1
+        busy = false
+        if flags == 0 or value == nil then
+            flags = nil
+        end
+        return value, flags, over
     end
-    return value, flags
+
+    function calls.store(zone, op, key, value, ttl, flags)
+        local problem
+        key, problem = key_of(key)
+        if not key then
+            return nil, problem
+        end
+        local kind, buf, size, num = type(value), nil, 0, 0
+        if kind == "string" then
+            kind, buf, size = STRING, value, #value
+        elseif kind == "number" then
+            kind, num = NUMBER, value
+        elseif kind == "nil" then
+            kind = NIL
+        elseif kind == "boolean" then
+            kind, num = BOOLEAN, value and 1 or 0
+        else
+            return nil, "bad value type"
+        end
+        if busy then
+            return apart().store(zone, op, key, value, ttl, flags)
+        end
+        -- Both fail for what is no number, as long as nothing is in use.
+        user_flags[0] = flags or 0
+        ttl = ttl * 1000
+        busy = true
+        local code = dict_store(zone, op, key, #key, kind, buf, size, num, ttl, user_flags[0], errmsg, forcible)
+        local evicted = forcible[0] == 1
+        if code ~= 0 then
+            problem = ffi_string(errmsg[0])
+        end
+        busy = false
+        return code == 0, problem, evicted
+    end
+
+    function calls.incr(zone, key, value, init, ttl)
+        if busy then
+            return apart().incr(zone, key, value, init, ttl)
+        end
+        -- Fails for what is no number, as long as nothing is in use.
+        number[0] = value
+        busy = true
+        local code = dict_incr(zone, key, #key, number, errmsg, init and 1 or 0, init or 0, ttl, forcible)
+        local sum, evicted, problem = tonumber(number[0]), forcible[0] == 1, nil
+        if code ~= 0 then
+            sum, problem = nil, ffi_string(errmsg[0])
+        end
+        busy = false
+        return sum, problem, evicted
+    end
+
+    function calls.push(zone, key, right, value, size, num)
+        if busy then
+            return apart().push(zone, key, right, value, size, num)
+        end
+        busy = true
+        local count = tonumber(C.rsty_shdict_push(zone, key, #key, right, value, size, num, errmsg))
+        local problem
+        if count < 0 then
+            count, problem = nil, ffi_string(errmsg[0])
+        end
+        busy = false
+        if problem then
+            return nil, problem
+        end
+        return count
+    end
+
+    function calls.pop(zone, key, right)
+        if busy then
+            return apart().pop(zone, key, right)
+        end
+        busy = true
+        local buf = buffer()
+        local kind = C.rsty_shdict_pop(zone, key, #key, right, text, len, number, errmsg)
+        local value, problem
+        if kind == STRING then
+            value = take_text(buf)
+        elseif kind == NUMBER then
+            value = tonumber(number[0])
+        elseif kind ~= NIL then
+            problem = errmsg[0] ~= nil and ffi_string(errmsg[0]) or "no memory"
+        end
+        busy = false
+        if problem then
+            return nil, problem
+        end
+        return value
+    end
+
+    function calls.llen(zone, key)
+        if busy then
+            return apart().llen(zone, key)
+        end
+        busy = true
+        local count = tonumber(C.rsty_shdict_llen(zone, key, #key, errmsg))
+        local problem
+        if count < 0 then
+            count, problem = nil, ffi_string(errmsg[0])
+        end
+        busy = false
+        if problem then
+            return nil, problem
+        end
+        return count
+    end
+
+    function calls.keys(zone, max)
+        if busy then
+            return apart().keys(zone, max)
+        end
+        busy = true
+        local count = C.rsty_shdict_keys(zone, max, text)
+        local block = text[0]
+        busy = false
+        local keys = base.new_tab(count, 0)
+        local at = block
+        for i = 1, count do
+            local size = ffi_cast("uint32_t *", at)[0]
+            keys[i] = ffi_string(at + 4, size)
+            at = at + 4 + size
+        end
+        C.free(block)
+        return keys
+    end
+
+    return calls
 end
 
-local function store(zone, op, key, value, ttl, flags)
-    local problem
-    key, problem = key_of(key)
-    if not key then
-        return nil, problem
-    end
-    local kind, buf, len, num = type(value), nil, 0, 0
-    if kind == "string" then
-        kind, buf, len = STRING, value, #value
-    elseif kind == "number" then
-        kind, num = NUMBER, value
-    elseif kind == "nil" then
-        kind = NIL
-    elseif kind == "boolean" then
-        kind, num = BOOLEAN, value and 1 or 0
-    else
-        return nil, "bad value type"
-    end
-    if dict_store(zone, op, key, #key, kind, buf, len, num, ttl * 1000, flags or 0, errmsg, forcible) == 0 then
-        return true, nil, forcible[0] == 1
-    end
-    return false, ffi_string(errmsg[0]), forcible[0] == 1
-end
+local calls = new_calls()
+local read, store, add_to = calls.read, calls.store, calls.incr
 
 local function ttl_of(ttl)
     if not ttl then
@@ -174,11 +305,11 @@ function methods.get_stale(dict, key)
     if not found then
         return nil, problem
     end
-    local value, flags = read(zone, found, 1)
+    local value, flags, over = read(zone, found, 1)
     if value == nil then
         return nil, flags
     end
-    return value, flags, is_stale[0] == 1
+    return value, flags, over
 end
 
 function methods.set(dict, key, value, ttl, flags)
@@ -229,7 +360,7 @@ function methods.incr(dict, key, value, init, init_ttl)
     if not found then
         return nil, problem
     end
-    number[0] = tonumber(value)
+    local by = tonumber(value)
     if init then
         init = number_argument(init, "init")
     end
@@ -242,13 +373,13 @@ function methods.incr(dict, key, value, init, init_ttl)
             error(mistake, 2)
         end
     end
-    if dict_incr(zone, found, #found, number, errmsg, init and 1 or 0, init or 0, ttl, forcible) ~= 0 then
-        return nil, ffi_string(errmsg[0])
+    local sum, refused, evicted = add_to(zone, found, by, init, ttl)
+    if not sum then
+        return nil, refused
+    elseif init then
+        return sum, nil, evicted
     end
-    if init then
-        return tonumber(number[0]), nil, forcible[0] == 1
-    end
-    return tonumber(number[0])
+    return sum
 end
 
 function methods.ttl(dict, key)
@@ -311,39 +442,19 @@ local function push(right, zone, key, problem, value)
         return nil, problem
     end
     local kind = type(value)
-    local len
     if kind == "string" then
-        len = C.rsty_shdict_push(zone, key, #key, right, value, #value, 0, errmsg)
+        return calls.push(zone, key, right, value, #value, 0)
     elseif kind == "number" then
-        len = C.rsty_shdict_push(zone, key, #key, right, nil, 0, value, errmsg)
-    else
-        return nil, "bad value type"
+        return calls.push(zone, key, right, nil, 0, value)
     end
-    len = tonumber(len)
-    if len < 0 then
-        return nil, ffi_string(errmsg[0])
-    end
-    return len
+    return nil, "bad value type"
 end
 
 local function pop(right, zone, key, problem)
     if not key then
         return nil, problem
     end
-    local size = get_string_buf_size()
-    local buf, len = ffi_cast("unsigned char *", get_string_buf(size)), get_size_ptr()
-    text[0] = buf
-    len[0] = size
-    errmsg[0] = nil
-    local kind = C.rsty_shdict_pop(zone, key, #key, right, text, len, number, errmsg)
-    if kind == STRING then
-        return take_text(buf, len)
-    elseif kind == NUMBER then
-        return tonumber(number[0])
-    elseif kind == NIL then
-        return nil
-    end
-    return nil, errmsg[0] ~= nil and ffi_string(errmsg[0]) or "no memory"
+    return calls.pop(zone, key, right)
 end
 
 function methods.lpush(dict, key, value, ...)
@@ -371,11 +482,7 @@ function methods.llen(dict, key, ...)
     if not found then
         return nil, problem
     end
-    local len = tonumber(C.rsty_shdict_llen(zone, found, #found, errmsg))
-    if len < 0 then
-        return nil, ffi_string(errmsg[0])
-    end
-    return len
+    return calls.llen(zone, found)
 end
 
 local function max_argument(name, default, ...)
@@ -409,16 +516,7 @@ end
 
 function methods.get_keys(...)
     local zone, max = max_argument("get_keys", 1024, ...)
-    local count = C.rsty_shdict_keys(zone, max, text)
-    local keys = base.new_tab(count, 0)
-    local at = text[0]
-    for i = 1, count do
-        local len = ffi_cast("uint32_t *", at)[0]
-        keys[i] = ffi_string(at + 4, len)
-        at = at + 4 + len
-    end
-    C.free(text[0])
-    return keys
+    return calls.keys(zone, max)
 end
 
 -- Dictionaries share one metatable, which the server made.
