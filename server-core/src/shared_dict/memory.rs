@@ -31,7 +31,7 @@ impl Memory {
                 ptr::null_mut(),
                 len + PAGE,
                 libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_SHARED | libc::MAP_ANONYMOUS,
+                libc::MAP_SHARED | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
                 -1,
                 0,
             )
@@ -41,6 +41,11 @@ impl Memory {
         }
         let base = NonNull::new(base.cast()).ok_or_else(|| io::Error::from(io::ErrorKind::OutOfMemory))?;
         Ok(Self { base, len })
+    }
+
+    /// Bytes that offsets may reach.
+    pub(super) fn len(&self) -> usize {
+        self.len
     }
 
     /// The address of a `T` at an offset; always valid for reads and writes of one `T`, which has to be plain data
