@@ -31,6 +31,11 @@ struct Entry {
     task: JoinHandle<()>,
 }
 
+/// So many connections at a time are worth the time that it takes to give their memory back.
+const FLOOD: usize = 256;
+/// How long after the end of a flood that happens: others may leave, too.
+const EBB_PAUSE: Duration = Duration::from_secs(1);
+
 /// All connections of a worker.
 pub struct Server {
     cycle: &'static Cycle,
@@ -38,6 +43,10 @@ pub struct Server {
     limit: usize,
     room: Notify,
     last_gone: Notify,
+    /// The most connections there were since memory was last given back.
+    most: Cell<usize>,
+    /// Most of them have gone.
+    ebbed: Notify,
     exiting: Cell<bool>,
     accepting: RefCell<Vec<JoinHandle<()>>>,
 }
@@ -61,6 +70,8 @@ pub fn serve(cycle: &'static Cycle, listeners: Vec<BoundListener>) -> io::Result
         limit: cycle.conf.worker_connections.unwrap_or(512),
         room: Notify::new(),
         last_gone: Notify::new(),
+        most: Cell::new(0),
+        ebbed: Notify::new(),
         exiting: Cell::new(false),
         accepting: RefCell::default(),
     });
@@ -68,6 +79,9 @@ pub fn serve(cycle: &'static Cycle, listeners: Vec<BoundListener>) -> io::Result
         let task = server.accept_from(listener)?;
         server.accepting.borrow_mut().push(task);
     }
+    let tidied = Rc::clone(&server);
+    let task = tokio::task::spawn_local(async move { tidied.give_back_memory().await });
+    server.accepting.borrow_mut().push(task);
     Ok(server)
 }
 
@@ -148,6 +162,17 @@ impl Server {
             serve_connection(&server, &connection).await;
         });
         slot.insert(Entry { connection: weak, task });
+        self.most.set(self.most.get().max(connections.len()));
+    }
+
+    /// After a flood of connections, gives the memory that they took back to the system: the allocator would keep it.
+    async fn give_back_memory(&self) {
+        loop {
+            self.ebbed.notified().await;
+            tokio::time::sleep(EBB_PAUSE).await;
+            self.most.set(self.connections.borrow().len());
+            crate::process::sys::trim_memory();
+        }
     }
 
     /// Closes the connection that has been idle and was accepted first; whether there was one.
@@ -211,6 +236,12 @@ impl Drop for Guard<'_> {
     fn drop(&mut self) {
         let mut connections = self.server.connections.borrow_mut();
         connections.try_remove(self.key);
+        let most = self.server.most.get();
+        if most >= FLOOD && connections.len() < most / 4 {
+            // Once a flood: the next one is counted from here.
+            self.server.most.set(0);
+            self.server.ebbed.notify_one();
+        }
         self.server.room.notify_one();
         if connections.is_empty() {
             self.server.last_gone.notify_waiters();

@@ -111,7 +111,10 @@ c_function! {
 c_function! {
     /// Registers the function that is called when the client goes away.
     fn on_abort(state) {
-        let (r, ctx) = real_request()?;
+        let (r, ctx) = request()?;
+        if r.conn().is_fake() {
+            return Err(format!("API disabled in the context of {}", ctx.phase.get().name()).into());
+        }
         if ctx.on_abort.borrow().is_some() {
             return sys::fail(state, "duplicate call");
         }
