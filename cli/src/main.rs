@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod cmd;
+mod config;
 mod exit;
 mod ui;
 
@@ -13,13 +14,20 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::ui::ColourChoice;
 
 /// Spec runner, server, formatter and linter for Lua on nginx.
 #[derive(Debug, Parser)]
-#[command(name = "rsty", version, disable_version_flag = true, max_term_width = 100, after_help = EXAMPLES)]
+#[command(
+    name = "rsty",
+    version,
+    disable_version_flag = true,
+    disable_help_flag = true,
+    disable_help_subcommand = true
+)]
+#[command(max_term_width = 100, before_help = EXAMPLES)]
 struct Cli {
     /// Print the version of rsty (`-V` answers as nginx does).
     #[arg(long, action = clap::ArgAction::Version)]
@@ -28,6 +36,10 @@ struct Cli {
     /// When to use colour.
     #[arg(long, global = true, value_enum, default_value_t, value_name = "WHEN")]
     color: ColourChoice,
+
+    /// Print help; of a command with `rsty COMMAND --help`.
+    #[arg(short, long, action = clap::ArgAction::HelpShort)]
+    help: Option<bool>,
 
     #[command(subcommand)]
     command: Command,
@@ -39,36 +51,81 @@ enum Command {
     Test(Box<cmd::test::Args>),
     /// Serve an nginx configuration.
     Serve(cmd::serve::Args),
+    /// Write a small working application or library.
+    Init(cmd::init::Args),
+    /// Run Lua from the command line.
+    Run(cmd::run::Args),
     /// Find leaked globals in Lua code.
     Lint(Box<cmd::lint::Args>),
+    /// Tell an editor about Lua, configurations and specs (Language Server Protocol).
+    Lsp(cmd::lsp::Args),
     /// Format spec files and number their blocks.
     Reindex(cmd::reindex::Args),
+    /// Join reports of test runs, and make other reports of them.
+    Report(cmd::report::Args),
+    /// Tell what a message is about.
+    Explain(cmd::explain::Args),
+    /// Show what rsty.toml may say, and what it says.
+    Config(cmd::config::Args),
+    /// Print completions for a shell.
+    #[command(hide = true)]
+    Completions(cmd::shell::Completions),
+    /// Print the manual page.
+    #[command(hide = true)]
+    Man(cmd::shell::Man),
 }
 
 const EXAMPLES: &str = "\
 Examples:
-  rsty test t/                        run every spec below t/
-  rsty test t/001-set.t:12            run the block at line 12
-  rsty test --server /usr/sbin/nginx t/
-  rsty serve -p . -c conf/nginx.conf
-  rsty lint lib/
-  rsty reindex t/*.t";
+  rsty test t/001-set.t:12              run the block at line 12; without a path, all of t/
+  rsty serve -p . -c conf/nginx.conf    serve a configuration; without one, this folder
+  rsty run -e 'ngx.say(\"hello\")'       run Lua with the ngx API
+  rsty lint lib/                        find leaked globals and more
+  rsty reindex t/                       format spec files and number their blocks";
 
 fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
     if called_as_nginx(&arguments) {
         return cmd::serve::run_as_nginx(&arguments);
     }
+    let typed = arguments.len();
+    let arguments = match config::extend(&Cli::command(), arguments) {
+        Ok((arguments, warnings)) => {
+            if !cmd::test::is_child() {
+                for warning in &warnings {
+                    ui::warning(warning);
+                }
+            }
+            arguments
+        }
+        Err(error) => {
+            ui::error(&error.to_string());
+            return exit::Exit::Usage.into();
+        }
+    };
     let cli = match Cli::try_parse_from(&arguments) {
         Ok(cli) => cli,
-        Err(error) => return ui::usage(&error),
+        Err(error) => {
+            if arguments.len() > typed {
+                ui::talk("with the options that rsty.toml adds (rsty config show --origin):\n");
+            }
+            return ui::usage(&error);
+        }
     };
     ui::choose_colour(cli.color);
     match cli.command {
         Command::Test(args) => cmd::test::run(*args),
         Command::Serve(args) => cmd::serve::run(args),
+        Command::Init(args) => cmd::init::run(&args),
+        Command::Run(args) => cmd::run::run(args),
         Command::Lint(args) => cmd::lint::run(*args),
+        Command::Lsp(args) => cmd::lsp::run(&args),
         Command::Reindex(args) => cmd::reindex::run(args),
+        Command::Report(args) => cmd::report::run(args),
+        Command::Explain(args) => cmd::explain::run(args),
+        Command::Config(args) => cmd::config::run(args),
+        Command::Completions(args) => cmd::shell::completions(args, Cli::command()),
+        Command::Man(args) => cmd::shell::man(args, Cli::command()),
     }
 }
 
@@ -85,8 +142,6 @@ fn called_as_nginx(arguments: &[OsString]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]

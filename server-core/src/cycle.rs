@@ -164,6 +164,8 @@ pub struct CycleConf {
     pub conf_prefix: PathBuf,
     /// The main configuration file.
     pub conf_file: PathBuf,
+    /// Whether this is a development server (`rsty serve --watch`).
+    pub watch: bool,
     /// Whether the configuration is only being tested (`-t`).
     pub testing: bool,
     /// The cycle that runs while this one is built by a reload.
@@ -189,6 +191,8 @@ pub struct CycleConf {
     pub worker_processes: Option<usize>,
     /// `worker_connections`
     pub worker_connections: Option<usize>,
+    /// `connection_limit`: connections of a worker beyond which it accepts none.
+    pub connection_limit: Option<usize>,
     /// `multi_accept`
     pub multi_accept: Option<bool>,
     /// `accept_mutex`
@@ -225,6 +229,8 @@ pub struct CycleConf {
     pub thread_pools: Vec<ThreadPool>,
     /// Whether `events { }` was there.
     pub has_events: bool,
+    /// Settings of `stream { }`, once it was read.
+    pub(crate) stream: Option<Box<MainConf>>,
 }
 
 impl CycleConf {
@@ -249,12 +255,24 @@ impl CycleConf {
     }
 }
 
+/// What a configuration serves. Each has servers, variables, shared dictionaries and a Lua VM of its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Subsystem {
+    /// Requests: `http { }`.
+    #[default]
+    Http,
+    /// Connections as such: `stream { }`.
+    Stream,
+}
+
 /// What processes run on.
 pub struct Cycle {
     /// Settings of the top level.
     pub conf: CycleConf,
     /// Settings of `http { }`.
     pub http: MainConf,
+    /// Settings of `stream { }`, if there is one.
+    pub stream: Option<Box<MainConf>>,
     /// The log of the top level.
     pub log: ErrorLog,
 }
@@ -263,6 +281,19 @@ impl Cycle {
     /// Under which name the server speaks.
     pub fn identity(&self) -> Identity {
         self.conf.identity
+    }
+
+    /// The settings of a subsystem that the configuration has.
+    pub fn main(&self, subsystem: Subsystem) -> Option<&MainConf> {
+        match subsystem {
+            Subsystem::Http => Some(&self.http),
+            Subsystem::Stream => self.stream.as_deref(),
+        }
+    }
+
+    /// The settings of all subsystems.
+    pub fn mains(&'static self) -> impl Iterator<Item = &'static MainConf> {
+        std::iter::once(&self.http).chain(self.stream.as_deref())
     }
 
     /// The folder that relative paths start from, with a slash at its end.

@@ -5,14 +5,18 @@
 //! `docs/design/server.md` draws the floors and the contracts between them.
 
 pub mod clock;
+pub mod codec;
 pub mod conf;
 pub mod cycle;
+mod deadline;
+pub(crate) mod dev;
 pub mod http;
 pub mod log;
 pub mod lua;
 pub mod lualib;
 pub mod process;
 pub mod shared_dict;
+pub mod stream;
 pub mod tls;
 pub mod upstream;
 pub mod version;

@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod bless;
 pub mod load;
 pub mod model;
 pub mod perl;

@@ -1,5 +1,8 @@
 //! `rsty lint`.
 
+mod changed;
+mod watch;
+
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -91,6 +94,18 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE", conflicts_with = "baseline")]
     write_baseline: Option<PathBuf>,
 
+    /// Write a comment that allows it behind each line with a finding.
+    #[arg(long, conflicts_with_all = ["fix", "unsafe_fixes", "diff", "baseline", "write_baseline"])]
+    add_allow: bool,
+
+    /// Look only at files that differ from a commit (from the last one unless it is named).
+    #[arg(long, value_name = "COMMIT", num_args = 0..=1, require_equals = true, default_missing_value = "HEAD")]
+    changed: Option<String>,
+
+    /// Stay, and look again whenever a file changes.
+    #[arg(short, long)]
+    watch: bool,
+
     /// Report what the script lj-releng reports: any use of a global inside a function.
     #[arg(long)]
     lj_releng: bool,
@@ -151,6 +166,9 @@ pub(crate) fn run(args: Args) -> ExitCode {
     if args.list_rules {
         return list_rules().into();
     }
+    if args.watch {
+        return watched(&args).into();
+    }
     let result = if args.lj_releng { lint_releng::run(&args.paths, &args.releng) } else { lint(&args) };
     match result {
         Ok(exit) => exit.into(),
@@ -159,6 +177,18 @@ pub(crate) fn run(args: Args) -> ExitCode {
             Exit::Usage.into()
         }
     }
+}
+
+/// Looks again and again. Only a watch that breaks ends this.
+fn watched(args: &Args) -> Exit {
+    let reason = watch::watch(&args.paths, || {
+        ui::talk("\n");
+        if let Err(message) = lint(args) {
+            ui::error(&message);
+        }
+    });
+    ui::error(&reason);
+    Exit::ToolFailure
 }
 
 /// Everything but the pages. An error is a message about the command line or a configuration.
@@ -173,6 +203,12 @@ fn lint(args: &Args) -> Result<Exit, String> {
         let (mut files, unread) = driver::find(&args.paths);
         configurations.load(&files)?;
         files.retain(|file| !configurations.excludes(file));
+        if let Some(commit) = &args.changed {
+            changed::only(&mut files, commit)?;
+            if files.is_empty() && unread.is_empty() {
+                return Ok(Exit::Fine);
+            }
+        }
         if files.is_empty() && unread.is_empty() {
             ui::error("no file was found");
             return Ok(Exit::NothingSelected);
@@ -196,6 +232,9 @@ fn lint(args: &Args) -> Result<Exit, String> {
         baseline.remove_known(&mut reports);
     }
     let mut unwritten = 0;
+    if args.add_allow {
+        unwritten = allow(args, &configurations, &mut reports);
+    }
     if args.fix || args.unsafe_fixes || args.diff {
         unwritten = mend(args, &configurations, &mut reports);
     }
@@ -289,11 +328,13 @@ fn apply_arguments(args: &Args, settings: &mut Settings) -> Result<(), UnknownNa
     }
     args.globals.iter().for_each(|name| settings.allow_global(name, Allowed::Write));
     args.read_globals.iter().for_each(|name| settings.allow_global(name, Allowed::Read));
-    for name in &args.select {
-        settings.switch(name, Switch::On)?;
-    }
-    for name in &args.ignore {
-        settings.switch(name, Switch::Off)?;
+    // What is said about a rule counts more than what is said about its group, and that more than `all`.
+    let said =
+        args.select.iter().map(|name| (name, Switch::On)).chain(args.ignore.iter().map(|name| (name, Switch::Off)));
+    let mut said: Vec<_> = said.collect();
+    said.sort_by_key(|(name, _)| Settings::precision(name));
+    for (name, state) in said {
+        settings.switch(name, state)?;
     }
     if args.no_inline {
         settings.inline = Inline::Ignored;
@@ -329,11 +370,7 @@ fn mend(args: &Args, configurations: &Configurations<'_>, reports: &mut [FileRep
             ui::answer(&String::from_utf8_lossy(&difference::unified(&name, report.source.bytes(), &text)));
             continue;
         }
-        let written = match Loaded::read(report.source.path()) {
-            Ok(loaded) if loaded.bytes() != report.source.bytes() => Err("the file changed meanwhile".to_owned()),
-            Ok(loaded) => loaded.replace(&text).map_err(|error| error.to_string()),
-            Err(error) => Err(error.to_string()),
-        };
+        let written = replace(report, &text);
         if let Err(message) = written {
             ui::error(&format!("{name}: {message}"));
             failed += 1;
@@ -350,6 +387,38 @@ fn mend(args: &Args, configurations: &Configurations<'_>, reports: &mut [FileRep
         ui::talk(&format!("{applied} {} applied\n", if applied == 1 { "fix" } else { "fixes" }));
     }
     failed
+}
+
+/// Writes comments that allow what was found. Tells how many files could not be written.
+fn allow(args: &Args, configurations: &Configurations<'_>, reports: &mut [FileReport]) -> usize {
+    let (mut failed, mut allowed) = (0, 0);
+    for report in reports {
+        let settings = configurations.settings(report.source.path());
+        let kind = InputKind::of(report.source.path()).unwrap_or(InputKind::Lua);
+        let input = Input { source: report.source.clone(), kind };
+        let Some((text, count)) = rsty_lint::allow::all(&input, &report.findings, &settings) else { continue };
+        if let Err(message) = replace(report, &text) {
+            ui::error(&format!("{}: {message}", render::printable(report.source.name().as_bytes())));
+            failed += 1;
+            continue;
+        }
+        allowed += count;
+        report.source = Source::new(report.source.path(), text);
+        report.findings = check(&Input { source: report.source.clone(), kind }, &settings);
+    }
+    if allowed > 0 && !args.quiet {
+        ui::talk(&format!("{allowed} {} allowed\n", if allowed == 1 { "finding" } else { "findings" }));
+    }
+    failed
+}
+
+/// Puts a new text in the place of the one that was judged.
+fn replace(report: &FileReport, text: &[u8]) -> Result<(), String> {
+    match Loaded::read(report.source.path()) {
+        Ok(loaded) if loaded.bytes() != report.source.bytes() => Err("the file changed meanwhile".to_owned()),
+        Ok(loaded) => loaded.replace(text).map_err(|error| error.to_string()),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 fn write(args: &Args, reports: &[FileReport]) {

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rsty_diag::{Source, render};
 use rsty_reindex::atomic::Loaded;
-use rsty_reindex::{Options, Rewrite, compat, difference, files, format};
+use rsty_reindex::{Options, Rewrite, Style, compat, difference, files, format};
 
 use crate::exit::Exit;
 use crate::ui;
@@ -26,7 +26,7 @@ pub(crate) struct Args {
     first: i64,
 
     /// Write exactly what the classic `reindex` script writes.
-    #[arg(long, conflicts_with_all = ["no_numbers", "style"])]
+    #[arg(long, conflicts_with_all = ["no_numbers", "style", "unsafe_style"])]
     compat: bool,
 
     /// Write nothing; exit with 1 if a file would change.
@@ -44,6 +44,10 @@ pub(crate) struct Args {
     /// Also remove trailing blanks from headers and inline values.
     #[arg(long)]
     style: bool,
+
+    /// Also put sections into the usual order and indent configuration; line numbers in it may change.
+    #[arg(long)]
+    unsafe_style: bool,
 
     /// Say nothing about files that are fine or were rewritten.
     #[arg(short, long)]
@@ -189,7 +193,12 @@ fn rewrite(path: &Path, bytes: &[u8], args: &Args, talk: &mut String) -> Result<
     if args.compat {
         return Ok(compat::rewrite(bytes, args.first));
     }
-    let options = Options { first: args.first, numbers: !args.no_numbers, style: args.style };
+    let style = match (args.style, args.unsafe_style) {
+        (_, true) => Style::Full,
+        (true, false) => Style::Safe,
+        (false, false) => Style::Kept,
+    };
+    let options = Options { first: args.first, numbers: !args.no_numbers, style };
     let Rewrite { text, diagnostics } = match format(&Source::new(path, bytes), &options) {
         Ok(rewrite) => rewrite,
         Err(refusal) => {

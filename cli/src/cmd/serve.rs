@@ -3,6 +3,7 @@
 //! Both take nginx's options ([`options`]). `rsty serve` also takes a folder or a Lua file and then writes
 //! itself the few lines of configuration that serve it ([`quick`]).
 
+mod console;
 mod options;
 mod quick;
 
@@ -38,6 +39,7 @@ Without arguments: nginx.conf (or conf/nginx.conf) of the current folder, else t
   -c file       the configuration file
   -p folder     where relative paths start from (default: the current folder)
   -g directives directives for the top level of the configuration
+  --watch       take up changed files while serving, and show errors in the browser
   -e file       the error log until the configuration names one (default: stderr)
   -t, -T        test the configuration; and print it
   -q            say nothing but errors while testing
@@ -117,7 +119,8 @@ fn serve(options: Options, identity: Identity) -> ExitCode {
     } else if let Some(command) = options.signal {
         process::signal(&launch, command).map(|()| Started::Ended(0))
     } else {
-        process::start(&launch, |cycle| announce(cycle, &launch))
+        let console = options.watch.then(|| console::open(launch.conf_file()));
+        process::start_with(&launch, console, |cycle| announce(cycle, &launch))
     };
     match outcome {
         Ok(Started::InBackground) => Exit::Fine.into(),
@@ -160,7 +163,7 @@ fn launch(options: &Options, identity: Identity) -> Result<Launch, String> {
         (None, Identity::Rsty) => choose(options, &prefix)?,
     };
     let arguments = std::env::args_os().collect();
-    Ok(Launch { identity, prefix, conf, error_log, globals: options.globals.clone(), arguments })
+    Ok(Launch { identity, prefix, conf, error_log, globals: options.globals.clone(), arguments, watch: options.watch })
 }
 
 /// What `rsty serve` serves when no configuration was named.
@@ -189,6 +192,9 @@ fn announce(cycle: &Cycle, launch: &Launch) {
     }
     for spec in &cycle.conf.listen {
         ui::talk(&format!("Listening on {}\n", quick::url(&spec.address)));
+    }
+    if launch.watch {
+        ui::talk(console::HELP);
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! It exists only on a terminal. Whatever else is printed goes above it.
 
+use std::cell::Cell;
 use std::io::IsTerminal as _;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 #[derive(Debug)]
 pub(crate) struct Progress {
     bar: ProgressBar,
+    failed: Cell<usize>,
 }
 
 impl Progress {
@@ -19,12 +21,12 @@ impl Progress {
         let visible = !quiet && std::io::stderr().is_terminal() && std::env::var_os("CI").is_none();
         let target = if visible { ProgressDrawTarget::stderr_with_hz(15) } else { ProgressDrawTarget::hidden() };
         let bar = ProgressBar::with_draw_target(Some(total as u64), target);
-        let style = ProgressStyle::with_template("{bar:24} {pos}/{len}  {elapsed}  {msg}");
+        let style = ProgressStyle::with_template("{bar:24} {pos}/{len}{prefix}  {elapsed}  {wide_msg}");
         bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
         if visible {
             bar.enable_steady_tick(Duration::from_millis(200));
         }
-        Self { bar }
+        Self { bar, failed: Cell::new(0) }
     }
 
     /// Prints above the line.
@@ -38,8 +40,12 @@ impl Progress {
     }
 
     /// One block more is done.
-    pub(crate) fn advance(&self) {
+    pub(crate) fn advance(&self, failed: bool) {
         self.bar.inc(1);
+        if failed {
+            self.failed.set(self.failed.get() + 1);
+            self.bar.set_prefix(format!("  {} failed", self.failed.get()));
+        }
     }
 
     /// Removes the line.

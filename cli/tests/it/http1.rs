@@ -22,6 +22,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     trials!(
         ambiguous_framing_is_rejected_and_the_connection_closed,
         bad_chunks_are_rejected,
+        chunk_lines_end_with_crlf_and_have_limits,
         extensions_and_trailers_of_chunks_are_ignored,
         line_ends_and_control_characters_are_judged_as_nginx_does,
         hosts_are_checked,
@@ -176,6 +177,19 @@ fn bad_chunks_are_rejected() {
     // Behind a bad chunk there is no request.
     let smuggled = "zz\r\nGET /x HTTP/1.1\r\nHost: h\r\n\r\n";
     assert_eq!(server.statuses(&post("Transfer-Encoding: chunked\r\n", smuggled)).len(), 1);
+}
+
+fn chunk_lines_end_with_crlf_and_have_limits() {
+    let server = serve("location / { content_by_lua_block { ngx.req.read_body() ngx.say(ngx.req.get_body_data()) } }");
+    let ask = |chunks: &str| server.statuses(&post("Transfer-Encoding: chunked\r\nConnection: close\r\n", chunks));
+    assert_eq!(ask("1\r\na\r\n0\r\n\r\n"), [200]);
+    for bad in ["1\na\r\n0\r\n\r\n", "1\r\na\n0\r\n\r\n", "1;x\na\r\n0\r\n\r\n", "1\r\nab\r\n0\r\n\r\n"] {
+        assert_eq!(ask(bad), [400], "{bad:?}");
+    }
+    assert_eq!(ask(&format!("1;{}\r\na\r\n0\r\n\r\n", "x".repeat(100_000))), [400]);
+    assert_eq!(ask(&format!("1\r\na\r\n0\r\n{}\r\n", "A: b\r\n".repeat(20_000))), [400]);
+    // An expectation that nobody knows is none.
+    assert_eq!(server.statuses(&get("Expect: x\r\n")), [200]);
 }
 
 fn extensions_and_trailers_of_chunks_are_ignored() {

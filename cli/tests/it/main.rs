@@ -1,7 +1,10 @@
-//! Integration tests of the binary: raw bytes against the server, its processes, the specs in `t/`, and pages of
+//! Integration tests of the binary: raw bytes against the server, its processes, the runner's, the specs in `t/`, and pages of
 //! commands with what they answer, in `tests/cmd`.
 
+mod commands;
 mod http1;
+mod rewriting;
+mod runner;
 mod server_process;
 mod specs;
 
@@ -14,7 +17,10 @@ fn main() {
         Ok(())
     });
     let mut trials = vec![pages];
+    trials.extend(commands::trials());
     trials.extend(http1::trials());
+    trials.extend(runner::trials());
+    trials.extend(rewriting::trials());
     trials.extend(server_process::trials());
     trials.extend(specs::trials());
     libtest_mimic::run(&arguments, trials).exit();

@@ -1,6 +1,8 @@
 //! The server as processes: start, signals, reload, workers that die.
 
 use std::fs;
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
@@ -25,6 +27,8 @@ pub(crate) fn trials() -> Vec<Trial> {
         Trial::test("server::a_single_process_has_no_workers", single_process),
         Trial::test("server::a_wrong_configuration_is_reported_as_nginx_does", reports),
         Trial::test("server::the_test_option_says_so", tests_configuration),
+        Trial::test("server::a_connection_limit_makes_new_ones_wait", limits_connections),
+        Trial::test("server::hup_leaves_no_descriptor_behind", reload_leaves_nothing),
     ]
 }
 
@@ -251,4 +255,68 @@ fn tests_configuration() -> Checked {
     let dump = server.nginx(&["-qT"])?;
     assert!(String::from_utf8_lossy(&dump.stdout).starts_with("# configuration file "));
     Ok(())
+}
+
+fn free_port() -> Result<u16, Failed> {
+    Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+}
+
+/// Sends a request, and waits a moment for its answer.
+fn answer(stream: &mut TcpStream, wait: Duration) -> Result<Option<String>, Failed> {
+    stream.set_read_timeout(Some(wait))?;
+    let mut bytes = [0; 4096];
+    match stream.read(&mut bytes) {
+        Ok(count) => Ok(Some(String::from_utf8_lossy(&bytes[..count]).into_owned())),
+        Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn limits_connections() -> Checked {
+    let port = free_port()?;
+    let server = Server::new(&format!(
+        "events {{ worker_connections 64; connection_limit 2; }}
+         http {{ access_log off; server {{ listen 127.0.0.1:{port}; location / {{ return 200 \"here\"; }} }} }}"
+    ))?;
+    server.start()?;
+    let mut streams = Vec::new();
+    for _ in 0..3 {
+        let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")?;
+        streams.push(stream);
+    }
+    let last = &mut streams[2];
+    if let Some(text) = answer(last, Duration::from_millis(200))? {
+        return Err(format!("answered beyond the limit: {text}").into());
+    }
+    server.wait_for_log("connection_limit of 2 is reached")?;
+    drop(streams.remove(0));
+    let text = answer(&mut streams[1], Duration::from_secs(5))?.ok_or("no answer below the limit")?;
+    server.wait_for_log("below connection_limit of 2 again after")?;
+    if text.starts_with("HTTP/1.1 200") { Ok(()) } else { Err(text.into()) }
+}
+
+fn reload_leaves_nothing() -> Checked {
+    let port = free_port()?;
+    let server = Server::new(&format!(
+        "events {{ }} http {{ access_log logs/a.log; lua_shared_dict d 1m; init_by_lua_block {{ require 'cjson' }}
+         server {{ listen 127.0.0.1:{port}; }} }}"
+    ))?;
+    let master = server.start()?;
+    let count = || fs::read_dir(format!("/proc/{master}/fd")).map_or(0, Iterator::count);
+    let reload = || -> Checked {
+        let before = eventually("a worker", || workers(master).first().copied())?;
+        kill(master, Signal::SIGHUP)?;
+        eventually("the worker's successor", || {
+            let now = workers(master);
+            (now.len() == 1 && !now.contains(&before)).then_some(())
+        })
+    };
+    reload()?;
+    let before = count();
+    for _ in 0..5 {
+        reload()?;
+    }
+    let after = count();
+    if after <= before { Ok(()) } else { Err(format!("{before} descriptors became {after}").into()) }
 }

@@ -49,9 +49,9 @@ pub(crate) const RULES: &[Rule] = &[
     rule("load_module", MAIN, ONE, load_module),
     rule("ssl_engine", MAIN, ONE, |_, _| Ok(())),
     rule("events", MAIN, Arity::Block(0, 0), events),
-    rule("stream", MAIN, Arity::Block(0, 0), not_built_in),
     rule("mail", MAIN, Arity::Block(0, 0), not_built_in),
     rule("worker_connections", EVENTS, ONE, worker_connections),
+    rule("connection_limit", EVENTS, ONE, connection_limit),
     rule("use", EVENTS, ONE, use_method),
     rule("multi_accept", EVENTS, Arity::Flag, |s, d| value::set_flag(&mut s.cycle.multi_accept, d)),
     rule("accept_mutex", EVENTS, Arity::Flag, |s, d| value::set_flag(&mut s.cycle.accept_mutex, d)),
@@ -71,6 +71,13 @@ fn events(scope: &mut Scope<'_>, directive: &Directive) -> Applied {
 fn worker_connections(scope: &mut Scope<'_>, directive: &Directive) -> Applied {
     value::set_with(&mut scope.cycle.worker_connections, directive, |word| {
         let count = value::number(&word.text).and_then(|count| usize::try_from(count).ok());
+        count.ok_or_else(|| directive.error_at(word, "invalid_value", format!("invalid number \"{}\"", word.lossy())))
+    })
+}
+
+fn connection_limit(scope: &mut Scope<'_>, directive: &Directive) -> Applied {
+    value::set_with(&mut scope.cycle.connection_limit, directive, |word| {
+        let count = value::number(&word.text).and_then(|count| usize::try_from(count).ok()).filter(|count| *count > 0);
         count.ok_or_else(|| directive.error_at(word, "invalid_value", format!("invalid number \"{}\"", word.lossy())))
     })
 }

@@ -34,7 +34,7 @@ fn head_end(source: &Source, offset: usize) -> usize {
 /// `NUMBER: text` of a failed system call.
 pub(crate) fn errno_text(error: &io::Error) -> String {
     match error.raw_os_error() {
-        Some(number) => format!("{number}: {}", nix::errno::Errno::from_raw(number).desc()),
+        Some(number) => format!("{number}: {}", crate::log::errno_text(number)),
         None => error.to_string(),
     }
 }

@@ -112,7 +112,9 @@ fn index() -> &'static HashMap<&'static str, Vec<&'static Rule>> {
     static INDEX: OnceLock<HashMap<&'static str, Vec<&'static Rule>>> = OnceLock::new();
     INDEX.get_or_init(|| {
         let mut index: HashMap<_, Vec<_>> = HashMap::with_capacity(1024);
-        for rule in std::iter::once(&super::main_rules::RULES).chain(TABLES).copied().flatten() {
+        let rules: Vec<_> = std::iter::once(&super::main_rules::RULES).chain(TABLES).copied().flatten().collect();
+        let shared: &'static [Rule] = crate::stream::rules::shared(&rules).leak();
+        for rule in rules.into_iter().chain(shared) {
             index.entry(rule.name).or_default().push(rule);
         }
         index

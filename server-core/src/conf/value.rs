@@ -209,6 +209,32 @@ pub fn push_string(slot: &mut Option<Vec<Box<[u8]>>>, directive: &Directive) -> 
     Ok(())
 }
 
+/// Rights of new files: `user:rw group:rw all:r`; the user may always read and write.
+pub fn access(directive: &Directive) -> Result<u32, Diagnostic> {
+    let mut mode = 0;
+    let mut user = 0o600;
+    for word in &directive.args {
+        let colon = memchr::memchr(b':', &word.text).ok_or_else(|| invalid_word(directive, word))?;
+        let (who, rights) = (&word.text[..colon], &word.text[colon + 1..]);
+        let shift = match who {
+            b"user" => {
+                user = 0;
+                6
+            }
+            b"group" => 3,
+            b"all" => 0,
+            _ => return Err(invalid_word(directive, word)),
+        };
+        let rights = match rights {
+            b"rw" => 6,
+            b"r" => 4,
+            _ => return Err(invalid_value(directive)),
+        };
+        mode |= rights << shift;
+    }
+    Ok(mode | user)
+}
+
 /// A list of names with their values.
 pub type KeyValues = Vec<(Box<[u8]>, Box<[u8]>)>;
 

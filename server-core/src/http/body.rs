@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -211,6 +212,64 @@ pub fn read(r: &Rc<Request>) -> Outcome {
         Ok(false) => {
             let r = Rc::clone(r);
             Outcome::wait(async move { store.read_rest(&r).await })
+        }
+    }
+}
+
+/// Prepares a body that is passed on while it is read, in place of [`read`]. Whether that went well.
+pub(crate) fn begin_stream(r: &Rc<Request>) -> bool {
+    if !test_expect(r) {
+        return false;
+    }
+    // Whoever asks for the body later finds that nothing of it is left.
+    *r.body.borrow_mut() = Some(Rc::new(RequestBody::default()));
+    if !r.headers_in.chunked.get() {
+        r.frame_body();
+    }
+    r.reading_body.set(true);
+    true
+}
+
+/// The next part of a body that is passed on: `Some(empty)` at its end, `None` when nothing is there now.
+pub(crate) fn take_part(r: &Request, max: usize) -> Result<Option<Bytes>, Code> {
+    let part = r.take_body(max)?;
+    let Some(data) = &part else { return Ok(None) };
+    if data.is_empty() {
+        r.reading_body.set(false);
+    }
+    let body = r.body.borrow().clone();
+    let received = body.map_or(0, |body| {
+        body.received.set(body.received.get() + data.len() as u64);
+        body.received.get()
+    });
+    let limit = *r.loc().core.client_max_body_size;
+    if r.headers_in.chunked.get() && limit > 0 && received > limit {
+        r.log(Level::Error, format_args!("client intended to send too large chunked body: {received} bytes"));
+        return Err(Code::REQUEST_ENTITY_TOO_LARGE);
+    }
+    Ok(part)
+}
+
+/// Waits until more of the body may be there.
+pub(crate) fn poll_more(r: &Request, cx: &mut Context<'_>) -> Poll<Result<(), Code>> {
+    loop {
+        match r.conn().try_read() {
+            Ok(0) => {
+                r.log(Level::Info, format_args!("client prematurely closed connection"));
+                r.conn().error.set(true);
+                return Poll::Ready(Err(Code::BAD_REQUEST));
+            }
+            Ok(_) => return Poll::Ready(Ok(())),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                if ready!(r.conn().poll_read_ready(cx)).is_err() {
+                    r.conn().error.set(true);
+                    return Poll::Ready(Err(Code::BAD_REQUEST));
+                }
+            }
+            Err(_) => {
+                r.conn().error.set(true);
+                return Poll::Ready(Err(Code::BAD_REQUEST));
+            }
         }
     }
 }

@@ -4,12 +4,15 @@ use rsty_diag::Diagnostic;
 
 use super::conf::{LocConf, Merge, Scope, SrvConf};
 use super::location::Child;
+use super::modules::access_log;
 use super::modules::core::PortServers;
+use super::output::Filters;
 use super::phases;
 use crate::conf::Directive;
+use crate::cycle::Subsystem;
 
 /// Turns what `http { }` held into what requests use. The result lives as long as the process.
-pub(super) fn finish(
+pub(crate) fn finish(
     scope: &mut Scope<'_>,
     directive: &Directive,
     mut srv: SrvConf,
@@ -17,15 +20,22 @@ pub(super) fn finish(
 ) -> Result<(), Diagnostic> {
     srv.merge(&SrvConf::default())?;
     let prefix = scope.cycle.prefix.clone();
+    let charsets = std::mem::take(&mut scope.main.charset);
+    let subsystem = scope.main.core.subsystem;
+    let place = Place { directive, prefix: &prefix, subsystem, charsets: &charsets };
     anchor_defaults(&mut loc, scope, directive)?;
     loc.merge(&LocConf::default())?;
     let servers = std::mem::take(&mut scope.main.core.building);
+    let has_default_log = subsystem == Subsystem::Http;
+    if has_default_log && loc.access_log.is_unset() && servers.iter().any(|(_, inner)| inner.access_log.is_unset()) {
+        access_log::default_log(scope, &mut loc.access_log, directive)?;
+    }
     let mut ports: Vec<PortServers> = Vec::new();
     ports.resize_with(scope.cycle.listen.len(), PortServers::default);
     for (mut inner_srv, inner_loc) in servers {
         inner_srv.merge(&srv)?;
         inner_srv.ssl.build().map_err(|problem| directive.error("tls", problem))?;
-        let inner_loc = settle(inner_loc, &loc, directive, &prefix)?;
+        let inner_loc = settle(inner_loc, &loc, &place)?;
         let server: &'static SrvConf = Box::leak(Box::new(inner_srv));
         // A fresh cell: nobody has set it.
         let _ = server.core.loc.set(inner_loc);
@@ -38,6 +48,8 @@ pub(super) fn finish(
         }
     }
     scope.main.upstream.finish()?;
+    scope.main.limit_req.zones.check(directive)?;
+    scope.main.limit_conn.zones.check(directive)?;
     // Other servers of an address do with the certificate of its default one.
     let lacks = |port: &PortServers| port.options.ssl && port.default.is_some_and(|srv| srv.ssl.context().is_none());
     if ports.iter().any(lacks) {
@@ -45,8 +57,9 @@ pub(super) fn finish(
         return Err(directive.error("tls", message));
     }
     // Lua timers and worker hooks run with the settings of the `http` level.
-    let fallback = settle(loc, &LocConf::default(), directive, &prefix)?;
+    let fallback = settle(loc, &LocConf::default(), &place)?;
     let _ = srv.core.loc.set(fallback);
+    scope.main.charset = charsets;
     scope.main.core.fallback = Some(Box::leak(Box::new(srv)));
     scope.main.core.ports = ports;
     scope.main.core.variables.finish().map_err(|error| directive.error("unknown_variable", error.to_string()))
@@ -58,6 +71,14 @@ fn anchor_defaults(loc: &mut LocConf, scope: &mut Scope<'_>, directive: &Directi
     if core.client_body_temp_path.value().is_none() {
         core.client_body_temp_path.set(scope.cycle.full_path(b"client_body_temp"));
     }
+    for (conf, folder) in [
+        (&mut loc.fastcgi.upstream, "fastcgi_temp"),
+        (&mut loc.proxy.upstream, "proxy_temp"),
+        (&mut loc.scgi.upstream, "scgi_temp"),
+        (&mut loc.uwsgi.upstream, "uwsgi_temp"),
+    ] {
+        conf.anchor(scope.cycle.full_path(folder.as_bytes()));
+    }
     if core.root.value().is_none() {
         let html = scope.cycle.full_path(b"html");
         let html = std::os::unix::ffi::OsStrExt::as_bytes(html.as_os_str()).to_vec();
@@ -68,26 +89,36 @@ fn anchor_defaults(loc: &mut LocConf, scope: &mut Scope<'_>, directive: &Directi
     Ok(())
 }
 
+/// What settling a location looks at besides its settings.
+struct Place<'a> {
+    directive: &'a Directive,
+    prefix: &'a std::path::Path,
+    subsystem: Subsystem,
+    charsets: &'a super::modules::charset::MainConf,
+}
+
 /// Merges a location and everything inside it, and makes it permanent.
-fn settle(
-    mut loc: LocConf,
-    outer: &LocConf,
-    directive: &Directive,
-    prefix: &std::path::Path,
-) -> Result<&'static LocConf, Diagnostic> {
+fn settle(mut loc: LocConf, outer: &LocConf, place: &Place<'_>) -> Result<&'static LocConf, Diagnostic> {
     loc.merge(outer)?;
-    loc.lua.ssl.check().map_err(|problem| directive.error("tls", problem))?;
-    loc.core.prefix = prefix.to_path_buf();
+    loc.lua.ssl.check().map_err(|problem| place.directive.error("tls", problem))?;
+    place.charsets.check(&loc.charset).map_err(|problem| place.directive.error("unknown_charset_map", problem))?;
+    loc.core.prefix = place.prefix.to_path_buf();
     for Child { conf, reference } in std::mem::take(&mut loc.core.children) {
-        let inner = settle(conf, &loc, directive, prefix)?;
+        let inner = settle(conf, &loc, place)?;
         // A fresh cell: nobody has set it.
         let _ = reference.set(inner);
         loc.core.locations.add(inner);
     }
     if let Err(twice) = loc.core.locations.finish() {
         let message = format!("duplicate location \"{}\"", String::from_utf8_lossy(&twice.core.name));
-        return Err(directive.error("duplicate_location", message));
+        return Err(place.directive.error("duplicate_location", message));
     }
+    let settled = match place.subsystem {
+        Subsystem::Http => loc.proxy.settle(&loc.lua, loc.core.handler.is_some()),
+        Subsystem::Stream => loc.stream.settle(&loc.lua),
+    };
+    settled.map_err(|problem| place.directive.error("tls", problem))?;
     loc.core.handlers = phases::handlers_of(&loc);
+    loc.core.filters = Filters::of(&loc);
     Ok(Box::leak(Box::new(loc)))
 }

@@ -1,13 +1,10 @@
 //! Frames a body of unknown length in chunks.
 
-use std::fmt::Write as _;
 use std::rc::Rc;
-
-use bytes::Bytes;
 
 use super::code::Code;
 use super::method::{Method, Version};
-use super::output::{BodyNext, Buf, Chain, Data, HeaderNext};
+use super::output::{Buf, HeaderNext};
 use super::request::Request;
 use super::request_log::debug;
 
@@ -29,51 +26,66 @@ pub(crate) fn header(r: &Rc<Request>, next: HeaderNext) -> Code {
     next.run(r)
 }
 
-/// The body filter.
-pub(crate) fn filter(r: &Rc<Request>, mut chain: Chain, next: BodyNext) -> Code {
-    if chain.is_empty() || !r.chunked.get() || r.header_only.get() {
-        return next.run(r, chain);
-    }
-    let size: u64 = chain.iter().map(Buf::len).sum();
-    debug!(r, "http chunk: {size}");
-    let last = chain.iter().any(|buf| buf.last);
-    chain.retain(|buf| buf.flush || buf.sync || !matches!(buf.data, Data::None));
-    for buf in &mut chain {
-        buf.last = false;
-    }
-    if size > 0 {
-        let mut head = String::with_capacity(18);
-        // Formatting a number into a string can't fail.
-        let _ = write!(head, "{size:x}\r\n");
-        chain.insert(0, Buf::bytes(head));
-    }
-    if last {
-        let mut tail = trailer(r);
-        if size == 0 {
-            tail = tail.slice(2..);
-        }
-        let mut end = Buf::bytes(tail);
-        end.last = true;
-        end.last_in_chain = true;
-        chain.push(end);
-    } else if size > 0 {
-        chain.push(Buf::bytes(Bytes::from_static(b"\r\n")));
-    }
-    next.run(r, chain)
+/// The frame around the bytes of one chain.
+pub(crate) struct Frame {
+    size: u64,
+    last: bool,
 }
 
-/// The end of the last chunk, the empty chunk and the trailers.
-fn trailer(r: &Request) -> Bytes {
-    let trailers = r.headers_out.trailers.borrow();
-    if trailers.is_empty() {
-        return Bytes::from_static(b"\r\n0\r\n\r\n");
+impl Frame {
+    /// The frame of a chain; none where bodies are not sent in chunks.
+    pub(crate) fn of(r: &Request, chain: &[Buf]) -> Option<Self> {
+        if !r.chunked.get() || r.header_only.get() || chain.is_empty() {
+            return None;
+        }
+        let size = chain.iter().map(Buf::len).sum();
+        debug!(r, "http chunk: {size}");
+        Some(Self { size, last: chain.iter().any(|buf| buf.last) })
     }
-    let mut text = b"\r\n0\r\n".to_vec();
-    for field in trailers.iter() {
-        for piece in [&*field.name, b": ", &field.value, b"\r\n"] {
-            text.extend_from_slice(piece);
+
+    /// Writes what stands before the bytes.
+    pub(crate) fn open(&self, out: &mut Vec<u8>) {
+        if self.size > 0 {
+            push_hex(out, self.size);
+            out.extend_from_slice(b"\r\n");
         }
     }
-    text.extend_from_slice(b"\r\n");
-    text.into()
+
+    /// Writes what stands behind them: the end of the chunk, then the empty chunk and the trailers if it was the last.
+    pub(crate) fn close(&self, r: &Request, out: &mut Vec<u8>) {
+        if self.size > 0 {
+            out.extend_from_slice(b"\r\n");
+        }
+        if !self.last {
+            return;
+        }
+        out.extend_from_slice(b"0\r\n");
+        for field in r.headers_out.trailers.borrow().iter() {
+            for piece in [&*field.name, b": ", &field.value, b"\r\n"] {
+                out.extend_from_slice(piece);
+            }
+        }
+        out.extend_from_slice(b"\r\n");
+    }
+}
+
+/// Writes a number that is not zero.
+fn push_hex(out: &mut Vec<u8>, number: u64) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digits = number.ilog2() / 4;
+    out.extend((0..=digits).rev().map(|digit| DIGITS[(number >> (4 * digit) & 15) as usize]));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_written_without_leading_zeros() {
+        for number in [1, 9, 15, 16, 255, 256, 0xabc_def0, u64::MAX] {
+            let mut out = Vec::new();
+            push_hex(&mut out, number);
+            assert_eq!(String::from_utf8_lossy(&out), format!("{number:x}"));
+        }
+    }
 }

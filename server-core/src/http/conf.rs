@@ -8,7 +8,8 @@
 //! - `impl Merge` for its server and location structs, which fill unset values from the outer level and from
 //!   defaults.
 //!
-//! [`http_modules!`] lists the modules once; everything else follows from that line. Configuration is immutable
+//! [`http_modules!`] lists the modules once; everything else follows from that line. `stream { }` has settings of the
+//! same types, with servers that are locations too; what only it knows is in the field `stream`. Configuration is immutable
 //! after building. A worker process never changes its configuration (reload starts new workers), so
 //! requests hold plain `&'static` references to it.
 
@@ -67,7 +68,15 @@ macro_rules! http_modules {
         }
 
         /// The directive tables of all modules.
-        pub(crate) const TABLES: &[&[Rule]] = &[$(super::modules::$name::RULES),+];
+        pub(crate) const TABLES: &[&[Rule]] = &[
+            super::modules::fastcgi::CACHE_RULES,
+            super::modules::proxy::CACHE_RULES,
+            super::modules::proxy::TLS_RULES,
+            super::modules::scgi::CACHE_RULES,
+            super::modules::stream::TLS_RULES,
+            super::modules::uwsgi::CACHE_RULES,
+            $(super::modules::$name::RULES),+
+        ];
     };
 }
 
@@ -79,31 +88,47 @@ http_modules!(
     auth_basic,
     auth_request,
     autoindex,
+    browser,
     charset,
+    dav,
+    disable_symlinks,
     echo,
     empty_gif,
+    fastcgi,
     geo,
     gunzip,
     gzip,
+    gzip_static,
     headers,
     headers_more,
     index,
+    limit_conn,
+    limit_req,
     lua,
     map,
+    memc,
+    memcached,
     mirror,
     ndk,
     proxy,
+    random_index,
     realip,
     referer,
     rewrite,
+    scgi,
     secure_link,
     set_misc,
     split_clients,
+    ssi,
     ssl,
+    stub_status,
+    stream,
     sub,
-    temp_paths,
     try_files,
     upstream,
+    userid,
+    uwsgi,
+    xss,
 );
 
 /// The place in the configuration that is being built; what [`Rule::apply`] changes.

@@ -5,22 +5,23 @@ use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, RawFd};
-use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use tokio::io::Interest;
-use tokio::time::{Instant, Sleep};
+use tokio::time::Instant;
 
 use super::code::Code;
+use super::conf::MainConf;
 use super::modules::core::PortServers;
 use super::output::Data;
 use super::output_queue::{OutputQueue, Sent};
 use super::request::Request;
 use crate::clock::Now;
-use crate::cycle::Cycle;
+use crate::cycle::{Cycle, Subsystem};
+use crate::deadline::Deadline;
 use crate::log::LogContext;
 use crate::tls::Tls;
 use crate::tls::server::ServerSide;
@@ -85,6 +86,7 @@ pub struct ProxyProtocol {
 /// A client's connection.
 pub struct Connection {
     cycle: &'static Cycle,
+    main_conf: &'static MainConf,
     /// The number in the log (`*7`).
     pub number: u64,
     /// TLS over the socket. It stands before the socket: the goodbye must still find that open.
@@ -131,7 +133,7 @@ pub struct Connection {
     pub(crate) delayed_until: Cell<Option<Instant>>,
     /// Why a write failed; whoever logs it takes it.
     pub(crate) write_errno: Cell<Option<i32>>,
-    sleep: RefCell<Option<Pin<Box<Sleep>>>>,
+    timer: Deadline,
     waker: RefCell<Option<Waker>>,
     wake: Cell<bool>,
     active: Cell<*const Request>,
@@ -143,13 +145,14 @@ pub struct Connection {
 
 impl Connection {
     /// The connection of a request that no client made.
-    pub fn fake(cycle: &'static Cycle, number: u64) -> Self {
-        Self::new(cycle, number, Stream::Fake, Address::Unix(Bytes::new()), None)
+    pub fn fake(cycle: &'static Cycle, main_conf: &'static MainConf, number: u64) -> Self {
+        Self::new(cycle, main_conf, number, Stream::Fake, Address::Unix(Bytes::new()), None)
     }
 
     /// A connection that was just accepted.
     pub fn new(
         cycle: &'static Cycle,
+        main_conf: &'static MainConf,
         number: u64,
         stream: Stream,
         peer: Address,
@@ -157,6 +160,7 @@ impl Connection {
     ) -> Self {
         Self {
             cycle,
+            main_conf,
             number,
             tls: OnceCell::new(),
             handshake_of: OnceCell::new(),
@@ -181,7 +185,7 @@ impl Connection {
             output: RefCell::default(),
             delayed_until: Cell::new(None),
             write_errno: Cell::new(None),
-            sleep: RefCell::default(),
+            timer: Deadline::default(),
             waker: RefCell::default(),
             wake: Cell::new(false),
             active: Cell::new(std::ptr::null()),
@@ -195,9 +199,19 @@ impl Connection {
         self.cycle
     }
 
+    /// The settings of the subsystem that it belongs to.
+    pub fn main_conf(&self) -> &'static MainConf {
+        self.main_conf
+    }
+
+    /// Whether it is a session of `stream { }`.
+    pub fn is_stream(&self) -> bool {
+        self.main_conf.core.subsystem == Subsystem::Stream
+    }
+
     /// The address that is listened on, as configured: `0.0.0.0:80`.
     pub fn listen_text(&self) -> String {
-        let ports = &self.cycle.http.core.ports;
+        let ports = &self.main_conf.core.ports;
         let index = self.port.and_then(|port| ports.iter().position(|known| std::ptr::eq(known, port)));
         match index.and_then(|index| self.cycle.conf.listen.get(index)) {
             Some(spec) => spec.address.to_string(),
@@ -269,6 +283,9 @@ impl Connection {
     /// Reads what is there into `input`. `Ok(0)` is the end of the stream.
     pub fn try_read(&self) -> io::Result<usize> {
         let mut input = self.input.borrow_mut();
+        if input.capacity() == 0 {
+            *input = INPUTS.with_borrow_mut(Vec::pop).unwrap_or_default();
+        }
         input.reserve(READ_SIZE);
         let room = input.capacity() - input.len();
         let read = match &self.stream {
@@ -284,6 +301,25 @@ impl Connection {
             _ => {}
         }
         read
+    }
+
+    /// Gives the empty input's memory to connections that have something to read.
+    pub(crate) fn lend_input(&self) {
+        let input = self.input.take();
+        if (1..=2 * READ_SIZE).contains(&input.capacity()) {
+            INPUTS.with_borrow_mut(|inputs| {
+                if inputs.len() < INPUTS_MAX {
+                    inputs.push(input);
+                }
+            });
+        }
+    }
+
+    /// Lets go of memory that an idle connection has no use for.
+    pub(crate) fn shrink(&self) {
+        if !self.has_output() {
+            self.output.take();
+        }
     }
 
     /// Waits until there is something to read.
@@ -310,42 +346,23 @@ impl Connection {
     /// Waits for bytes (at most until `deadline`) and reads them into `input`. `Ok(0)` is the end of the
     /// stream; no answer in time is an error of kind `TimedOut`. Only one reader at a time; dropping it is fine.
     pub async fn read(&self, deadline: Instant) -> io::Result<usize> {
-        let mut waiting = None;
+        let _waiting = Waiting::mark(&self.is_waiting_to_read);
+        // TLS may hold bytes that the socket no longer announces.
+        let mut is_ready = self.is_tls();
         loop {
+            if !is_ready {
+                poll_fn(|cx| self.poll_ready(Direction::Read, deadline, cx)).await?;
+            }
             match self.try_read() {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => is_ready = false,
                 done => return done,
             }
-            waiting.get_or_insert_with(|| Waiting::mark(&self.is_waiting_to_read));
-            poll_fn(|cx| {
-                if let Poll::Ready(ready) = self.poll_read_ready(cx) {
-                    return Poll::Ready(ready);
-                }
-                if self.poll_deadline(deadline, cx) {
-                    return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
-                }
-                Poll::Pending
-            })
-            .await?;
         }
     }
 
-    /// Whether the deadline has passed. One timer serves all waits of the connection: it is only moved when it
-    /// fires too early, so that a wait that ends in time costs nothing.
-    fn poll_deadline(&self, deadline: Instant, cx: &mut Context<'_>) -> bool {
-        let mut slot = self.sleep.borrow_mut();
-        let sleep = slot.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
-        if sleep.deadline() > deadline {
-            sleep.as_mut().reset(deadline);
-        }
-        while sleep.as_mut().poll(cx).is_ready() {
-            if Instant::now() >= deadline {
-                *slot = None;
-                return true;
-            }
-            sleep.as_mut().reset(deadline);
-        }
-        false
+    /// Whether the deadline has passed; one timer serves all waits of the connection.
+    pub(crate) fn poll_deadline(&self, deadline: Instant, cx: &mut Context<'_>) -> bool {
+        self.timer.poll(deadline, cx)
     }
 
     /// Whether somebody waits for bytes, so that nobody else may.
@@ -441,13 +458,20 @@ impl Connection {
             (_, Stream::Tcp(stream)) => stream.poll_write_ready(cx),
             (_, Stream::Unix(stream)) => stream.poll_write_ready(cx),
         };
-        if ready.is_pending() && self.poll_deadline(deadline, cx) {
+        if ready.is_pending() && self.timer.poll(deadline, cx) {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
         ready
     }
 }
 
+thread_local! {
+    /// The memory of inputs that are empty.
+    static INPUTS: RefCell<Vec<BytesMut>> = const { RefCell::new(Vec::new()) };
+}
+
+/// How many of them are kept.
+const INPUTS_MAX: usize = 64;
 /// The most that goes into one TLS record.
 const RECORD_SIZE: usize = 16 * 1024;
 /// Bytes to make room for before a read.
@@ -625,7 +649,7 @@ impl Connection {
     pub(crate) fn place(&self) -> Vec<u8> {
         let mut out = b", client: ".to_vec();
         out.extend_from_slice(&self.peer_text.borrow());
-        let ports = &self.cycle.http.core.ports;
+        let ports = &self.main_conf.core.ports;
         let index = self.port.and_then(|port| ports.iter().position(|known| std::ptr::eq(known, port)));
         if let Some(spec) = index.and_then(|index| self.cycle.conf.listen.get(index)) {
             out.extend_from_slice(format!(", server: {}", spec.address).as_bytes());

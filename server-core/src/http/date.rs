@@ -31,6 +31,13 @@ pub fn http_time(seconds: i64) -> HttpDate {
     text.as_bytes().try_into().unwrap_or([b' '; 29])
 }
 
+/// `Sun, 06-Nov-94 08:49:37 GMT`, for cookies; years after 2037, which old clients take for others, in full.
+pub fn cookie_time(seconds: i64) -> String {
+    let moment = Moment::new(seconds.clamp(-62_135_596_800, 253_402_300_799), 0);
+    let format = if moment.year > 2037 { "%a, %d-%b-%Y %H:%M:%S GMT" } else { "%a, %d-%b-%y %H:%M:%S GMT" };
+    moment.strftime(format, "GMT")
+}
+
 /// `06/Nov/1994:08:49:37 +0000` in local time.
 pub fn log_time(seconds: i64) -> String {
     local(seconds).strftime("%d/%b/%Y:%H:%M:%S %z", "")
@@ -59,5 +66,7 @@ mod tests {
     fn dates_are_written_as_http_wants_them() {
         assert_eq!(&http_time(784_111_777), b"Sun, 06 Nov 1994 08:49:37 GMT");
         assert_eq!(http_time(i64::MAX).len(), 29);
+        assert_eq!(cookie_time(784_111_777), "Sun, 06-Nov-94 08:49:37 GMT");
+        assert_eq!(cookie_time(4_102_444_800), "Fri, 01-Jan-2100 00:00:00 GMT");
     }
 }

@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::rc::Rc;
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Buf as _, Bytes};
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
@@ -16,8 +16,9 @@ use super::h1::head::{self, HeaderLine, LineError, Parsed, RequestLine, Undersco
 use super::h1::uri::{self, Slashes};
 use super::header::{Header, HeaderId};
 use super::headers_in::ConnectionType;
-use super::host;
+use super::host::Host;
 use super::method::{Method, Version};
+use super::modules::core::PortServers;
 use super::request::Request;
 use super::request_log::debug;
 use crate::log::Level;
@@ -47,7 +48,7 @@ pub(crate) async fn read(r: &Rc<Request>) -> Head {
     }
 }
 
-/// A field of the head; ranges count from the head's first byte.
+/// A field of the head; ranges count from the first header line.
 struct Field {
     name: Range<usize>,
     value: Range<usize>,
@@ -63,15 +64,18 @@ struct Buffers {
 struct Reader<'a> {
     r: &'a Rc<Request>,
     conn: &'a Rc<Connection>,
-    line: Option<RequestLine>,
+    has_line: bool,
+    /// The length of the request line with its end.
+    length: usize,
     fields: SmallVec<[Field; 16]>,
-    /// Where the next line starts.
+    /// Where the next header line starts.
     at: usize,
     buffers: Buffers,
     timeout: Duration,
     /// Until when the head must be there, once it has to be waited for.
     deadline: Option<Instant>,
-    host_seen: bool,
+    /// Where the `Host` header has its value.
+    host: Option<(Range<usize>, Host)>,
 }
 
 impl<'a> Reader<'a> {
@@ -80,13 +84,14 @@ impl<'a> Reader<'a> {
         Self {
             r,
             conn: r.conn(),
-            line: None,
+            has_line: false,
+            length: 0,
             fields: SmallVec::new(),
             at: 0,
             buffers: Buffers { used: 0, capacity: *srv.client_header_buffer_size, large_used: 0 },
             timeout: *srv.client_header_timeout,
             deadline: None,
-            host_seen: false,
+            host: None,
         }
     }
 
@@ -119,7 +124,7 @@ impl<'a> Reader<'a> {
 
     /// Reads lines from the input, as far as they are there. `Some` when the head is complete.
     fn advance(&mut self) -> Result<Option<()>, Code> {
-        if self.line.is_none() {
+        if !self.has_line {
             let Some(()) = self.request_line()? else { return Ok(None) };
             if self.r.http_version.get() < Version::HTTP_10 {
                 self.take_head();
@@ -141,7 +146,7 @@ impl<'a> Reader<'a> {
 
     fn request_line(&mut self) -> Result<Option<()>, Code> {
         let r = self.r;
-        let input = self.conn.input.borrow();
+        let mut input = self.conn.input.borrow_mut();
         let parsed = match head::request_line(&input) {
             Ok(parsed) => parsed,
             Err(error) => {
@@ -167,18 +172,20 @@ impl<'a> Reader<'a> {
             }
             Parsed::Complete(line, used) => (line, used),
         };
-        r.request_line.set(Bytes::copy_from_slice(&input[line.skipped..line.skipped + line.len]));
-        if too_long(used - line.skipped) {
-            drop(input);
+        let mut raw = input.split_to(used).freeze();
+        drop(input);
+        raw.advance(line.skipped);
+        self.length = raw.len();
+        r.request_line.set(raw.slice(..line.len));
+        r.raw_line.set(raw);
+        if too_long(self.length) {
             r.log(Level::Info, format_args!("client sent too long URI"));
             return Err(Code::REQUEST_URI_TOO_LARGE);
         }
-        drop(input);
-        self.at = used;
-        self.account(used - line.skipped);
+        self.account(self.length);
         debug!(r, "http request line: \"{}\"", r.request_line.borrow().escape_ascii());
         self.use_line(&line)?;
-        self.line = Some(line);
+        self.has_line = true;
         self.conn.action.set(Some("reading client request headers"));
         Ok(Some(()))
     }
@@ -188,9 +195,15 @@ impl<'a> Reader<'a> {
         let r = self.r;
         let text = r.request_line.get();
         r.method.set(line.method);
-        r.method_name.set(text.slice(line.method_name.clone()));
+        r.method_name.set(match line.method {
+            Method::GET => Bytes::from_static(b"GET"),
+            _ => text.slice(line.method_name.clone()),
+        });
         r.http_version.set(line.version);
-        r.http_protocol.set(text.slice(line.protocol.clone()));
+        r.http_protocol.set(match &text[line.protocol.clone()] {
+            b"HTTP/1.1" => Bytes::from_static(b"HTTP/1.1"),
+            _ => text.slice(line.protocol.clone()),
+        });
         let target = text.slice(line.target.clone());
         let slashes = if *r.srv().core.merge_slashes { Slashes::Merge } else { Slashes::Keep };
         let Ok(uri) = uri::parse(&target, slashes) else {
@@ -200,7 +213,9 @@ impl<'a> Reader<'a> {
         r.complex_uri.set(uri.complex);
         r.quoted_uri.set(uri.quoted);
         r.uri.set(uri.path.map_or_else(|| target.slice(..uri.path_len), Bytes::from));
-        r.args.set(uri.args.map_or_else(Bytes::new, |range| target.slice(range)));
+        if let Some(range) = uri.args {
+            r.args.set(target.slice(range));
+        }
         r.unparsed_uri.set(if target.is_empty() { Bytes::from_static(b"/") } else { target });
         r.set_extension();
         debug!(r, "http uri: \"{}\"", r.uri.borrow().escape_ascii());
@@ -210,12 +225,13 @@ impl<'a> Reader<'a> {
             r.schema.set(text.slice(schema.clone()));
         }
         if let Some(range) = &line.host {
-            let Some(host) = host::validate(&text[range.clone()]) else {
+            let Some(host) = Host::parse(&text[range.clone()]) else {
                 r.log(Level::Info, format_args!("client sent invalid host in request line"));
                 return Err(Code::BAD_REQUEST);
             };
-            use_server(r, &host);
-            r.headers_in.server.set(host);
+            let name = host.name(&text.slice(range.clone()));
+            use_server(r, &name);
+            r.headers_in.server.set(name);
         }
         Ok(())
     }
@@ -274,7 +290,8 @@ impl<'a> Reader<'a> {
             let at = self.at;
             self.fields.push(Field { name: at + name.start..at + name.end, value: at + value.start..at + value.end });
             if name.len() == 4 && rest[name].eq_ignore_ascii_case(b"host") {
-                self.host_seen = use_host(r, &rest[value], self.host_seen)?;
+                let host = use_host(r, &rest[value.clone()], self.host.is_some())?;
+                self.host = Some((at + value.start..at + value.end, host));
             }
             drop(input);
         }
@@ -283,19 +300,23 @@ impl<'a> Reader<'a> {
         Ok(Some(false))
     }
 
-    /// Moves the head from the input into the request.
+    /// Moves the header lines from the input into the request.
     fn take_head(&mut self) {
         let r = self.r;
         let head = self.conn.input.borrow_mut().split_to(self.at).freeze();
-        let skipped = self.line.as_ref().map_or(0, |line| line.skipped);
-        r.request_length.set((head.len() - skipped) as u64);
+        r.request_length.set((self.length + head.len()) as u64);
         let mut list = r.headers_in.list.borrow_mut();
         for field in &self.fields {
             let name = head.slice(field.name.clone());
             list.push(Header { id: HeaderId::of(&name), name, value: head.slice(field.value.clone()) });
         }
         drop(list);
-        r.raw_head.set(head.slice(skipped..));
+        if let Some((range, host)) = &self.host
+            && r.headers_in.server.is_empty()
+        {
+            r.headers_in.server.set(host.name(&head.slice(range.clone())));
+        }
+        r.raw_fields.set(head);
         if r.logs(Level::Debug) {
             for field in r.headers_in.list.borrow().iter() {
                 debug!(r, "http header: \"{}: {}\"", field.name.escape_ascii(), String::from_utf8_lossy(&field.value));
@@ -345,7 +366,7 @@ impl<'a> Reader<'a> {
             }
             seen |= bit;
         }
-        if !self.host_seen && r.http_version.get() > Version::HTTP_10 {
+        if self.host.is_none() && r.http_version.get() > Version::HTTP_10 {
             return refuse(Code::BAD_REQUEST, format_args!("client sent HTTP/1.1 request without \"Host\" header"));
         }
         if let Some(value) = content_length {
@@ -388,17 +409,16 @@ impl<'a> Reader<'a> {
     }
 
     fn use_connection(&self, value: &[u8]) {
-        let lower = value.to_ascii_lowercase();
         let kind = &self.r.headers_in.connection_type;
-        if memchr::memmem::find(&lower, b"close").is_some() {
+        if contains_word(value, b"close") {
             kind.set(ConnectionType::Close);
-        } else if memchr::memmem::find(&lower, b"keep-alive").is_some() {
+        } else if contains_word(value, b"keep-alive") {
             kind.set(ConnectionType::KeepAlive);
         }
     }
 
     fn use_server_without_host(&self) -> Result<(), Code> {
-        if self.r.headers_in.server.is_empty() {
+        if self.r.headers_in.server.is_empty() && self.conn.port.is_some_and(PortServers::is_named) {
             use_server(self.r, &Bytes::new());
         }
         Ok(())
@@ -430,6 +450,11 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// Whether a value has a word in it, in any case.
+fn contains_word(value: &[u8], word: &[u8]) -> bool {
+    value.windows(word.len()).any(|part| part.eq_ignore_ascii_case(word))
+}
+
 /// Headers that may come only once.
 fn is_unique(id: HeaderId) -> bool {
     matches!(
@@ -446,21 +471,21 @@ fn is_unique(id: HeaderId) -> bool {
     )
 }
 
-/// Takes over the value of a `Host` header; it may come once.
-fn use_host(r: &Rc<Request>, value: &[u8], seen: bool) -> Result<bool, Code> {
+/// Looks at the value of a `Host` header, which may come once, and chooses the server by it.
+fn use_host(r: &Rc<Request>, value: &[u8], seen: bool) -> Result<Host, Code> {
     if seen {
         r.log_bytes(Level::Info, &[b"client sent duplicate host header: \"Host: ", value, b"\""]);
         return Err(Code::BAD_REQUEST);
     }
-    let Some(host) = host::validate(value) else {
+    let Some(host) = Host::parse(value) else {
         r.log(Level::Info, format_args!("client sent invalid host header"));
         return Err(Code::BAD_REQUEST);
     };
-    if r.headers_in.server.is_empty() {
-        use_server(r, &host);
-        r.headers_in.server.set(host);
+    // A host in the request line counts for more.
+    if r.headers_in.server.is_empty() && r.conn().port.is_some_and(PortServers::is_named) {
+        use_server(r, &host.name(&Bytes::copy_from_slice(value)));
     }
-    Ok(true)
+    Ok(host)
 }
 
 /// Chooses the server for a host.

@@ -20,7 +20,6 @@ pub enum ConnectionType {
 }
 
 /// Request headers and what was derived from them.
-#[derive(Default)]
 pub struct HeadersIn {
     /// All fields as they came.
     pub list: RefCell<HeaderList>,
@@ -46,6 +45,25 @@ pub struct HeadersIn {
     pub safari: Cell<bool>,
     /// User and password of `Authorization: Basic`, once somebody asked.
     pub basic: RefCell<Option<(Bytes, Bytes)>>,
+}
+
+impl Default for HeadersIn {
+    fn default() -> Self {
+        Self {
+            list: RefCell::default(),
+            server: Text::default(),
+            content_length: Cell::new(-1),
+            chunked: Cell::new(false),
+            connection_type: Cell::default(),
+            keep_alive: Cell::new(-1),
+            msie: Cell::new(false),
+            msie6: Cell::new(false),
+            opera: Cell::new(false),
+            chrome: Cell::new(false),
+            safari: Cell::new(false),
+            basic: RefCell::default(),
+        }
+    }
 }
 
 impl HeadersIn {

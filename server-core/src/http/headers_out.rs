@@ -11,7 +11,6 @@ use super::text::Text;
 ///
 /// `Content-Type`, `Content-Length` and `Last-Modified` have fields of their own; setting a `Server`, `Date`
 /// or `Location` header in `list` replaces the one that the encoder would write.
-#[derive(Default)]
 pub struct HeadersOut {
     /// All other fields, in order.
     pub list: RefCell<HeaderList>,
@@ -37,6 +36,25 @@ pub struct HeadersOut {
     pub hide_server: Cell<bool>,
     /// No `Date` header is sent unless `list` has one.
     pub hide_date: Cell<bool>,
+}
+
+impl Default for HeadersOut {
+    fn default() -> Self {
+        Self {
+            list: RefCell::default(),
+            trailers: RefCell::default(),
+            status: Cell::new(0),
+            status_line: Text::default(),
+            content_length: Cell::new(-1),
+            content_type: Text::default(),
+            charset: Text::default(),
+            last_modified: Cell::new(-1),
+            content_offset: Cell::new(0),
+            redirects_locally: Cell::new(false),
+            hide_server: Cell::new(false),
+            hide_date: Cell::new(false),
+        }
+    }
 }
 
 impl HeadersOut {

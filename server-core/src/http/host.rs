@@ -2,75 +2,132 @@
 
 use bytes::Bytes;
 
-/// The characters of names and of addresses.
-const LITERAL: [bool; 256] = {
-    let mut table = [false; 256];
+/// What a byte may be part of.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Class {
+    /// Nothing.
+    Invalid,
+    /// Names and addresses.
+    Literal,
+    /// The same, to be lowered.
+    Upper,
+    /// Names only.
+    Percent,
+    /// Between labels, between a name and its port, and in addresses.
+    Dot,
+    Colon,
+}
+
+const CLASSES: [Class; 256] = {
+    let mut table = [Class::Invalid; 256];
     let mut byte = 0;
     while byte < 256 {
-        table[byte] = (byte as u8).is_ascii_alphanumeric();
+        table[byte] = match byte as u8 {
+            b'A'..=b'Z' => Class::Upper,
+            b'.' => Class::Dot,
+            b':' => Class::Colon,
+            b'%' => Class::Percent,
+            b'a'..=b'z' | b'0'..=b'9' => Class::Literal,
+            b'-' | b'_' | b'~' | b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'=' => {
+                Class::Literal
+            }
+            _ => Class::Invalid,
+        };
         byte += 1;
-    }
-    let others = b"-._~!$&'()*+,;=";
-    let mut at = 0;
-    while at < others.len() {
-        table[others[at] as usize] = true;
-        at += 1;
     }
     table
 };
 
-/// The host without its port, in lower case and without a dot at its end; `None` when it isn't one.
-pub fn validate(text: &[u8]) -> Option<Bytes> {
-    let is_literal = |byte: u8| LITERAL[usize::from(byte)];
-    let (host, port) = if text.first() == Some(&b'[') {
-        let end = text.iter().position(|byte| *byte == b']')? + 1;
-        if !text[1..end - 1].iter().all(|byte| is_literal(*byte) || *byte == b':') {
+/// A host that was found valid; the text itself is the caller's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Host {
+    /// The length of the name, without a dot at its end and without the port.
+    len: usize,
+    has_upper: bool,
+}
+
+impl Host {
+    /// Looks at a name or address with or without port; `None` when it isn't one.
+    pub fn parse(text: &[u8]) -> Option<Self> {
+        let is_address = text.first() == Some(&b'[');
+        let mut has_upper = false;
+        let mut previous = Class::Invalid;
+        let mut end = text.len();
+        for (at, &byte) in text.iter().enumerate() {
+            let class = CLASSES[usize::from(byte)];
+            match class {
+                Class::Upper => has_upper = true,
+                Class::Dot if previous == Class::Dot => return None,
+                Class::Colon if !is_address => {
+                    end = at;
+                    break;
+                }
+                Class::Literal | Class::Dot | Class::Colon => {}
+                Class::Percent if !is_address => {}
+                Class::Invalid if is_address && at == 0 => {}
+                Class::Invalid if is_address && byte == b']' => {
+                    end = at + 1;
+                    break;
+                }
+                Class::Percent | Class::Invalid => return None,
+            }
+            previous = class;
+        }
+        let (name, port) = text.split_at(end);
+        if is_address && !name.ends_with(b"]") || !is_port(port) {
             return None;
         }
-        (&text[..end], &text[end..])
-    } else {
-        let end = text.iter().position(|byte| *byte == b':').unwrap_or(text.len());
-        if !text[..end].iter().all(|byte| is_literal(*byte) || *byte == b'%') {
-            return None;
-        }
-        (&text[..end], &text[end..])
-    };
-    match port {
-        [] => {}
-        [b':', digits @ ..] => {
-            let number = digits.iter().try_fold(0u32, |value, byte| {
-                let digit = byte.is_ascii_digit().then(|| u32::from(byte - b'0'))?;
-                Some(value * 10 + digit).filter(|value| *value <= 65_535)
-            });
-            number?;
-        }
-        _ => return None,
+        let len = name.strip_suffix(b".").unwrap_or(name).len();
+        (len > 0).then_some(Self { len, has_upper })
     }
-    if host.windows(2).any(|pair| pair == b"..") {
-        return None;
+
+    /// The name in lower case, from the text that it was found in.
+    pub fn name(self, text: &Bytes) -> Bytes {
+        let name = text.slice(..self.len.min(text.len()));
+        if self.has_upper { name.to_ascii_lowercase().into() } else { name }
     }
-    let host = host.strip_suffix(b".").unwrap_or(host);
-    if host.is_empty() {
-        return None;
-    }
-    Some(Bytes::from(host.to_ascii_lowercase()))
+}
+
+/// Nothing, or a colon and a number which may be left out.
+fn is_port(text: &[u8]) -> bool {
+    let Some((colon, digits)) = text.split_first() else { return true };
+    let number = digits.iter().try_fold(0u32, |value, byte| {
+        let digit = byte.is_ascii_digit().then(|| u32::from(byte - b'0'))?;
+        Some(value * 10 + digit).filter(|value| *value <= 65_535)
+    });
+    *colon == b':' && number.is_some()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn validate(text: &str) -> Option<Bytes> {
+        let text = Bytes::copy_from_slice(text.as_bytes());
+        Host::parse(&text).map(|host| host.name(&text))
+    }
+
     #[test]
     fn hosts_lose_port_case_and_final_dot() {
-        for (text, host) in [("A.b:80", "a.b"), ("x.", "x"), ("[::1]:8", "[::1]"), ("a_b", "a_b"), ("h:", "h")] {
-            assert_eq!(validate(text.as_bytes()).as_deref(), Some(host.as_bytes()), "{text}");
+        for (text, host) in [
+            ("A.b:80", "a.b"),
+            ("x.", "x"),
+            ("[::1]:8", "[::1]"),
+            ("a_b", "a_b"),
+            ("h:", "h"),
+            ("[F::1]", "[f::1]"),
+            ("a%b", "a%b"),
+        ] {
+            assert_eq!(validate(text).as_deref(), Some(host.as_bytes()), "{text}");
         }
     }
 
     #[test]
     fn what_is_no_host_is_rejected() {
-        for text in ["", "a/b", "a..b", ".", "a:b", "a:99999", "a b", "[::1", "[::1]x", "a\\b", "\0"] {
-            assert_eq!(validate(text.as_bytes()), None, "{text}");
+        for text in
+            ["", "a/b", "a..b", ".", "a:b", "a:99999", "a b", "[::1", "[::1]x", "a\\b", "\0", "[a%b]", "[::1]:x", "]"]
+        {
+            assert_eq!(validate(text), None, "{text}");
         }
     }
 }

@@ -47,6 +47,9 @@ impl Method {
 
     /// The method with this (case-sensitive) name.
     pub fn of(name: &[u8]) -> Self {
+        if name == b"GET" {
+            return Self::GET;
+        }
         NAMES.iter().find(|(known, _)| *known == name).map_or(Self::UNKNOWN, |&(_, method)| method)
     }
 

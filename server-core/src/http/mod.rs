@@ -1,7 +1,8 @@
 //! The HTTP server: configuration levels, requests, phases, output and the modules.
 
 pub mod body;
-mod build;
+pub(crate) mod build;
+pub(crate) mod cache;
 mod chunked_filter;
 pub mod code;
 pub mod complex_value;
@@ -30,12 +31,13 @@ pub mod redirect;
 pub mod regex;
 pub mod request;
 pub(crate) mod request_log;
-mod run;
+pub(crate) mod run;
 pub mod server;
 pub mod setting;
 mod special_response;
 pub mod subrequest;
 pub mod text;
+pub(crate) mod upstream;
 pub mod variables;
 mod worker;
 mod write_filter;

@@ -1,25 +1,32 @@
 //! Who comes when: the tables in which every module enters its handlers, filters and variables.
 //!
-//! The order within a phase is nginx's order of modules. Filters run from the first line to the last.
+//! The order within a phase is nginx's order of modules. Filters run from the first line to the last;
+//! a location has only those that it needs.
 
 use super::modules::access::AccessHandler;
 use super::modules::access_log::LogHandler;
 use super::modules::auth_basic::AuthBasicHandler;
 use super::modules::auth_request::AuthRequestHandler;
 use super::modules::autoindex::AutoindexHandler;
+use super::modules::dav::DavHandler;
+use super::modules::gzip_static::GzipStaticHandler;
 use super::modules::headers_more::InputHandler;
 use super::modules::index::IndexHandler;
+use super::modules::limit_conn::LimitConnHandler;
+use super::modules::limit_req::LimitReqHandler;
 use super::modules::lua::handlers::Turn;
 use super::modules::mirror::MirrorHandler;
+use super::modules::random_index::RandomIndexHandler;
 use super::modules::realip::RealipHandler;
 use super::modules::rewrite::RewriteHandler;
 use super::modules::static_file::StaticHandler;
 use super::modules::try_files::TryFilesHandler;
 use super::modules::{
-    addition, charset, core, echo, gunzip, gzip, headers, headers_more, lua, not_modified, proxy, range, realip,
-    referer, secure_link, ssl, sub, upstream,
+    addition, browser, charset, core, echo, fastcgi, gunzip, gzip, headers, headers_more, limit_conn, limit_req, lua,
+    memc, memcached, not_modified, proxy, range, realip, referer, secure_link, ssi, ssl, stub_status, sub, upstream,
+    userid, xss,
 };
-use super::output::{BodyFilter, HeaderFilter};
+use super::output::{BodyFilter, HeaderFilter, Need};
 use super::phases::{Handler, Phase};
 use super::variables::VariableDef;
 
@@ -33,6 +40,8 @@ pub(crate) static HANDLERS: &[(Phase, &dyn Handler)] = &[
     (Phase::Rewrite, &InputHandler),
     (Phase::Rewrite, &lua::handlers::Rewrite(Turn::Last)),
     (Phase::Preaccess, &RealipHandler),
+    (Phase::Preaccess, &LimitReqHandler),
+    (Phase::Preaccess, &LimitConnHandler),
     (Phase::Access, &lua::handlers::Access(Turn::First)),
     (Phase::Access, &AccessHandler),
     (Phase::Access, &AuthBasicHandler),
@@ -42,54 +51,73 @@ pub(crate) static HANDLERS: &[(Phase, &dyn Handler)] = &[
     (Phase::Precontent, &TryFilesHandler),
     (Phase::Precontent, &MirrorHandler),
     (Phase::Precontent, &lua::handlers::Precontent(Turn::Last)),
+    (Phase::Content, &RandomIndexHandler),
     (Phase::Content, &IndexHandler),
     (Phase::Content, &AutoindexHandler),
+    (Phase::Content, &DavHandler),
+    (Phase::Content, &GzipStaticHandler),
     (Phase::Content, &StaticHandler),
     (Phase::Log, &lua::handlers::Log),
     (Phase::Log, &LogHandler),
 ];
 
 /// Header filters. The last one encodes the head.
-pub(crate) static HEADER_FILTERS: &[HeaderFilter] = &[
-    not_modified::header_filter,
-    headers_more::header_filter,
-    lua::filters::header_filter,
-    echo::header_filter,
-    headers::header_filter,
-    gunzip::header_filter,
-    addition::header_filter,
-    sub::header_filter,
-    charset::header_filter,
-    gzip::header_filter,
-    range::header_filter,
-    super::chunked_filter::header,
-    super::header_filter::filter,
+pub(crate) static HEADER_FILTERS: &[(Need, HeaderFilter)] = &[
+    (Need::Always, not_modified::header_filter),
+    (Need::When(|loc| loc.headers_more.changes_output()), headers_more::header_filter),
+    (Need::When(|loc| loc.lua.filters_response()), lua::filters::header_filter),
+    (Need::When(|loc| loc.xss.is_on()), xss::header_filter),
+    (Need::When(|loc| loc.echo.wraps_body()), echo::header_filter),
+    (Need::When(|loc| loc.headers.changes_output()), headers::header_filter),
+    (Need::When(|loc| loc.userid.sets()), userid::header_filter),
+    (Need::When(|loc| loc.gunzip.is_on()), gunzip::header_filter),
+    (Need::When(|loc| loc.addition.is_on()), addition::header_filter),
+    (Need::When(|loc| loc.sub.is_on()), sub::header_filter),
+    (Need::When(|loc| loc.charset.is_on()), charset::header_filter),
+    (Need::When(|loc| loc.ssi.is_on()), ssi::header_filter),
+    (Need::When(|loc| loc.gzip.is_on()), gzip::header_filter),
+    (Need::Always, range::header_filter),
+    (Need::Always, super::chunked_filter::header),
+    (Need::Always, super::header_filter::filter),
 ];
 
-/// Body filters. The last one writes.
-pub(crate) static BODY_FILTERS: &[BodyFilter] = &[
-    range::body_filter,
-    lua::filters::body_filter,
-    echo::body_filter,
-    headers::trailers_filter,
-    gunzip::body_filter,
-    addition::body_filter,
-    sub::body_filter,
-    super::postpone_filter::filter,
-    gzip::body_filter,
-    super::chunked_filter::filter,
-    super::write_filter::filter,
+/// Body filters of a request or subrequest. The last one puts their output in order.
+pub(crate) static BODY_FILTERS: &[(Need, BodyFilter)] = &[
+    (Need::Always, range::body_filter),
+    (Need::When(|loc| loc.lua.filters_response()), lua::filters::body_filter),
+    (Need::When(|loc| loc.echo.wraps_body()), echo::body_filter),
+    (Need::When(|loc| loc.xss.is_on()), xss::body_filter),
+    (Need::When(|loc| loc.headers.adds_trailers()), headers::trailers_filter),
+    (Need::When(|loc| loc.gunzip.is_on()), gunzip::body_filter),
+    (Need::When(|loc| loc.addition.is_on()), addition::body_filter),
+    (Need::When(|loc| loc.sub.is_on()), sub::body_filter),
+    (Need::When(|loc| loc.charset.is_on()), charset::body_filter),
+    (Need::When(|loc| loc.ssi.is_on()), ssi::body_filter),
+    (Need::Always, super::postpone_filter::filter),
 ];
+
+/// Body filters of the response as a whole. The last one writes.
+pub(crate) static RESPONSE_FILTERS: &[(Need, BodyFilter)] =
+    &[(Need::When(|loc| loc.gzip.is_on()), gzip::body_filter), (Need::Always, super::write_filter::filter)];
 
 /// The variables that modules define before the configuration is read.
 pub(crate) static VARIABLES: &[&[VariableDef]] = &[
+    browser::VARIABLES,
     core::VARIABLES,
     echo::VARIABLES,
+    fastcgi::VARIABLES,
     gzip::VARIABLES,
+    limit_conn::VARIABLES,
+    limit_req::VARIABLES,
+    memc::VARIABLES,
+    memcached::VARIABLES,
     proxy::VARIABLES,
     realip::VARIABLES,
     referer::VARIABLES,
     secure_link::VARIABLES,
+    ssi::VARIABLES,
     ssl::VARIABLES,
+    stub_status::VARIABLES,
     upstream::VARIABLES,
+    userid::VARIABLES,
 ];

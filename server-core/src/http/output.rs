@@ -2,12 +2,14 @@
 
 use std::fs::File;
 use std::rc::Rc;
+use std::sync::LazyLock;
 
 use bytes::Bytes;
 use smallvec::SmallVec;
 
 use super::code::Code;
-use super::order::{BODY_FILTERS, HEADER_FILTERS};
+use super::conf::LocConf;
+use super::order::{BODY_FILTERS, HEADER_FILTERS, RESPONSE_FILTERS};
 use super::request::Request;
 use super::write_filter::{allowance, log_failure};
 use crate::log::Level;
@@ -115,25 +117,80 @@ pub type HeaderFilter = fn(&Rc<Request>, HeaderNext) -> Code;
 /// filters hold back.
 pub type BodyFilter = fn(&Rc<Request>, Chain, BodyNext) -> Code;
 
+/// Whether requests in a location need a filter; asked once, when the configuration is built.
+#[derive(Clone, Copy)]
+pub enum Need {
+    /// All do.
+    Always,
+    /// Those in locations with such settings.
+    When(fn(&LocConf) -> bool),
+}
+
+/// The filters that requests of one location go through, in order.
+#[derive(Default)]
+pub struct Filters {
+    header: Box<[HeaderFilter]>,
+    body: Box<[BodyFilter]>,
+    response: Box<[BodyFilter]>,
+}
+
+impl Filters {
+    /// Selects the filters of one location from the server's tables.
+    pub fn of(loc: &LocConf) -> Self {
+        Self::select(|need| match need {
+            Need::Always => true,
+            Need::When(applies) => applies(loc),
+        })
+    }
+
+    /// All of them: at the debug level even those say that they ran that do nothing.
+    fn all() -> &'static Self {
+        static ALL: LazyLock<Filters> = LazyLock::new(|| Filters::select(|_| true));
+        &ALL
+    }
+
+    fn select(needed: impl Fn(Need) -> bool) -> Self {
+        fn pick<F: Copy>(rows: &[(Need, F)], needed: impl Fn(Need) -> bool) -> Box<[F]> {
+            rows.iter().filter(|(need, _)| needed(*need)).map(|(_, filter)| *filter).collect()
+        }
+        Self {
+            header: pick(HEADER_FILTERS, &needed),
+            body: pick(BODY_FILTERS, &needed),
+            response: pick(RESPONSE_FILTERS, &needed),
+        }
+    }
+
+    /// Those of a request, at this moment.
+    fn for_request(r: &Request) -> &'static Self {
+        if r.logs(Level::Debug) { Self::all() } else { &r.loc().core.filters }
+    }
+}
+
 /// The header filters that are still to come.
 #[derive(Clone, Copy)]
-pub struct HeaderNext(usize);
+pub struct HeaderNext(&'static [HeaderFilter]);
 
 impl HeaderNext {
     /// Runs the next filter.
     pub fn run(self, r: &Rc<Request>) -> Code {
-        HEADER_FILTERS.get(self.0).map_or(Code::OK, |filter| filter(r, Self(self.0 + 1)))
+        self.0.split_first().map_or(Code::OK, |(filter, rest)| filter(r, Self(rest)))
     }
 }
 
 /// The body filters that are still to come.
 #[derive(Clone, Copy)]
-pub struct BodyNext(usize);
+pub struct BodyNext(&'static [BodyFilter]);
 
 impl BodyNext {
+    /// The filters of a response as a whole, in which the output of a main request and of its subrequests has found
+    /// its order.
+    pub(crate) fn of_response(main: &Request) -> Self {
+        Self(&Filters::for_request(main).response)
+    }
+
     /// Runs the next filter.
     pub fn run(self, r: &Rc<Request>, chain: Chain) -> Code {
-        BODY_FILTERS.get(self.0).map_or(Code::OK, |filter| filter(r, chain, Self(self.0 + 1)))
+        self.0.split_first().map_or(Code::OK, |(filter, rest)| filter(r, chain, Self(rest)))
     }
 }
 
@@ -150,12 +207,12 @@ pub fn send_header(r: &Rc<Request>) -> Code {
         r.headers_out.status.set(r.err_status.get());
         r.headers_out.status_line.clear();
     }
-    HeaderNext(0).run(r)
+    HeaderNext(&Filters::for_request(r).header).run(r)
 }
 
 /// Sends a part of the body through the filters.
 pub fn write(r: &Rc<Request>, chain: Chain) -> Code {
-    let code = BodyNext(0).run(r, chain);
+    let code = BodyNext(&Filters::for_request(r).body).run(r, chain);
     if code == Code::ERROR {
         r.conn().error.set(true);
     }

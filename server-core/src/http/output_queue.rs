@@ -1,5 +1,6 @@
 //! What waits to be sent: small pieces gathered in one buffer, large ones by reference, files by range.
 
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, IoSlice};
@@ -16,6 +17,11 @@ const COPY_MAX: usize = 2048;
 const FILE_STEP: usize = 64 * 1024;
 /// Pieces that are written at once.
 const PIECES_MAX: usize = 32;
+
+thread_local! {
+    /// What is being sent of a file.
+    static FILE_BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
 
 #[derive(Debug)]
 enum Piece {
@@ -130,17 +136,9 @@ impl OutputQueue {
         limit: u64,
         write: &mut impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>,
     ) -> io::Result<usize> {
-        if let Some(Piece::File { file, start, end }) = self.pieces.front() {
-            let length = usize::try_from((end - start).min(limit)).unwrap_or(FILE_STEP).min(FILE_STEP);
-            let mut buffer = vec![0; length];
-            let read = file.read_at(&mut buffer, *start)?;
-            if read == 0 {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
-            return write(&[IoSlice::new(&buffer[..read])]);
-        }
         let mut left = usize::try_from(limit).unwrap_or(usize::MAX);
         let mut copied = self.copied_start;
+        let mut of_file = Vec::new();
         let mut slices = smallvec::SmallVec::<[IoSlice<'_>; 4]>::new();
         for piece in self.pieces.iter().take(PIECES_MAX) {
             let bytes = match piece {
@@ -148,8 +146,19 @@ impl OutputQueue {
                     copied += length;
                     &self.copied[copied - length..copied]
                 }
-                Piece::Shared(bytes) => bytes,
-                Piece::File { .. } => break,
+                Piece::Shared(bytes) => &bytes[..],
+                Piece::File { file, start, end } => {
+                    // There is one buffer for files; what the socket does not take of it is read again.
+                    of_file = FILE_BUFFER.take();
+                    of_file.resize(FILE_STEP, 0);
+                    let length = usize::try_from(end - start).unwrap_or(left).min(left).min(FILE_STEP);
+                    let read = file.read_at(&mut of_file[..length], *start)?;
+                    if read == 0 {
+                        return Err(io::ErrorKind::UnexpectedEof.into());
+                    }
+                    slices.push(IoSlice::new(&of_file[..read]));
+                    break;
+                }
             };
             let bytes = &bytes[..bytes.len().min(left)];
             left -= bytes.len();
@@ -158,7 +167,12 @@ impl OutputQueue {
                 break;
             }
         }
-        write(&slices)
+        let written = write(&slices);
+        drop(slices);
+        if !of_file.is_empty() {
+            FILE_BUFFER.set(of_file);
+        }
+        written
     }
 
     fn advance(&mut self, written: usize) {
@@ -241,6 +255,26 @@ mod tests {
             assert_eq!(drain(&mut queue, step), expected);
             assert!(queue.is_empty());
         }
+    }
+
+    #[test]
+    fn a_head_and_a_file_leave_together() {
+        let mut file = tempfile::tempfile().unwrap();
+        io::Write::write_all(&mut file, b"0123456789").unwrap();
+        let mut queue = OutputQueue::default();
+        queue.push_slice(b"head ");
+        queue.push(Data::File { file: Rc::new(file), start: 2, end: 9 });
+        queue.push_slice(b" tail");
+        let mut writes = Vec::new();
+        let sent = queue.send(u64::MAX, |slices| {
+            // The socket takes three bytes less than it is offered, once.
+            let all = joined(slices);
+            let taken = if writes.is_empty() { all.len() - 3 } else { all.len() };
+            writes.push(String::from_utf8_lossy(&all[..taken]).into_owned());
+            Ok(taken)
+        });
+        assert_eq!(sent.unwrap().bytes, 17);
+        assert_eq!(writes, ["head 2345", "678", " tail"]);
     }
 
     #[test]

@@ -16,8 +16,11 @@ pub enum Postponed {
     Request(Rc<Request>),
 }
 
-/// The body filter.
-pub(crate) fn filter(r: &Rc<Request>, chain: Chain, next: BodyNext) -> Code {
+/// The body filter. What has its turn goes on as a part of the main request's response.
+pub(crate) fn filter(r: &Rc<Request>, chain: Chain, _next: BodyNext) -> Code {
+    if !r.is_main() && !r.has_output.get() && chain.iter().any(|buf| !buf.is_empty()) {
+        r.has_output.set(true);
+    }
     if r.subrequest_in_memory.get() {
         if !r.header_only.get() {
             capture(r, &chain);
@@ -28,7 +31,7 @@ pub(crate) fn filter(r: &Rc<Request>, chain: Chain, next: BodyNext) -> Code {
         return Code::OK;
     }
     if r.is_main() && r.postponed.borrow().is_empty() && r.conn().is_active(r) {
-        return next.run(r, chain);
+        return BodyNext::of_response(r).run(r, chain);
     }
     if !r.conn().is_active(r) {
         add(r, chain);
@@ -36,17 +39,18 @@ pub(crate) fn filter(r: &Rc<Request>, chain: Chain, next: BodyNext) -> Code {
     }
     if r.postponed.borrow().is_empty() {
         if !chain.is_empty() || r.conn().has_output() {
-            return next.run(&r.main(), chain);
+            let main = r.main();
+            return BodyNext::of_response(&main).run(&main, chain);
         }
         return Code::OK;
     }
     add(r, chain);
-    release(r, next)
+    release(r)
 }
 
 /// Sends what the active request postponed, up to the first subrequest, whose turn it is then, with what that
 /// one postponed.
-fn release(r: &Rc<Request>, next: BodyNext) -> Code {
+fn release(r: &Rc<Request>) -> Code {
     let main = r.main();
     let mut active = Rc::clone(r);
     loop {
@@ -57,7 +61,7 @@ fn release(r: &Rc<Request>, next: BodyNext) -> Code {
         match first {
             None => return Code::OK,
             Some(Postponed::Output(chain)) => {
-                let code = next.run(&main, chain);
+                let code = BodyNext::of_response(&main).run(&main, chain);
                 if code == Code::ERROR {
                     return code;
                 }
@@ -108,16 +112,17 @@ fn capture(r: &Request, chain: &Chain) {
 /// Waits until everything that this subrequest wrote went on its way.
 pub(crate) async fn wait_for_turn(r: &Rc<Request>) {
     if r.subrequest_in_memory.get() || r.background.get() {
-        return;
+        // Whoever is waited for wakes the connection.
+        return poll_fn(|_| if r.held_back.get() { Poll::Pending } else { Poll::Ready(()) }).await;
     }
     poll_fn(|_| {
         if r.conn().is_active(r) {
-            if r.postponed.borrow().is_empty() {
+            if r.postponed.borrow().is_empty() && !r.held_back.get() {
                 return Poll::Ready(());
             }
             // Through the whole chain: other filters may hold something back as well.
             super::output::write(r, Chain::new());
-            if r.postponed.borrow().is_empty() && r.conn().is_active(r) {
+            if r.postponed.borrow().is_empty() && r.conn().is_active(r) && !r.held_back.get() {
                 return Poll::Ready(());
             }
         }
@@ -129,12 +134,12 @@ pub(crate) async fn wait_for_turn(r: &Rc<Request>) {
 /// The turn goes back to the parent when a subrequest has ended.
 pub(crate) fn leave(r: &Rc<Request>) {
     let Some(parent) = r.parent() else { return };
-    if r.subrequest_in_memory.get() || r.background.get() {
-        r.conn().wake();
-        return;
+    let in_turn = !r.subrequest_in_memory.get() && !r.background.get();
+    if in_turn {
+        r.conn().set_active(parent);
     }
-    r.conn().set_active(parent);
-    if parent.is_main() || parent.done.get() || !parent.postponed.borrow().is_empty() {
+    let continues = parent.is_main() || parent.done.get() || !parent.postponed.borrow().is_empty();
+    if in_turn && continues || parent.held_back.get() {
         super::output::write(parent, Chain::new());
     }
     r.conn().wake();

@@ -14,6 +14,7 @@ use super::connection::Connection;
 use super::headers_in::HeadersIn;
 use super::headers_out::HeadersOut;
 use super::method::{Method, Version};
+use super::modules::limit_zones::LimitStatus;
 use super::phases::Handler;
 use super::phases::LocalBoxFuture;
 use super::postpone_filter::Postponed;
@@ -79,8 +80,10 @@ pub struct Request {
     pub exten: Text,
     /// The scheme of an absolute request line.
     pub schema: Text,
-    /// The whole head as it was received (request line and headers), for `ngx.req.raw_header`.
-    pub raw_head: Text,
+    /// The request line as it was received, with its end.
+    pub raw_line: Text,
+    /// The header lines as they were received, up to the empty line; empty when the head is not complete.
+    pub raw_fields: Text,
 
     /// The request's headers.
     pub headers_in: HeadersIn,
@@ -107,6 +110,8 @@ pub struct Request {
     pub access_code: Cell<Code>,
     /// Redirects and rewrites that are still allowed.
     pub uri_changes: Cell<u32>,
+    /// What `limit_req` and `limit_conn` decided, in this order; only in main requests.
+    pub limit_status: Cell<[LimitStatus; 2]>,
     /// Nested subrequests that are still allowed.
     pub subrequests: Cell<u32>,
     /// The status that `error_page` decided on, 0 if none.
@@ -200,6 +205,10 @@ pub struct Request {
 
     /// Output that waits for its turn.
     pub postponed: RefCell<Vec<Postponed>>,
+    /// A filter holds output back until a subrequest has ended.
+    pub held_back: Cell<bool>,
+    /// The subrequest has put something out.
+    pub has_output: Cell<bool>,
     /// The end of a subrequest's output in memory has been seen.
     pub captured_last: Cell<bool>,
     /// The output of a subrequest in memory.
@@ -226,10 +235,10 @@ macro_rules! lower_flags {
 impl Request {
     /// A main request of a connection.
     pub fn new(conn: Rc<Connection>, srv: &'static SrvConf, loc: &'static LocConf) -> Rc<Self> {
-        let main_conf = &conn.cycle().http;
+        let main_conf = conn.main_conf();
         let slots = Rc::new(Slots::new(main_conf.core.variables.slots()));
         let r = Self::build(conn, main_conf, srv, loc, None, slots);
-        r.reset(srv, loc);
+        r.begin(srv, loc);
         r
     }
 
@@ -239,8 +248,6 @@ impl Request {
         let loc = srv.core.loc.get().copied().unwrap_or(parent.loc());
         let slots = parent.slots();
         let r = Self::build(Rc::clone(&parent.conn), parent.main_conf, srv, loc, Some(parent), slots);
-        r.headers_in.reset();
-        r.headers_out.reset();
         r.started.set(parent.started.get());
         r
     }
@@ -271,7 +278,8 @@ impl Request {
             args: Text::default(),
             exten: Text::default(),
             schema: Text::default(),
-            raw_head: Text::default(),
+            raw_line: Text::default(),
+            raw_fields: Text::default(),
             headers_in: HeadersIn::default(),
             headers_out: HeadersOut::default(),
             captures: RefCell::default(),
@@ -285,6 +293,7 @@ impl Request {
             restart: Cell::new(None),
             access_code: Cell::new(Code::OK),
             uri_changes: Cell::new(MAX_URI_CHANGES + 1),
+            limit_status: Cell::default(),
             subrequests: Cell::new(MAX_SUBREQUESTS + 1),
             err_status: Cell::new(0),
             started: Cell::new(Now::default()),
@@ -328,6 +337,8 @@ impl Request {
             detached: Cell::new(false),
             root_tested: Cell::new(false),
             postponed: RefCell::default(),
+            held_back: Cell::new(false),
+            has_output: Cell::new(false),
             captured_last: Cell::new(false),
             captured: RefCell::default(),
             completion: Completion::default(),
@@ -340,16 +351,24 @@ impl Request {
         })
     }
 
-    /// Makes the request as good as new for the next one of its connection.
-    ///
-    /// Only when nobody else holds it.
-    pub(crate) fn reset(&self, srv: &'static SrvConf, loc: &'static LocConf) {
+    /// Begins a new request, which starts with the settings of the address's default server.
+    pub(crate) fn begin(&self, srv: &'static SrvConf, loc: &'static LocConf) {
         self.srv.set(srv);
         self.loc.set(loc);
-        self.slots().reset();
-        self.clear_state();
         self.started.set(crate::clock::now());
         self.sent_before.set(self.conn.sent.get());
+    }
+
+    /// Lets go of what an ended request holds and makes it as good as new for the next one of its connection; `None`
+    /// when somebody still has it.
+    pub(crate) fn recycle(self: Rc<Self>) -> Option<Rc<Self>> {
+        self.clear_ctx();
+        if Rc::strong_count(&self) > 1 {
+            return None;
+        }
+        self.slots.borrow().reset();
+        self.clear_state();
+        Some(self)
     }
 
     fn clear_state(&self) {
@@ -364,7 +383,8 @@ impl Request {
             &self.args,
             &self.exten,
             &self.schema,
-            &self.raw_head,
+            &self.raw_line,
+            &self.raw_fields,
         ] {
             text.clear();
         }
@@ -372,13 +392,12 @@ impl Request {
         self.headers_out.reset();
         self.captures.take();
         self.body.take();
-        self.lua.take();
         self.upstream.take();
-        self.ctx.take();
         self.content_handler.set(None);
         self.restart.set(None);
         self.access_code.set(Code::OK);
         self.uri_changes.set(MAX_URI_CHANGES + 1);
+        self.limit_status.set(Default::default());
         self.subrequests.set(MAX_SUBREQUESTS + 1);
         self.err_status.set(0);
         for count in [&self.request_length, &self.header_size, &self.limit_rate, &self.limit_rate_after] {
@@ -422,6 +441,8 @@ impl Request {
             request_body_in_single_buf,
             detached,
             root_tested,
+            held_back,
+            has_output,
             captured_last
         );
         self.postponed.borrow_mut().clear();
@@ -431,20 +452,6 @@ impl Request {
         self.framing.take();
         self.posted.take();
         self.post_handler.take();
-    }
-
-    /// Lets go of what the request holds, when it is over and the connection waits for the next one.
-    pub(crate) fn release(&self) {
-        self.clear_ctx();
-        self.upstream.take();
-        self.body.take();
-        self.posted.take();
-        self.raw_head.clear();
-        self.headers_in.list.borrow_mut().clear();
-        self.captures.take();
-        for text in [&self.uri, &self.args, &self.exten, &self.unparsed_uri] {
-            text.clear();
-        }
     }
 
     /// Derives the extension from the path.

@@ -4,7 +4,8 @@ use std::fmt::Arguments;
 
 use super::header::HeaderId;
 use super::request::Request;
-use crate::log::{Entry, ErrorLog, Level, LogContext};
+use crate::log::{Entry, ErrorLog, Level, LogContext, is_written_anywhere};
+use crate::stream::proxy::Counts;
 
 impl Request {
     /// The log of the request's location.
@@ -15,7 +16,7 @@ impl Request {
     /// Whether lines of this level go anywhere.
     #[inline]
     pub fn logs(&self, level: Level) -> bool {
-        self.log_target().enabled(level)
+        is_written_anywhere(level as u8) && self.log_target().enabled(level)
     }
 
     /// Writes a line.
@@ -68,6 +69,23 @@ impl LogContext for Request {
         }
         if conn.is_fake() {
             out.extend_from_slice(&conn.fake_context.borrow());
+            return;
+        }
+        if conn.is_stream() {
+            out.extend_from_slice(&conn.place());
+            if !self.log_upstream.is_empty() {
+                out.extend_from_slice(b", upstream: \"");
+                out.extend_from_slice(&self.log_upstream.borrow());
+                out.push(b'"');
+                let (received, sent) = self.ctx::<Counts>().map_or((0, 0), |counts| (counts.received, counts.sent));
+                let client = (self.request_length.get(), self.bytes_sent());
+                let counts = format_args!(
+                    ", bytes from/to client:{}/{}, bytes from/to upstream:{received}/{sent}",
+                    client.0, client.1
+                )
+                .to_string();
+                out.extend_from_slice(counts.as_bytes());
+            }
             return;
         }
         let mut field = |name: &str, value: &[u8]| {

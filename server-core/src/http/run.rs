@@ -22,7 +22,7 @@ pub(crate) async fn serve(r: &Rc<Request>) {
 }
 
 /// Polls a main request and the subrequests it makes.
-async fn drive(r: &Rc<Request>, main: impl Future<Output = ()>) {
+pub(crate) async fn drive(r: &Rc<Request>, main: impl Future<Output = ()>) {
     let mut main = pin!(main);
     let mut main_ended = false;
     poll_fn(|cx| {
@@ -426,6 +426,9 @@ pub(crate) async fn close(r: &Rc<Request>) {
     r.conn().action.set(Some("logging request"));
     if !r.logged.get() {
         run_log(r);
+    }
+    if crate::dev::is_on() {
+        crate::dev::log_request(r);
     }
     r.conn().action.set(Some("closing request"));
     debug!(r, "http close request");

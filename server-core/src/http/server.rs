@@ -13,15 +13,18 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use super::conf::{MainConf, SrvConf};
 use super::connection::{Address, Connection, Stream};
 use super::head_reader::{self, Head};
-use super::modules::core::LingeringClose;
+use super::modules::core::{LingeringClose, PortServers};
 use super::proxy_protocol;
 use super::request::Request;
 use super::run;
 use crate::cycle::{Cycle, ListenAddress};
 use crate::log::Level;
-use crate::process::BoundListener;
+use crate::lua::ffi::worker::stat;
+use crate::process::counters::{self, Counters};
+use crate::process::{BoundListener, trim_memory};
 use crate::tls::server::accept as accept_tls;
 use crate::tls::stream::Direction;
 use crate::{log_at, log_debug};
@@ -42,13 +45,19 @@ pub struct Server {
     connections: RefCell<Slab<Entry>>,
     limit: usize,
     room: Notify,
+    pause: Pause,
     last_gone: Notify,
     /// The most connections there were since memory was last given back.
     most: Cell<usize>,
     /// Most of them have gone.
     ebbed: Notify,
     exiting: Cell<bool>,
+    /// Idle connections that keep what they need for their next request.
+    reserves: Cell<usize>,
     accepting: RefCell<Vec<JoinHandle<()>>>,
+    counters: Counters,
+    /// The second in which Lua was last shown what is counted.
+    published: Cell<i64>,
 }
 
 thread_local! {
@@ -69,11 +78,15 @@ pub fn serve(cycle: &'static Cycle, listeners: Vec<BoundListener>) -> io::Result
         connections: RefCell::default(),
         limit: cycle.conf.worker_connections.unwrap_or(512),
         room: Notify::new(),
+        pause: Pause::default(),
         last_gone: Notify::new(),
         most: Cell::new(0),
         ebbed: Notify::new(),
         exiting: Cell::new(false),
+        reserves: Cell::new(0),
         accepting: RefCell::default(),
+        counters: counters::of_this_process(),
+        published: Cell::new(0),
     });
     for listener in listeners {
         let task = server.accept_from(listener)?;
@@ -126,6 +139,7 @@ impl Server {
 
     async fn accept_loop(self: Rc<Self>, spec: usize, acceptor: Acceptor) {
         loop {
+            self.wait_for_room().await;
             while self.connections.borrow().len() >= self.limit {
                 if !self.close_an_idle_connection() {
                     self.room.notified().await;
@@ -146,20 +160,39 @@ impl Server {
         }
     }
 
+    /// Waits while there are as many connections as `connection_limit` allows. Those that wait to be accepted stay in
+    /// the kernel's backlog.
+    async fn wait_for_room(&self) {
+        let Some(limit) = self.cycle.conf.connection_limit else { return };
+        while self.connections.borrow().len() >= limit {
+            self.pause.begin(limit, self.cycle);
+            self.room.notified().await;
+        }
+        self.pause.end(limit, self.cycle);
+        // Others that accept may wait as well.
+        self.room.notify_one();
+    }
+
     fn take(self: &Rc<Self>, spec: usize, stream: Stream, peer: Address) {
         crate::clock::update();
-        let port = self.cycle.http.core.ports.get(spec);
+        let served_by = |main: &&'static MainConf| main.core.ports.get(spec).is_some_and(|port| port.default.is_some());
+        let main = self.cycle.mains().find(served_by).unwrap_or(&self.cycle.http);
         let number = next_connection_number();
-        let connection = Rc::new(Connection::new(self.cycle, number, stream, peer, port));
+        let connection = Rc::new(Connection::new(self.cycle, main, number, stream, peer, main.core.ports.get(spec)));
         log_debug!(self.cycle.log, "*{number} accept: {}", String::from_utf8_lossy(&connection.peer_text.borrow()));
         let mut connections = self.connections.borrow_mut();
         let slot = connections.vacant_entry();
         let key = slot.key();
         let weak = Rc::downgrade(&connection);
+        self.counters.connection_opened();
         let server = Rc::clone(self);
         let task = tokio::task::spawn_local(async move {
             let _guard = Guard { server: &server, key };
-            serve_connection(&server, &connection).await;
+            if connection.is_stream() {
+                crate::stream::serve(&connection).await;
+            } else {
+                serve_connection(&server, &connection).await;
+            }
         });
         slot.insert(Entry { connection: weak, task });
         self.most.set(self.most.get().max(connections.len()));
@@ -171,7 +204,7 @@ impl Server {
             self.ebbed.notified().await;
             tokio::time::sleep(EBB_PAUSE).await;
             self.most.set(self.connections.borrow().len());
-            crate::process::sys::trim_memory();
+            trim_memory();
         }
     }
 
@@ -195,10 +228,21 @@ impl Server {
             task.abort();
         }
         for (_, entry) in self.connections.borrow().iter() {
-            if entry.connection.upgrade().is_some_and(|connection| connection.idle.get()) {
+            // The first request of a new connection may be on its way.
+            let is_idle = |connection: Rc<Connection>| connection.idle.get() && connection.requests.get() > 0;
+            if entry.connection.upgrade().is_some_and(is_idle) {
                 entry.task.abort();
             }
         }
+    }
+
+    /// Lets an idle connection keep its memory, unless enough others do.
+    fn reserve(&self) -> Option<Reserve<'_>> {
+        let reserves = self.reserves.get();
+        (reserves < RESERVES_MAX).then(|| {
+            self.reserves.set(reserves + 1);
+            Reserve(self)
+        })
     }
 
     /// Waits until the last connection has gone.
@@ -220,9 +264,57 @@ impl Server {
         self.connections.borrow().len()
     }
 
+    /// Shows Lua what all processes count, as of this second.
+    fn publish_counts(&self) {
+        let second = crate::clock::now().sec;
+        if self.published.replace(second) != second {
+            stat::publish(&counters::totals());
+        }
+    }
+
     /// Whether the worker is about to end.
     pub fn is_exiting(&self) -> bool {
         self.exiting.get()
+    }
+}
+
+/// Idle connections that keep what their next request needs; others make it anew.
+const RESERVES_MAX: usize = 256;
+
+/// The right of an idle connection to keep its memory.
+struct Reserve<'a>(&'a Server);
+
+impl Drop for Reserve<'_> {
+    fn drop(&mut self) {
+        self.0.reserves.set(self.0.reserves.get().saturating_sub(1));
+    }
+}
+
+/// The times at which `connection_limit` kept the worker from accepting.
+#[derive(Default)]
+struct Pause {
+    since: Cell<Option<Instant>>,
+    count: Cell<u64>,
+}
+
+impl Pause {
+    fn begin(&self, limit: usize, cycle: &Cycle) {
+        if self.since.get().is_none() {
+            self.since.set(Some(Instant::now()));
+            self.count.set(self.count.get() + 1);
+            log_at!(cycle.log, Level::Warn, "connection_limit of {limit} is reached, accepting none until one ends");
+        }
+    }
+
+    fn end(&self, limit: usize, cycle: &Cycle) {
+        if let Some(since) = self.since.take() {
+            let (waited, count) = (since.elapsed().as_millis(), self.count.get());
+            log_at!(
+                cycle.log,
+                Level::Notice,
+                "below connection_limit of {limit} again after {waited} ms (pause {count})"
+            );
+        }
     }
 }
 
@@ -236,6 +328,7 @@ impl Drop for Guard<'_> {
     fn drop(&mut self) {
         let mut connections = self.server.connections.borrow_mut();
         connections.try_remove(self.key);
+        self.server.counters.connection_closed();
         let most = self.server.most.get();
         if most >= FLOOD && connections.len() < most / 4 {
             // Once a flood: the next one is counted from here.
@@ -268,10 +361,13 @@ async fn speaks_tls(conn: &Connection, deadline: Instant) -> bool {
 }
 
 /// Serves one connection until it ends.
+///
+/// Most connections are idle most of the time, so what serves a request is boxed: a connection that waits for its
+/// next request is little more than this function.
 async fn serve_connection(server: &Server, conn: &Rc<Connection>) {
     let Some(port) = conn.port else { return };
     let Some(default) = port.default else { return };
-    let Some(loc) = default.core.loc.get() else { return };
+    let Some(&loc) = default.core.loc.get() else { return };
     if *loc.core.tcp_nodelay
         && let Stream::Tcp(stream) = &conn.stream
     {
@@ -279,22 +375,17 @@ async fn serve_connection(server: &Server, conn: &Rc<Connection>) {
         let _ = stream.set_nodelay(true);
     }
     conn.action.set(Some("waiting for request"));
-    let first_deadline = Instant::now() + *default.core.client_header_timeout;
-    if port.options.proxy_protocol && !proxy_protocol::read(conn, first_deadline).await {
+    let mut idle_until = Instant::now() + *default.core.client_header_timeout;
+    if (port.options.proxy_protocol || port.options.ssl) && !Box::pin(greet(conn, port, default, idle_until)).await {
         return;
     }
-    if port.options.ssl && speaks_tls(conn, first_deadline).await {
-        let Some(context) = default.ssl.context() else { return };
-        if !accept_tls(conn, port, context, default, first_deadline).await {
-            return;
-        }
-        conn.action.set(Some("waiting for request"));
-    }
-    let mut reused: Option<Rc<Request>> = None;
-    let mut idle_until = first_deadline;
+    let mut spare: Option<Rc<Request>> = None;
+    let mut place = None;
+    let mut reserve: Option<Reserve<'_>> = None;
     loop {
         conn.idle.set(true);
         if conn.input.borrow().is_empty() {
+            conn.lend_input();
             match conn.read(idle_until).await {
                 Ok(read) if read > 0 => {}
                 _ => return,
@@ -304,48 +395,93 @@ async fn serve_connection(server: &Server, conn: &Rc<Connection>) {
             conn.pipelined.set(true);
         }
         conn.idle.set(false);
-        crate::clock::update();
-        conn.requests.set(conn.requests.get() + 1);
-        conn.sent.set(0);
-        conn.has_other_reader.set(false);
-        let r = match reused.take() {
-            Some(r) if Rc::strong_count(&r) == 1 => {
-                r.reset(default, loc);
+        drop(reserve.take());
+        let r = match spare.take() {
+            Some(r) => {
+                r.begin(default, loc);
                 r
             }
-            _ => Request::new(Rc::clone(conn), default, loc),
+            None => Request::new(Rc::clone(conn), default, loc),
         };
-        conn.set_active(&r);
-        conn.action.set(Some("reading client request line"));
-        match head_reader::read(&r).await {
-            Head::Closed => {
-                run::log_closed(&r);
-                return;
-            }
-            Head::Complete => {
-                if server.exiting.get() {
-                    r.headers_in.connection_type.set(super::headers_in::ConnectionType::Close);
-                }
-                run::serve(&r).await;
-            }
-            Head::Refused(code) => run::serve_refusal(&r, code).await,
-        }
-        run::close(&r).await;
-        if r.detached.get() {
-            return;
-        }
-        let keeps = r.keepalive.get() && !conn.error.get() && !conn.read_eof.get() && !server.exiting.get();
-        if !keeps {
-            if !conn.error.get() {
-                linger(&r).await;
-            }
-            return;
-        }
+        let serving = place.get_or_insert_with(|| Box::pin(None));
+        serving.set(Some(serve_request(server, conn, r)));
+        let Some(request) = serving.as_mut().as_pin_mut() else { return };
+        let served = request.await;
+        serving.set(None);
+        let Some(r) = served else { return };
         conn.action.set(Some("keepalive"));
         idle_until = Instant::now() + *r.loc().core.keepalive_timeout;
-        r.release();
-        reused = Some(r);
+        spare = r.recycle();
+        reserve = server.reserve();
+        if reserve.is_none() {
+            spare = None;
+            place = None;
+            conn.shrink();
+        }
     }
+}
+
+/// What comes before the first request: the PROXY protocol's header and the TLS handshake. Whether requests may come.
+async fn greet(
+    conn: &Rc<Connection>,
+    port: &'static PortServers,
+    default: &'static SrvConf,
+    deadline: Instant,
+) -> bool {
+    if port.options.proxy_protocol && !proxy_protocol::read(conn, deadline).await {
+        return false;
+    }
+    if port.options.ssl && speaks_tls(conn, deadline).await {
+        let Some(context) = default.ssl.context() else { return false };
+        if !accept_tls(conn, port, context, default, deadline).await {
+            return false;
+        }
+        conn.action.set(Some("waiting for request"));
+    }
+    true
+}
+
+/// Serves one request, of which bytes are there. It is returned when the connection stays for another one.
+async fn serve_request(server: &Server, conn: &Rc<Connection>, r: Rc<Request>) -> Option<Rc<Request>> {
+    crate::clock::step();
+    conn.requests.set(conn.requests.get() + 1);
+    conn.sent.set(0);
+    let progress = server.counters.reading();
+    conn.has_other_reader.set(false);
+    conn.set_active(&r);
+    conn.action.set(Some("reading client request line"));
+    match head_reader::read(&r).await {
+        Head::Closed => {
+            run::log_closed(&r);
+            return None;
+        }
+        Head::Complete => {
+            if server.exiting.get() {
+                r.headers_in.connection_type.set(super::headers_in::ConnectionType::Close);
+            }
+            progress.writing();
+            server.publish_counts();
+            if crate::dev::is_on() && crate::dev::is_foreign(&r) {
+                run::serve_refusal(&r, super::Code::FORBIDDEN).await;
+            } else {
+                run::serve(&r).await;
+            }
+        }
+        Head::Refused(code) => run::serve_refusal(&r, code).await,
+    }
+    run::close(&r).await;
+    drop(progress);
+    if r.detached.get() {
+        return None;
+    }
+    let keeps = r.keepalive.get() && !conn.error.get() && !conn.read_eof.get() && !server.exiting.get();
+    if !keeps {
+        if !conn.error.get() {
+            linger(&r).await;
+        }
+        return None;
+    }
+    Some(r)
 }
 
 /// Lets the client finish what it is sending before the connection is cut, or the response might be lost to a

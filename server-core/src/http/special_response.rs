@@ -12,6 +12,7 @@ use super::output::{self, Buf};
 use super::request::Request;
 use super::request_log::debug;
 use super::{body, redirect};
+use crate::dev;
 
 /// `ngx_http_special_response_handler`: an `error_page` if there is one, else the standard page.
 pub(crate) fn handle(r: &Rc<Request>, error: Code) -> Code {
@@ -103,7 +104,12 @@ fn send_page(r: &Rc<Request>, status: u16) -> Code {
     let out = &r.headers_out;
     let loc = r.loc();
     let mut page = Vec::new();
-    if let Some((title, note)) = page_text(status) {
+    let shown = if status == 500 && r.is_main() && dev::is_on() { dev::error_page(r) } else { None };
+    if let Some(shown) = shown {
+        page = shown;
+        out.content_type.set(Bytes::from_static(b"text/html; charset=utf-8"));
+        out.add("Cache-Control", Bytes::from_static(b"no-store"));
+    } else if let Some((title, note)) = page_text(status) {
         for piece in ["<html>\r\n<head><title>", title, "</title></head>\r\n<body>\r\n<center><h1>"] {
             page.extend_from_slice(piece.as_bytes());
         }

@@ -5,6 +5,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 
 use bytes::Bytes;
 
@@ -154,15 +155,47 @@ pub enum VariableError {
 
 /// All variables of a configuration.
 pub struct Variables {
-    names: HashMap<Box<[u8]>, Variable>,
+    names: HashMap<Box<[u8]>, Variable, BuildHasherDefault<NameHasher>>,
     families: Vec<(&'static str, Variable)>,
     indexed: Vec<Indexed>,
 }
 
-impl Default for Variables {
+/// Hashes the short names of variables (FNV-1a). Only configurations add names: nobody can choose them to collide.
+struct NameHasher(u64);
+
+impl Default for NameHasher {
     fn default() -> Self {
-        let mut variables = Self { names: HashMap::new(), families: Vec::new(), indexed: Vec::new() };
-        for def in super::order::VARIABLES.iter().copied().flatten() {
+        Self(0xcbf2_9ce4_8422_2325)
+    }
+}
+
+impl Hasher for NameHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.0 = (self.0 ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    }
+
+    /// The length of a name says little that its bytes don't.
+    fn write_usize(&mut self, _length: usize) {}
+}
+
+impl Default for Variables {
+    /// Those of `http { }`.
+    fn default() -> Self {
+        Self::of(super::order::VARIABLES.iter().copied().flatten())
+    }
+}
+
+impl Variables {
+    /// A registry that begins with these.
+    pub(crate) fn of(defs: impl Iterator<Item = &'static VariableDef>) -> Self {
+        let mut variables = Self { names: HashMap::default(), families: Vec::new(), indexed: Vec::new() };
+        for def in defs {
             let variable = Variable { source: def.source, set: def.set, flags: def.flags, index: None };
             match def.source {
                 Source::Family(_) => variables.families.push((def.name, variable)),

@@ -2,6 +2,7 @@
 
 use rsty_diag::Diagnostic;
 
+use super::modules::limit_zones;
 use super::modules::lua::startup::{self, StartError};
 use super::modules::lua::timers;
 use crate::cycle::Cycle;
@@ -15,6 +16,8 @@ pub(crate) fn init(cycle: &'static Cycle) -> Result<(), Diagnostic> {
     if cycle.conf.testing {
         return Ok(());
     }
+    let opened = limit_zones::open_all(cycle);
+    opened.map_err(|error| Diagnostic::error("shared_memory", format!("mmap() of a limit's zone failed: {error}")))?;
     startup::start(cycle).map_err(|error| match error {
         // Logged already, with its traceback.
         StartError::Init => Diagnostic::error(REPORTED, error.to_string()),
@@ -31,6 +34,13 @@ pub(crate) async fn worker(cycle: &'static Cycle, mut worker: Worker) {
         cycle.log.write_errno(Level::Error, errno, format_args!("sigaction() failed"));
     }
     startup::init_worker(cycle);
+    if cycle.conf.watch {
+        tokio::task::spawn_local(crate::dev::reload::watch(cycle));
+    }
+    let caches = &cycle.http.upstream.caches;
+    if !caches.is_empty() && crate::process::worker_id().unwrap_or(0) == 0 {
+        tokio::task::spawn_local(super::cache::manager::run(caches.clone()));
+    }
     // Timers without delay run before the first connection is accepted.
     if timers::pending() > 0 {
         next_turn().await;

@@ -1,10 +1,11 @@
-//! The last body filter: appends to the connection's output and sends when it is worth it.
+//! The last body filter: appends to the connection's output, in chunks if need be, and sends when it is worth it.
 
 use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::chunked_filter::Frame;
 use super::code::Code;
 use super::output::{BodyNext, Chain};
 use super::request::Request;
@@ -18,6 +19,10 @@ pub(crate) fn filter(r: &Rc<Request>, chain: Chain, _next: BodyNext) -> Code {
         return Code::ERROR;
     }
     let (mut flush, mut last) = (false, false);
+    let frame = Frame::of(r, &chain);
+    if let Some(frame) = &frame {
+        conn.append_with(|out| frame.open(out));
+    }
     for buf in chain {
         flush |= buf.flush;
         last |= buf.last;
@@ -25,6 +30,9 @@ pub(crate) fn filter(r: &Rc<Request>, chain: Chain, _next: BodyNext) -> Code {
         if !r.header_only.get() {
             conn.append(buf.data);
         }
+    }
+    if let Some(frame) = &frame {
+        conn.append_with(|out| frame.close(r, out));
     }
     send_when_worth(r, flush, last)
 }

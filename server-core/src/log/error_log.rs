@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::fmt::{Arguments, Write as _};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 use super::clock::error_log_time;
 use super::file::LogFile;
@@ -66,6 +66,16 @@ thread_local! {
 /// until the server runs in the background.
 static CONSOLE: AtomicBool = AtomicBool::new(false);
 
+/// The chattiest level of any log of this process.
+static CHATTIEST: AtomicU8 = AtomicU8::new(0);
+
+/// Whether some log of this process writes lines of this level. A question that costs nothing, to be asked before
+/// looking for the log that a line belongs to.
+#[inline]
+pub fn is_written_anywhere(level: u8) -> bool {
+    level <= CHATTIEST.load(Ordering::Relaxed)
+}
+
 /// Switches the copies on the standard error on or off.
 pub fn set_console(on: bool) {
     CONSOLE.store(on, Ordering::Relaxed);
@@ -89,6 +99,7 @@ impl ErrorLog {
 
     pub(super) fn new(targets: Vec<Target>) -> Self {
         let level = targets.iter().map(|target| target.level).max().unwrap_or(Level::Stderr);
+        CHATTIEST.fetch_max(level as u8, Ordering::Relaxed);
         Self { level, targets: targets.into() }
     }
 
@@ -185,6 +196,9 @@ impl ErrorLog {
             capture(entry.level, &line);
             CAPTURE.set(Some(capture));
         }
+        if crate::dev::is_on() {
+            crate::dev::remember(entry.level, &line);
+        }
         line.push(b'\n');
         self.deliver(entry.level, &line, message);
     }
@@ -201,12 +215,20 @@ impl ErrorLog {
                 Sink::Syslog(syslog) => syslog.send(level, line.get(message..).unwrap_or_default()),
             }
         }
-        if level <= Level::Warn && !shown && CONSOLE.load(Ordering::Relaxed) {
+        if level <= Level::Warn && !shown && crate::dev::is_on() {
+            let _ = nix::unistd::write(crate::process::stderr_descriptor(), line);
+        } else if level <= Level::Warn && !shown && CONSOLE.load(Ordering::Relaxed) {
             let mut text = format!("nginx: [{}] ", level.word()).into_bytes();
             text.extend_from_slice(line.get(message..).unwrap_or_default());
             let _ = nix::unistd::write(crate::process::stderr_descriptor(), &text);
         }
     }
+}
+
+/// The system library's words for one of its error numbers.
+pub fn errno_text(errno: i32) -> String {
+    let text = std::io::Error::from_raw_os_error(errno).to_string();
+    text.split(" (os error").next().unwrap_or_default().to_owned()
 }
 
 /// ` (NUMBER: text)`, with room kept for it in an overlong line.
@@ -215,7 +237,7 @@ fn push_errno(line: &mut Vec<u8>, errno: i32) {
         line.truncate(LINE_MAX - 50);
         line.extend_from_slice(b"...");
     }
-    let text = nix::errno::Errno::from_raw(errno).desc();
+    let text = errno_text(errno);
     line.extend_from_slice(format!(" ({errno}: {text})").as_bytes());
 }
 

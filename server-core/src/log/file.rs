@@ -33,9 +33,12 @@ impl LogFile {
         self.path.as_deref()
     }
 
-    /// Opens the file unless it is open; it is created where it does not exist.
+    /// Opens the file, or opens it anew behind the same descriptor; it is created where it does not exist.
     pub fn open(&self) -> io::Result<()> {
         let Some(path) = &self.path else { return Ok(()) };
+        if self.descriptor.get().is_some() {
+            return self.reopen();
+        }
         if self.descriptor.get().is_none() {
             let opened = open_for_append(path)?;
             // A second thread can't be here: files are opened while the configuration is built.
@@ -78,15 +81,23 @@ fn open_for_append(path: &Path) -> io::Result<OwnedFd> {
 #[derive(Debug, Default)]
 pub struct OpenFiles {
     files: Vec<Arc<LogFile>>,
+    /// Those of the configuration before, which are taken over by path.
+    before: Vec<Arc<LogFile>>,
 }
 
 impl OpenFiles {
+    /// None yet; files which another configuration has open will be taken over.
+    pub fn after(before: &Self) -> Self {
+        Self { files: Vec::new(), before: before.files.clone() }
+    }
+
     /// The file at an absolute path, shared with everybody who asks for the same path. Not open yet.
     pub fn file(&mut self, path: PathBuf) -> Arc<LogFile> {
         if let Some(known) = self.files.iter().find(|file| file.path() == Some(&path)) {
             return Arc::clone(known);
         }
-        let file = LogFile::at(path);
+        let before = self.before.iter().find(|file| file.path() == Some(&path)).cloned();
+        let file = before.unwrap_or_else(|| LogFile::at(path));
         self.files.push(Arc::clone(&file));
         file
     }

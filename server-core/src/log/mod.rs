@@ -14,7 +14,7 @@ mod syslog;
 
 pub use clock::{ErrorLogTime, error_log_time};
 pub use conf::ErrorLogConf;
-pub use error_log::{Capture, Entry, ErrorLog, LogContext, set_capture, set_console};
+pub use error_log::{Capture, Entry, ErrorLog, LogContext, errno_text, is_written_anywhere, set_capture, set_console};
 pub use file::{LogFile, OpenFiles};
 pub use level::Level;
 pub use syslog::Syslog;

@@ -7,7 +7,7 @@ use std::ptr;
 
 use super::session::{Session, level, session_debug, session_log};
 use super::sys::raw::*;
-use super::sys::{self, State};
+use super::sys::{self, StackGuard, State};
 use super::vm::Vm;
 
 /// LuaJIT cuts chunk names at this many bytes in messages, so longer ones are shortened from the front.
@@ -79,10 +79,16 @@ impl File {
     /// Pushes the function of the file at `path`. A failure is logged and pushes nothing.
     pub fn push(&self, vm: &Vm, path: &[u8], cache: Cache, session: &dyn Session) -> Result<(), LoadError> {
         let state = vm.state();
-        if self.slot.push(state, cache, session) {
+        let has_changed = crate::dev::is_on() && crate::dev::reload::file_changed(bytes_to_path(path));
+        if !has_changed && self.slot.push(state, cache, session) {
             return Ok(());
         }
-        compile_file(state, path, session)?;
+        match compile_file(state, path, session) {
+            Ok(()) => {}
+            // A bad edit: the old code goes on.
+            Err(_) if has_changed && self.slot.push(state, cache, session) => return Ok(()),
+            Err(error) => return Err(error),
+        }
         self.slot.store(state);
         Ok(())
     }
@@ -163,9 +169,9 @@ pub(crate) fn pop_message(state: State) -> String {
     message
 }
 
-/// A chunk's place in the VM's code table: by number, once its key has been looked up.
+/// A chunk's place in the VM: by number, once its key has been looked up.
 ///
-/// The table maps keys to numbers and numbers to functions; chunks with the same code share one function.
+/// A table maps keys to numbers in the registry, where the functions are; chunks with the same code share one.
 #[derive(Debug)]
 struct Slot {
     key: CString,
@@ -185,53 +191,51 @@ impl Slot {
             self.state.set(state);
             self.reference.set(LUA_REFNIL);
         }
-        let notice = |what: &str| {
-            session_debug!(
-                session,
-                "code cache {what} (key='{}', ref={})",
-                self.key.to_string_lossy(),
-                self.reference.get()
-            );
-        };
-        notice("lookup");
-        // SAFETY: raw accesses to our own table; the stack ends with the function or as it was.
-        unsafe {
-            sys::push_registry_table(state, sys::registry_key(&CODE_CACHE));
-            if self.reference.get() == LUA_REFNIL {
-                lua_getfield_(state, -1, self.key.as_ptr());
-                if lua_type(state, -1) == LUA_TNUMBER {
-                    self.reference.set(lua_tonumber(state, -1) as c_int);
-                    notice("setting ref");
-                }
-                lua_settop(state, -2);
-            }
-            if self.reference.get() != LUA_REFNIL {
-                lua_rawgeti_(state, -1, self.reference.get());
-                if lua_type(state, -1) == LUA_TFUNCTION {
-                    notice("hit");
-                    lua_remove(state, -2);
-                    return true;
-                }
-                lua_settop(state, -2);
-            }
-            lua_settop(state, -2);
+        self.notice("lookup", session);
+        if self.reference.get() == LUA_REFNIL {
+            self.look_up(state, session);
         }
-        notice("miss");
-        false
+        if self.reference.get() == LUA_REFNIL {
+            self.notice("miss", session);
+            return false;
+        }
+        // SAFETY: the number is that of a function which stays in the registry.
+        unsafe { lua_rawgeti_(state, LUA_REGISTRYINDEX, self.reference.get()) };
+        self.notice("hit", session);
+        true
+    }
+
+    /// Asks the table for the number.
+    fn look_up(&self, state: State, session: &dyn Session) {
+        // SAFETY: raw accesses to our own table; the guard restores the stack.
+        unsafe {
+            let _guard = StackGuard::new(state);
+            sys::push_registry_table(state, sys::registry_key(&CODE_CACHE));
+            lua_getfield_(state, -1, self.key.as_ptr());
+            if lua_type(state, -1) == LUA_TNUMBER {
+                self.reference.set(lua_tonumber(state, -1) as c_int);
+                self.notice("setting ref", session);
+            }
+        }
     }
 
     /// Keeps the function on the top, which stays there.
     fn store(&self, state: State) {
-        // SAFETY: the function is on the top; raw accesses to our own table.
+        // SAFETY: the function is on the top; raw accesses to our own table and the registry.
         unsafe {
+            lua_pushvalue(state, -1);
+            self.reference.set(luaL_ref(state, LUA_REGISTRYINDEX));
             sys::push_registry_table(state, sys::registry_key(&CODE_CACHE));
-            lua_pushvalue(state, -2);
-            self.reference.set(luaL_ref(state, -2));
             lua_pushnumber(state, f64::from(self.reference.get()));
             lua_setfield(state, -2, self.key.as_ptr());
             lua_settop(state, -2);
         }
         self.state.set(state);
+    }
+
+    fn notice(&self, what: &str, session: &dyn Session) {
+        let reference = self.reference.get();
+        session_debug!(session, "code cache {what} (key='{}', ref={reference})", self.key.to_string_lossy());
     }
 }
 
@@ -242,8 +246,7 @@ fn bytes_to_path(bytes: &[u8]) -> &std::path::Path {
 
 /// What `strerror` says, without Rust's `(os error N)`.
 pub(crate) fn system_message(error: &std::io::Error) -> String {
-    let text = error.to_string();
-    text.split(" (os error").next().unwrap_or_default().to_owned()
+    error.raw_os_error().map_or_else(|| error.to_string(), crate::log::errno_text)
 }
 
 /// A first line that starts with `#` is none of Lua's business; its line break stays, for line numbers.

@@ -7,8 +7,7 @@ use std::future::Future;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::rc::{Rc, Weak};
 
-use futures_util::stream::FuturesUnordered;
-
+use super::operations::Operations;
 use super::phase::Phase;
 use super::sched;
 use super::session::Silent;
@@ -58,6 +57,8 @@ pub struct Output {
     pub mime_set: Cell<bool>,
     /// A script took over the connection.
     pub raw_socket: Cell<bool>,
+    /// A script of `stream { }` has the client's socket.
+    pub session_socket: Cell<bool>,
     /// The last buffer passed the Lua body filter.
     pub seen_last_in_filter: Cell<bool>,
     /// The collected body.
@@ -100,7 +101,7 @@ pub struct Ctx {
     /// All coroutines but the entry thread's, by address.
     pub(super) coroutines: RefCell<HashMap<usize, Rc<Thread>, BuildHasherDefault<AddressHasher>>>,
     pub(super) intent: RefCell<Intent>,
-    pub(super) waiting: RefCell<Option<Box<FuturesUnordered<Waiting>>>>,
+    pub(super) waiting: RefCell<Operations>,
 }
 
 impl Ctx {
@@ -127,7 +128,7 @@ impl Ctx {
             lights: RefCell::new(BTreeMap::new()),
             coroutines: RefCell::new(HashMap::default()),
             intent: RefCell::new(Intent::Wait),
-            waiting: RefCell::new(None),
+            waiting: RefCell::default(),
         })
     }
 
@@ -157,8 +158,7 @@ impl Ctx {
         let thread = self.current_thread().ok_or("no co ctx found")?;
         let operation = Operation::new(Box::pin(operation));
         thread.await_operation(&operation);
-        let mut waiting = self.waiting.borrow_mut();
-        waiting.get_or_insert_default().push(Waiting { thread, operation });
+        self.waiting.borrow_mut().push(Waiting { thread, operation });
         Ok(())
     }
 

@@ -5,12 +5,14 @@
 //! [`sched`] run light threads on top of the event loop; `api` holds what scripts call. Everything here
 //! knows requests only through [`session::Session`]; `http/modules/lua.rs` is its first user.
 
+mod cjson;
 pub mod code;
 pub mod ctx;
 pub mod current;
 pub mod ffi;
 mod jit_modules;
 pub(crate) mod next_turn;
+mod operations;
 pub mod phase;
 pub mod sched;
 pub mod session;

@@ -45,10 +45,13 @@ impl Phase {
     pub const PRECONTENT: Self = Self(0x2_0000);
     /// `proxy_ssl_certificate_by_lua*`
     pub const PROXY_SSL_CERT: Self = Self(0x4_0000);
+    /// `preread_by_lua*` in `stream { }`
+    pub const PREREAD: Self = Self(0x8_0000);
 
     /// The phases that may produce a response.
     pub const OUTPUT: Self =
-        Self(Self::SERVER_REWRITE.0 | Self::REWRITE.0 | Self::ACCESS.0 | Self::PRECONTENT.0 | Self::CONTENT.0);
+        Self(Self::SERVER_REWRITE.0 | Self::REWRITE.0 | Self::ACCESS.0 | Self::PRECONTENT.0 | Self::CONTENT.0)
+            .or(Self::PREREAD);
     /// The phases that run as light threads.
     pub const YIELDABLE: Self = Self(
         Self::OUTPUT.0
@@ -79,6 +82,7 @@ impl Phase {
             Self::SERVER_REWRITE => "server_rewrite_by_lua*",
             Self::ACCESS => "access_by_lua*",
             Self::PRECONTENT => "precontent_by_lua*",
+            Self::PREREAD => "preread_by_lua*",
             Self::CONTENT => "content_by_lua*",
             Self::LOG => "log_by_lua*",
             Self::HEADER_FILTER => "header_filter_by_lua*",
@@ -95,6 +99,24 @@ impl Phase {
             Self::PROXY_SSL_VERIFY => "proxy_ssl_verify_by_lua*",
             _ => "(unknown)",
         }
+    }
+
+    /// The name that `ngx.get_phase` returns in `stream { }`.
+    pub const fn short_name(self) -> Option<&'static str> {
+        Some(match self {
+            Self::PREREAD => "preread",
+            Self::CONTENT => "content",
+            Self::LOG => "log",
+            Self::TIMER => "timer",
+            Self::INIT_WORKER => "init_worker",
+            Self::EXIT_WORKER => "exit_worker",
+            Self::BALANCER => "balancer",
+            Self::SSL_CLIENT_HELLO => "ssl_client_hello",
+            Self::SSL_CERT => "ssl_cert",
+            Self::PROXY_SSL_CERT => "proxy_ssl_cert",
+            Self::PROXY_SSL_VERIFY => "proxy_ssl_verify",
+            _ => return None,
+        })
     }
 
     /// `Ok` when the phase is one of `allowed`, else the error scripts know.

@@ -11,8 +11,6 @@ use std::ffi::c_int;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use futures_util::StreamExt;
-
 use super::ctx::{Ctx, Intent};
 use super::current;
 use super::session::{Session, level, session_debug, session_log};
@@ -73,14 +71,8 @@ pub fn poll(ctx: &Rc<Ctx>, session: &dyn Session, cx: &mut Context<'_>) -> Poll<
             Ran::Again => {}
             ran => return Poll::Ready(ran),
         }
-        let completed = {
-            let mut waiting = ctx.waiting.borrow_mut();
-            let Some(waiting) = waiting.as_mut() else { return Poll::Pending };
-            match waiting.poll_next_unpin(cx) {
-                Poll::Ready(Some(completed)) => completed,
-                Poll::Ready(None) | Poll::Pending => return Poll::Pending,
-            }
-        };
+        let next = ctx.waiting.borrow_mut().poll_next(cx);
+        let Poll::Ready(Some(completed)) = next else { return Poll::Pending };
         let (thread, operation, Some(resume)) = completed else { continue };
         if !thread.complete(&operation) || thread.status.get() != Status::Running {
             continue;
@@ -176,10 +168,12 @@ pub fn finalize(ctx: &Ctx, session: &dyn Session) {
         ctx.lights.borrow_mut().remove(&thread.reference.get());
         release(ctx, session, &thread);
     }
-    let lights = std::mem::take(&mut *ctx.lights.borrow_mut());
-    for thread in lights.into_values() {
-        thread.cancel();
-        release(ctx, session, &thread);
+    // Most contexts have had one thread, and nothing is left of that.
+    if !ctx.lights.borrow().is_empty() {
+        for thread in ctx.lights.take().into_values() {
+            thread.cancel();
+            release(ctx, session, &thread);
+        }
     }
     let entry = ctx.entry.borrow_mut().take();
     if let Some(entry) = entry {
@@ -187,16 +181,15 @@ pub fn finalize(ctx: &Ctx, session: &dyn Session) {
         release(ctx, session, &entry);
         unlink(&entry);
     }
-    let coroutines = std::mem::take(&mut *ctx.coroutines.borrow_mut());
-    for thread in coroutines.into_values() {
-        unlink(&thread);
+    if !ctx.coroutines.borrow().is_empty() {
+        for thread in ctx.coroutines.take().into_values() {
+            unlink(&thread);
+        }
     }
     ctx.posted.borrow_mut().clear();
     ctx.current.replace(None);
     ctx.intent.replace(Intent::Wait);
-    if let Some(waiting) = ctx.waiting.borrow_mut().as_mut() {
-        waiting.clear();
-    }
+    ctx.waiting.take();
 }
 
 /// Forgets what an earlier phase left, before the next one starts.

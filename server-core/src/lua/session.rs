@@ -80,7 +80,7 @@ impl Session for Silent {
 macro_rules! session_log {
     ($session:expr, $level:expr, $($format:tt)+) => {{
         let session: &dyn $crate::lua::session::Session = $session;
-        if session.logs($level) {
+        if $crate::log::is_written_anywhere($level) && session.logs($level) {
             session.log($level, format_args!($($format)+));
         }
     }};

@@ -54,7 +54,7 @@ impl Session for Recorder {
 fn vm() -> Rc<Vm> {
     let vm = Vm::new(&Options { thread_cache: 4, ..Options::default() }).expect("a state");
     // The `ffi` variable of `thread.exdata` is only resolved when it is used.
-    api::inject(&vm, |_| {}).expect("the API loads");
+    api::inject(&vm, crate::cycle::Subsystem::Http, |_| {}).expect("the API loads");
     vm
 }
 

@@ -31,6 +31,16 @@ pub(crate) fn append_scalar(state: State, index: c_int, out: &mut Vec<u8>) {
     }
 }
 
+/// The number of bytes that [`append_scalar`] makes of a string; a guess for anything else.
+pub(crate) fn expected_len(state: State, index: c_int) -> usize {
+    match sys::kind(state, index) {
+        // SAFETY: the value is a string.
+        LUA_TSTRING => unsafe { lua_objlen(state, index) },
+        LUA_TTABLE => 64,
+        _ => 8,
+    }
+}
+
 /// Appends a number as Lua prints it, without changing the value on the stack.
 pub(crate) fn append_number(state: State, index: c_int, out: &mut Vec<u8>) {
     // SAFETY: the value is a number; the copy is converted and popped.

@@ -208,9 +208,18 @@ pub(super) struct Waiting {
     pub(super) operation: Rc<Operation>,
 }
 
+/// A thread, the operation that it waited for, and how to resume it; `None` when the operation was cancelled.
+pub(super) type Completed = (Rc<Thread>, Rc<Operation>, Option<Resume>);
+
+impl Waiting {
+    /// Whether nobody waits for it any more.
+    pub(super) fn is_cancelled(&self) -> bool {
+        self.operation.future.borrow().is_none()
+    }
+}
+
 impl Future for Waiting {
-    /// `None` when the operation was cancelled.
-    type Output = (Rc<Thread>, Rc<Operation>, Option<Resume>);
+    type Output = Completed;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut slot = self.operation.future.borrow_mut();
@@ -225,7 +234,8 @@ impl Future for Waiting {
                 Poll::Ready((self.thread.clone(), self.operation.clone(), Some(resume)))
             }
             Poll::Pending => {
-                self.operation.waker.set(Some(cx.waker().clone()));
+                let known = self.operation.waker.take().filter(|known| known.will_wake(cx.waker()));
+                self.operation.waker.set(known.or_else(|| Some(cx.waker().clone())));
                 Poll::Pending
             }
         }

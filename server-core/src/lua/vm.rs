@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::ffi::c_int;
 use std::rc::Rc;
 
+use super::cjson;
 use super::ffi::worker;
 use super::jit_modules;
 use super::session::{Session, session_debug};
@@ -30,6 +31,9 @@ pub enum VmError {
     /// No memory for the state.
     #[error("failed to create a Lua state")]
     NoState,
+    /// `resty.core`, one found on the package path, failed.
+    #[error("failed to load the 'resty.core' module; {0}")]
+    RestyCore(String),
     /// A part of our own Lua layer failed.
     #[error("failed to load the Lua layer \"{name}\": {message}")]
     Layer {
@@ -46,7 +50,8 @@ static COROUTINES: u8 = 0;
 /// One interpreter: the worker's, or with `lua_code_cache off` a request's.
 #[derive(Debug)]
 pub struct Vm {
-    state: State,
+    /// Null when it has been closed.
+    state: Cell<State>,
     idle: RefCell<Vec<(State, c_int)>>,
     thread_cache: usize,
     users: Cell<usize>,
@@ -65,8 +70,14 @@ impl Vm {
             luaL_openlibs(state);
             state
         };
-        let vm = Self { state, idle: RefCell::default(), thread_cache: options.thread_cache, users: Cell::new(0) };
+        let vm = Self {
+            state: Cell::new(state),
+            idle: RefCell::default(),
+            thread_cache: options.thread_cache,
+            users: Cell::new(0),
+        };
         jit_modules::install(state);
+        cjson::install(state);
         vm.run_layer("=jit_options", JIT_OPTIONS.as_bytes())?;
         vm.set_package_path(c"path", options.path.as_deref(), &options.prefix);
         vm.set_package_path(c"cpath", options.cpath.as_deref(), &options.prefix);
@@ -75,7 +86,19 @@ impl Vm {
 
     /// The main state. Coroutines are created on it; it runs the phases that cannot yield.
     pub fn state(&self) -> State {
-        self.state
+        self.state.get()
+    }
+
+    /// Ends the interpreter while others still refer to it: a master's, when a reload has replaced it. Nobody may use
+    /// it any more.
+    pub fn close(&self) {
+        let state = self.state.replace(std::ptr::null_mut());
+        if !state.is_null() {
+            self.idle.borrow_mut().clear();
+            worker::debug(format_args!("lua close the global Lua VM {state:p}"));
+            // SAFETY: the state is ours, and no coroutine of it is in use.
+            unsafe { lua_close(state) };
+        }
     }
 
     /// Runs a chunk of the server's own Lua on the main state.
@@ -83,15 +106,16 @@ impl Vm {
         let chunk_name = std::ffi::CString::new(name).unwrap_or_default();
         // SAFETY: the stack is restored by the guard; `lua_pcall` catches what the chunk raises.
         unsafe {
-            let _guard = StackGuard::new(self.state);
-            let status = match luaL_loadbuffer(self.state, code.as_ptr().cast(), code.len(), chunk_name.as_ptr()) {
-                0 => lua_pcall(self.state, 0, 0, 0),
+            let _guard = StackGuard::new(self.state.get());
+            let status = match luaL_loadbuffer(self.state.get(), code.as_ptr().cast(), code.len(), chunk_name.as_ptr())
+            {
+                0 => lua_pcall(self.state.get(), 0, 0, 0),
                 status => status,
             };
             if status == 0 {
                 return Ok(());
             }
-            let message = String::from_utf8_lossy(sys::bytes(self.state, -1).unwrap_or_default()).into_owned();
+            let message = String::from_utf8_lossy(sys::bytes(self.state.get(), -1).unwrap_or_default()).into_owned();
             Err(VmError::Layer { name: name.trim_start_matches('=').to_owned(), message })
         }
     }
@@ -122,10 +146,10 @@ impl Vm {
     fn anchored_thread(&self) -> (State, c_int) {
         // SAFETY: only raw registry accesses; the guard restores the stack.
         unsafe {
-            let _guard = StackGuard::new(self.state);
-            sys::push_registry_table(self.state, sys::registry_key(&COROUTINES));
-            let co = lua_newthread(self.state);
-            let reference = luaL_ref(self.state, -2);
+            let _guard = StackGuard::new(self.state.get());
+            sys::push_registry_table(self.state.get(), sys::registry_key(&COROUTINES));
+            let co = lua_newthread(self.state.get());
+            let reference = luaL_ref(self.state.get(), -2);
             (co, reference)
         }
     }
@@ -141,9 +165,9 @@ impl Vm {
                 return;
             }
             session_debug!(session, "http lua unref thread {co:p}: {reference}");
-            let _guard = StackGuard::new(self.state);
-            sys::push_registry_table(self.state, sys::registry_key(&COROUTINES));
-            luaL_unref(self.state, -1, reference);
+            let _guard = StackGuard::new(self.state.get());
+            sys::push_registry_table(self.state.get(), sys::registry_key(&COROUTINES));
+            luaL_unref(self.state.get(), -1, reference);
         }
     }
 
@@ -166,22 +190,21 @@ impl Vm {
         let Some(template) = template.filter(|template| !template.is_empty()) else { return };
         // SAFETY: `package` is the plain table that `luaL_openlibs` made; the guard restores the stack.
         unsafe {
-            let _guard = StackGuard::new(self.state);
-            lua_getfield_(self.state, LUA_GLOBALSINDEX, c"package".as_ptr());
-            lua_getfield_(self.state, -1, field.as_ptr());
-            let default = sys::bytes(self.state, -1).unwrap_or_default().to_vec();
-            lua_settop(self.state, -2);
-            sys::push(self.state, &expand_path(template, &default, prefix));
-            lua_setfield(self.state, -2, field.as_ptr());
+            let _guard = StackGuard::new(self.state.get());
+            lua_getfield_(self.state.get(), LUA_GLOBALSINDEX, c"package".as_ptr());
+            lua_getfield_(self.state.get(), -1, field.as_ptr());
+            let default = sys::bytes(self.state.get(), -1).unwrap_or_default().to_vec();
+            lua_settop(self.state.get(), -2);
+            sys::push(self.state.get(), &expand_path(template, &default, prefix));
+            lua_setfield(self.state.get(), -2, field.as_ptr());
         }
     }
 }
 
 impl Drop for Vm {
     fn drop(&mut self) {
-        worker::debug(format_args!("lua close the global Lua VM {:p}", self.state));
-        // SAFETY: the state is ours; contexts hold the Vm, so no coroutine of it is in use any more.
-        unsafe { lua_close(self.state) };
+        // Contexts hold the Vm, so no coroutine of it is in use any more.
+        self.close();
     }
 }
 

@@ -1,8 +1,9 @@
 //! Our own Lua layer: the parts of `ngx.*` that are Lua code on top of the exported C functions.
 //!
 //! The modules answer to the names of lua-resty-core, which libraries require, and are our own. Their sources are in
-//! the binary and compiled when they are first required. Those in [`MODULES`] come before the package path;
-//! those in [`FALLBACKS`] serve only when the package path has no such module.
+//! the binary and compiled when they are first required. They serve when the package path has no module of that name:
+//! a lua-resty-core that stands there takes our layer's place, whole or module by module, as the C functions under
+//! both are the same. Only [`BUILT_IN`] comes before the path: what belongs to OpenResty's LuaJIT itself.
 //!
 //! [`install`] makes the modules known to an interpreter; `require "resty.core"` then puts the functions into `ngx`.
 
@@ -31,9 +32,20 @@ macro_rules! modules {
 }
 
 /// Modules that come before the package path.
-const MODULES: &[Module] = modules! {
+const BUILT_IN: &[Module] = modules! {
+    c"rsty.base" = "base",
+    c"rsty.given" = "given",
+    c"rsty.shdict_lists" = "shdict_lists",
+    c"table.clone" = "tables",
+    c"table.isarray" = "tables",
+    c"table.isempty" = "tables",
+    c"table.nkeys" = "tables",
+};
+
+/// Modules that serve when the package path has none of that name.
+const FALLBACKS: &[Module] = modules! {
     c"resty.core" = "init",
-    c"resty.core.base" = "base",
+    c"resty.core.base" = "core_base",
     c"resty.core.ctx" = "ctx",
     c"resty.core.exit" = "control",
     c"resty.core.misc" = "misc",
@@ -58,22 +70,19 @@ const MODULES: &[Module] = modules! {
     c"ngx.balancer" = "ngx_balancer",
     c"ngx.base64" = "ngx_base64",
     c"ngx.errlog" = "ngx_errlog",
+    c"ngx.ocsp" = "ngx_ocsp",
     c"ngx.pipe" = "ngx_pipe",
     c"ngx.process" = "ngx_process",
     c"ngx.re" = "ngx_re",
     c"ngx.req" = "ngx_req",
     c"ngx.resp" = "ngx_resp",
     c"ngx.semaphore" = "ngx_semaphore",
-    c"table.clone" = "tables",
-    c"table.isarray" = "tables",
-    c"table.isempty" = "tables",
-    c"table.nkeys" = "tables",
-};
-
-/// Modules that serve when the package path has none of that name.
-const FALLBACKS: &[Module] = modules! {
+    c"ngx.upstream" = "ngx_upstream",
+    c"ngx.proxyssl" = "ngx_proxyssl",
     c"ngx.ssl" = "ngx_ssl",
     c"ngx.ssl.clienthello" = "ngx_ssl_clienthello",
+    c"ngx.ssl.proxysslcert" = "ngx_ssl_proxysslcert",
+    c"ngx.ssl.proxysslverify" = "ngx_ssl_proxysslverify",
     c"ngx.ssl.session" = "ngx_ssl_session",
     c"resty.lrucache" = "lrucache",
     c"resty.lrucache.pureffi" = "lrucache",
@@ -116,7 +125,7 @@ pub unsafe fn install(state: *mut lua_State) {
         let _guard = StackGuard::new(state);
         lua_getfield_(state, LUA_GLOBALSINDEX, c"package".as_ptr());
         lua_getfield_(state, -1, c"preload".as_ptr());
-        for (index, (name, ..)) in MODULES.iter().enumerate() {
+        for (index, (name, ..)) in BUILT_IN.iter().enumerate() {
             lua_pushinteger(state, index as lua_Integer);
             lua_pushcclosure(state, load_module, 1);
             lua_setfield(state, -2, name.as_ptr());
@@ -133,7 +142,7 @@ unsafe extern "C-unwind" fn load_module(state: *mut lua_State) -> c_int {
     // SAFETY: Lua calls this with a valid state, and `require` passes the name. Nothing here has a destructor.
     unsafe {
         let index = lua_tointeger(state, lua_upvalueindex(1));
-        run(state, MODULES.get(index as usize))
+        run(state, BUILT_IN.get(index as usize))
     }
 }
 

@@ -31,14 +31,14 @@ impl Layer {
         let layer = Self::bare(dicts);
         // SAFETY: the main state, outside of any call.
         unsafe { super::install(layer.vm.state()) };
-        layer.run("require 'resty.core'");
+        layer.run("require 'rsty.given' require 'resty.core'");
         layer
     }
 
     /// With everything but our modules.
     fn bare(dicts: &[(&[u8], usize)]) -> Self {
         let vm = Vm::new(&Options::default()).unwrap();
-        api::inject(&vm, |_| ()).unwrap();
+        api::inject(&vm, crate::cycle::Subsystem::Http, |_| ()).unwrap();
         vm.run_layer("=skeleton", SKELETON.as_bytes()).unwrap();
         let mut zones = Zones::default();
         for (name, size) in dicts {
@@ -405,5 +405,17 @@ fn evictions_and_free_pages_are_those_of_nginx() {
         ("results.z16", "4096 940 136 147 0 1 957 137 147 0 4 955 134 144 0 2 4096 0 4096"),
         ("results.z100", "90112 215 9 298 0 91 227 7 313 8192 61 210 8 312 4096 73 8192 70 90112"),
         ("results.z1m", "1032192 0 0 644 274432 616 0 0 1173 245760 631 0 0 1633 151552 624 151552 621 1032192"),
+    ]);
+}
+
+#[test]
+fn ocsp_says_what_it_can_t_read() {
+    let layer = Layer::new();
+    layer.run("ocsp = require 'ngx.ocsp'");
+    layer.check(&[
+        ("ocsp.get_ocsp_responder_from_der_chain('x')", "nil d2i_X509_bio() failed"),
+        ("ocsp.create_ocsp_request('x')", "nil d2i_X509_bio() failed"),
+        ("ocsp.validate_ocsp_response('x', 'y')", "nil d2i_OCSP_RESPONSE() failed"),
+        ("pcall(ocsp.set_ocsp_status_resp, 'x')", "false no request found"),
     ]);
 }

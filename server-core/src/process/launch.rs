@@ -7,15 +7,16 @@ use std::path::{Path, PathBuf};
 
 use rsty_diag::{Diagnostic, Source};
 
+use super::console::Console;
 use super::pid_file::{self, Command};
 use super::signals::Signals;
 use super::sockets::{self, Bound};
 use super::state::{self, ProcessKind};
-use super::{master, sys, title, upgrade, worker};
+use super::{counters, master, sys, title, upgrade, worker};
 use crate::conf::{Contexts, nginx_message, parser};
 use crate::cycle::{Account, Cycle, CycleConf, Identity};
 use crate::http::conf::{LocConf, MainConf, Scope, SrvConf};
-use crate::log::{ErrorLog, Level, LogFile, set_console};
+use crate::log::{ErrorLog, Level, LogFile, OpenFiles, set_console};
 
 /// Where the configuration is.
 #[derive(Clone, Debug)]
@@ -41,6 +42,8 @@ pub struct Launch {
     pub globals: Vec<u8>,
     /// The whole command line: `ps` shows it behind `master process`, and a new binary is started with it.
     pub arguments: Vec<OsString>,
+    /// A development server: one worker, which takes up changed files, and pages that show errors.
+    pub watch: bool,
 }
 
 /// Why the server did not start.
@@ -129,8 +132,20 @@ pub(super) fn prepare(
         .map_err(|diagnostic| report(launch, &cycle.log, diagnostic))?;
     // Configurations are few and small, and everything refers to them.
     let cycle: &'static Cycle = Box::leak(Box::new(cycle));
-    crate::http::init(cycle).map_err(|diagnostic| report(launch, &cycle.log, diagnostic))?;
+    if let Err(diagnostic) = crate::http::init(cycle) {
+        close_interpreters(cycle);
+        return Err(report(launch, &cycle.log, diagnostic));
+    }
     Ok(Prepared { cycle, bound })
+}
+
+/// Ends the interpreters of a cycle that this process won't run on.
+pub(super) fn close_interpreters(cycle: &'static Cycle) {
+    for main in cycle.mains() {
+        if let Some(vm) = main.lua.vm.get() {
+            vm.close();
+        }
+    }
 }
 
 /// Writes a failure to the log; nginx's console copy is made there as well.
@@ -162,7 +177,9 @@ fn build(
         prefix,
         conf_prefix,
         conf_file,
+        watch: launch.watch,
         testing,
+        files: previous.map(|cycle| OpenFiles::after(&cycle.conf.files)).unwrap_or_default(),
         previous,
         ..CycleConf::default()
     };
@@ -192,7 +209,8 @@ fn build(
         })?;
     }
     let log = conf.error_log.build().unwrap_or_else(|| log.with_level(Level::Error));
-    Ok(Cycle { conf, http, log })
+    let stream = conf.stream.take();
+    Ok(Cycle { conf, http, stream, log })
 }
 
 /// The ids of errors that stand against an error in the form of the text further down. Others may come from blocks
@@ -218,6 +236,10 @@ fn complete(conf: &mut CycleConf) -> Result<(), Diagnostic> {
     if !conf.has_events && conf.identity == Identity::Nginx {
         return Err(Diagnostic::error("missing_events", "no \"events\" section in configuration"));
     }
+    if conf.watch {
+        // The master looks after the configuration, from the terminal.
+        (conf.master_process, conf.daemon, conf.worker_processes) = (Some(true), Some(false), Some(1));
+    }
     let connections = conf.worker_connections.unwrap_or(512);
     if connections <= conf.listen.len() {
         let (wanted, there) = (conf.listen.len(), connections);
@@ -227,7 +249,7 @@ fn complete(conf: &mut CycleConf) -> Result<(), Diagnostic> {
     if conf.pid.is_none() && (conf.identity == Identity::Nginx || conf.prefix.join("logs").is_dir()) {
         conf.pid = Some(conf.prefix.join("logs/nginx.pid"));
     }
-    if conf.user.is_none() && nix::unistd::geteuid().is_root() {
+    if conf.user.is_none() && nix::unistd::geteuid().is_root() && !conf.watch {
         conf.user = default_account();
         if conf.user.is_none() {
             return Err(Diagnostic::error("unknown_user", "getpwnam(\"nobody\") failed"));
@@ -268,10 +290,23 @@ pub fn signal(launch: &Launch, command: Command) -> Result<(), Failure> {
 ///
 /// The process must have one thread only. `ready` is called when the addresses are bound.
 pub fn start(launch: &Launch, ready: impl FnOnce(&Cycle)) -> Result<Started, Failure> {
+    start_with(launch, None, ready)
+}
+
+/// [`start`] with somebody at a terminal.
+pub fn start_with(
+    launch: &Launch,
+    console: Option<Box<dyn Console>>,
+    ready: impl FnOnce(&Cycle),
+) -> Result<Started, Failure> {
+    if launch.watch {
+        crate::dev::switch_on();
+    }
     set_console(launch.identity == Identity::Nginx);
     let log = launch.first_log(Level::Notice);
     let signals = Signals::install().map_err(|error| system_failure("sigaction()", &error))?;
     state::share_worker_pids();
+    counters::share();
     let inherited = upgrade::inherited(&log);
     let prepared = prepare(launch, &log, None, inherited.as_deref().unwrap_or_default(), false)?;
     let is_upgrade = inherited.is_some();
@@ -300,7 +335,7 @@ pub fn start(launch: &Launch, ready: impl FnOnce(&Cycle)) -> Result<Started, Fai
     title::keep_environment();
     if conf.master_process.unwrap_or(true) {
         state::become_kind(ProcessKind::Master, None);
-        return Ok(Started::Ended(master::run(launch, prepared, signals, pid_path.is_some())));
+        return Ok(Started::Ended(master::run(launch, prepared, signals, pid_path.is_some(), console)));
     }
     state::become_kind(ProcessKind::Single, Some(0));
     let listeners = master::take_listeners(&prepared.bound, 0).map_err(|error| system_failure("dup()", &error))?;

@@ -2,27 +2,34 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::time::{Duration, Instant};
 
 use nix::fcntl::OFlag;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
-use super::launch::{Launch, Prepared, prepare};
+use super::console::{Console, Wish};
+use super::launch::{Launch, Prepared, close_interpreters, prepare};
 use super::signals::{self, Received, Signals};
 use super::sockets::{self, Bound};
 use super::state::{self, PROCESSES_MAX, ProcessKind};
 use super::worker::{self, BoundListener, FATAL, reopen_files};
 use super::{pid_file, sys, title, upgrade};
 use crate::cycle::Cycle;
+use crate::dev::files::Watched;
 use crate::log::Level;
 
 /// A worker that dies younger than this makes its successor wait.
 const YOUNG: Duration = Duration::from_secs(1);
+/// The wait before the third in a row of workers that died young; it doubles with each one.
+const FIRST_BACK_OFF: Duration = Duration::from_millis(100);
 /// The longest wait before a worker is started again.
 const BACK_OFF_MAX: Duration = Duration::from_secs(5);
 /// How long new workers may get ready before the old ones are told to leave.
 const HAND_OVER: Duration = Duration::from_millis(100);
+/// How often a development server looks at its configuration.
+const LOOK: Duration = Duration::from_millis(30);
 
 /// What a child is for.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -82,6 +89,9 @@ struct Master<'a> {
     /// Workers were sent away (SIGWINCH) while the master stays.
     without_workers: bool,
     new_binary: Option<Pid>,
+    /// The configuration's files, in a development server.
+    watched: Option<Watched>,
+    console: Option<Box<dyn Console>>,
     /// Workers read the end of this pipe when the master is gone.
     lifeline: (OwnedFd, Option<OwnedFd>),
 }
@@ -94,7 +104,13 @@ enum Turn {
 }
 
 /// Supervises workers until it is told to leave; the exit code.
-pub(super) fn run(launch: &Launch, prepared: Prepared, signals: Signals, writes_pid: bool) -> i32 {
+pub(super) fn run(
+    launch: &Launch,
+    prepared: Prepared,
+    signals: Signals,
+    writes_pid: bool,
+    console: Option<Box<dyn Console>>,
+) -> i32 {
     let log = &prepared.cycle.log;
     let (reader, writer) = match nix::unistd::pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK) {
         Ok(pipe) => pipe,
@@ -116,8 +132,13 @@ pub(super) fn run(launch: &Launch, prepared: Prepared, signals: Signals, writes_
         with_agent: state::take_privileged_agent(),
         without_workers: false,
         new_binary: None,
+        watched: watched(prepared.cycle),
+        console,
         lifeline: (reader, Some(writer)),
     };
+    if let Some(console) = &mut master.console {
+        console.started(master.cycle);
+    }
     if let Turn::WorkerEnded(code) = master.start_workers() {
         return code;
     }
@@ -210,6 +231,7 @@ impl Master<'_> {
             }
         };
         self.lifeline.1 = None;
+        self.console = None;
         let cycle = self.cycle;
         let set_up = || -> io::Result<_> {
             let signals = Signals::install()?;
@@ -240,8 +262,10 @@ impl Master<'_> {
             Leaving::AtOnce { kill_at } => Some(kill_at),
             _ => None,
         };
-        let timeout = due.chain(kill).min().map(|at| at.saturating_duration_since(Instant::now()));
-        sys::wait_readable(self.signals.descriptor(), timeout);
+        let look = self.watched.as_ref().map(|_| Instant::now() + LOOK);
+        let timeout = due.chain(kill).chain(look).min().map(|at| at.saturating_duration_since(Instant::now()));
+        let keyboard = self.console.as_ref().and_then(|console| console.input());
+        sys::wait_readable(self.signals.descriptor(), keyboard, timeout);
         crate::clock::update();
     }
 
@@ -250,6 +274,15 @@ impl Master<'_> {
         while let Some(received) = self.signals.next() {
             reload |= self.obey(received);
         }
+        for wish in self.console.as_mut().map(|console| console.wishes()).unwrap_or_default() {
+            match wish {
+                Wish::Reload => reload = true,
+                Wish::Quit => {
+                    self.obey(Received { number: libc::SIGTERM, sender: 0 });
+                }
+            }
+        }
+        reload |= self.watched.as_mut().is_some_and(Watched::has_changed);
         self.reap();
         if let Leaving::AtOnce { kill_at } = self.leaving
             && Instant::now() >= kill_at
@@ -413,6 +446,10 @@ impl Master<'_> {
         let prepared = match prepare(self.launch, &self.cycle.log, Some(self.cycle), &self.bound, false) {
             Ok(prepared) => prepared,
             Err(failure) => {
+                if let Some(console) = &mut self.console {
+                    console.refused(failure.diagnostic.as_ref());
+                    return Turn::Go;
+                }
                 if let Some(diagnostic) = failure.diagnostic {
                     let text = crate::conf::nginx_message(&diagnostic);
                     self.cycle.log.write(Level::Emerg, format_args!("{text}"));
@@ -422,9 +459,15 @@ impl Master<'_> {
         };
         self.move_pid_file(prepared.cycle);
         sockets::remove_unix_files(&self.bound, &prepared.cycle.conf.listen, &self.cycle.log);
+        // What the old cycle's scripts left behind ends here; the old workers have copies of their own.
+        close_interpreters(self.cycle);
         let old_pids: Vec<Pid> = self.children.iter().map(|child| child.pid).collect();
         self.cycle = prepared.cycle;
         self.bound = prepared.bound;
+        self.watched = watched(self.cycle);
+        if let Some(console) = &mut self.console {
+            console.reloaded(self.cycle);
+        }
         self.with_agent = state::take_privileged_agent();
         self.respawns.clear();
         if let Turn::WorkerEnded(code) = self.start_workers() {
@@ -515,10 +558,26 @@ impl Master<'_> {
         // The first successor comes at once, as with nginx; a worker that keeps dying makes us slower, not busier.
         let wait = match early_deaths {
             0 | 1 => Duration::ZERO,
-            n => (Duration::from_millis(50) * 2u32.saturating_pow(n.min(10))).min(BACK_OFF_MAX),
+            n => (FIRST_BACK_OFF * 2u32.saturating_pow(n.min(10) - 2)).min(BACK_OFF_MAX),
         };
+        if !wait.is_zero() {
+            let (name, pid, milliseconds) = (child.role.name(), child.pid, wait.as_millis());
+            let text = format_args!(
+                "{name} {pid} died young, the {early_deaths} in a row; the next one starts in {milliseconds} ms"
+            );
+            self.cycle.log.write(Level::Alert, text);
+        }
         self.respawns.push(Respawn { role: child.role, at: Instant::now() + wait, early_deaths });
     }
+}
+
+/// The files that a development server's configuration was read from.
+fn watched(cycle: &Cycle) -> Option<Watched> {
+    let scripts = [&cycle.http.lua.init, &cycle.http.lua.init_worker];
+    let scripts = scripts.into_iter().flatten().filter_map(|script| script.file());
+    let scripts = scripts.map(|path| std::path::PathBuf::from(std::ffi::OsStr::from_bytes(path)));
+    let sources = cycle.conf.sources.iter().map(|source| source.path().to_owned());
+    cycle.conf.watch.then(|| Watched::new(sources.chain(scripts)))
 }
 
 fn old_pid_path(path: &std::path::Path) -> std::path::PathBuf {

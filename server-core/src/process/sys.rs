@@ -2,7 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
 
 /// Broken-down local time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -165,14 +165,25 @@ pub(crate) fn write_in_handler(descriptor: i32, bytes: &[u8]) {
 }
 
 /// Numbers in memory that this process shares with all processes forked from it later.
-pub(crate) struct SharedNumbers {
-    slots: &'static [AtomicI32],
+pub(crate) struct SharedNumbers<T: Number = AtomicI32> {
+    slots: &'static [T],
 }
 
-impl SharedNumbers {
+/// A number that several processes may change.
+///
+/// # Safety
+/// All bytes zero are a value, changes are atomic, and the alignment is at most a page.
+pub(crate) unsafe trait Number: 'static {}
+
+// SAFETY: an atomic integer.
+unsafe impl Number for AtomicI32 {}
+// SAFETY: an atomic integer.
+unsafe impl Number for AtomicU64 {}
+
+impl<T: Number> SharedNumbers<T> {
     /// `count` zeros.
     pub(crate) fn new(count: usize) -> io::Result<Self> {
-        let length = count * size_of::<AtomicI32>();
+        let length = count * size_of::<T>();
         // SAFETY: an anonymous shared mapping of its own, at an address of the kernel's choice.
         let memory = unsafe {
             libc::mmap(
@@ -188,11 +199,11 @@ impl SharedNumbers {
             return Err(io::Error::last_os_error());
         }
         // SAFETY: the mapping is page-aligned, `length` bytes long, zeroed, and never unmapped.
-        let slots = unsafe { std::slice::from_raw_parts(memory.cast::<AtomicI32>(), count) };
+        let slots = unsafe { std::slice::from_raw_parts(memory.cast::<T>(), count) };
         Ok(Self { slots })
     }
 
-    pub(crate) fn slots(&self) -> &'static [AtomicI32] {
+    pub(crate) fn slots(&self) -> &'static [T] {
         self.slots
     }
 }
@@ -268,13 +279,18 @@ fn check(code: i32) -> Result<(), i32> {
     if code == 0 { Ok(()) } else { Err(nix::errno::Errno::last_raw()) }
 }
 
-/// Waits until a descriptor is readable, a signal was handled, or the time is over.
-pub(crate) fn wait_readable(descriptor: BorrowedFd<'_>, timeout: Option<std::time::Duration>) {
+/// Waits until one of two descriptors is readable, a signal was handled, or the time is over.
+pub(crate) fn wait_readable(one: BorrowedFd<'_>, other: Option<BorrowedFd<'_>>, timeout: Option<std::time::Duration>) {
     // One more millisecond, so that what is due then is due.
     let milliseconds = timeout.map_or(-1, |timeout| i32::try_from(timeout.as_millis() + 1).unwrap_or(i32::MAX));
-    let mut entry = libc::pollfd { fd: descriptor.as_raw_fd(), events: libc::POLLIN, revents: 0 };
-    // SAFETY: the pointer is to one live entry. All three outcomes mean «look again» to the callers.
-    unsafe { libc::poll(&raw mut entry, 1, milliseconds) };
+    // A negative number is passed over.
+    let mut entries = [one.as_raw_fd(), other.map_or(-1, |other| other.as_raw_fd())].map(|fd| libc::pollfd {
+        fd,
+        events: libc::POLLIN,
+        revents: 0,
+    });
+    // SAFETY: the pointer is to two live entries. All three outcomes mean «look again» to the callers.
+    unsafe { libc::poll(entries.as_mut_ptr(), 2, milliseconds) };
 }
 
 /// Gives an open file to a user; its group stays.

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::journal::{Journal, Recovered, capacity};
 use super::list::ListItem;
-use super::lock::{Found, SharedMutex};
+use super::lock::{Found, SharedLock};
 use super::memory::Memory;
 use super::slab::{HEADER, Layout, Slab, State};
 use crate::lua::ffi::hash::crc32;
@@ -77,6 +77,34 @@ impl Op {
     }
 }
 
+/// Two numbers under a key: what limits count.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Record(pub u64, pub u64);
+
+impl Record {
+    const SIZE: usize = 16;
+
+    fn encode(self) -> [u8; Self::SIZE] {
+        (u128::from(self.0) << 64 | u128::from(self.1)).to_ne_bytes()
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        let both = u128::from_ne_bytes(bytes.try_into().ok()?);
+        Some(Self((both >> 64) as u64, both as u64))
+    }
+}
+
+/// What [`Zone::update`] does with a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Nothing.
+    Keep,
+    /// Write it, to live for so many milliseconds; zero is for ever.
+    Put(Record, i64),
+    /// Remove it.
+    Remove,
+}
+
 /// How a store ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stored {
@@ -129,7 +157,7 @@ pub(super) type Link = u32;
 /// What lies at the start of a zone, in the room of nginx's pool header.
 #[repr(C)]
 struct Header {
-    mutex: SharedMutex,
+    lock: SharedLock,
     /// Bytes in the journal.
     undo: u64,
     newest: Link,
@@ -176,8 +204,6 @@ impl Zone {
         let has_recovered = AtomicBool::new(false);
         let zone =
             Self { name: name.into(), size, layout: Layout::of(size), bucket_mask, memory, records, has_recovered };
-        // SAFETY: the header lies in the new mapping, which nobody else knows yet.
-        unsafe { SharedMutex::init(&raw mut (*zone.header()).mutex)? };
         zone.locked(0, |dict: &Dict<'_>| dict.reset());
         Ok(zone)
     }
@@ -298,6 +324,49 @@ impl Zone {
         })
     }
 
+    /// Looks at the record of a key and changes it in one step. `f` runs under the zone's lock, so it must neither
+    /// wait nor touch a zone; it gets none when there is no record (or something that is none).
+    pub fn update<R>(
+        &self,
+        op: Op,
+        key: &[u8],
+        now: u64,
+        f: impl FnOnce(Option<Record>) -> (Change, R),
+    ) -> Result<R, Failure> {
+        if key.len() > LONGEST_KEY {
+            return Err(Failure::KeyTooLong);
+        }
+        self.locked(now, |dict| {
+            let found = match dict.lookup(key) {
+                Lookup::Live(link) | Lookup::Expired(link) => Some(link),
+                Lookup::Missing => None,
+            };
+            let known = found.and_then(|link| match dict.value(link, &dict.entry(link)) {
+                Some(Value::Str(text)) => Record::decode(text).map(|record| (link, record)),
+                _ => None,
+            });
+            let (change, result) = f(known.map(|(_, record)| record));
+            match (change, known, found) {
+                (Change::Keep, ..) | (Change::Remove, _, None) => {}
+                (Change::Remove, _, Some(link)) => dict.remove(link),
+                (Change::Put(record, ttl), Some((link, _)), _) => {
+                    dict.overwrite(link, STRING, &record.encode(), dict.deadline(ttl), 0);
+                }
+                (Change::Put(record, ttl), None, other) => {
+                    if let Some(link) = other {
+                        dict.remove(link);
+                    }
+                    dict.expire(1);
+                    let (link, _) = dict.alloc_evicting(ENTRY + key.len() + Record::SIZE, op);
+                    let Some(link) = link else { return Err(Failure::NoMemory) };
+                    dict.insert(link, key, STRING, Record::SIZE as u32);
+                    dict.overwrite(link, STRING, &record.encode(), dict.deadline(ttl), 0);
+                }
+            }
+            Ok(result)
+        })
+    }
+
     /// Milliseconds left to live; zero without limit, negative when they are over.
     pub fn ttl(&self, key: &[u8], now: u64) -> Option<i64> {
         self.locked(now, |dict| {
@@ -374,10 +443,10 @@ impl Zone {
     /// Runs `f` under the zone's lock. What a worker that died here was about to change is undone first.
     pub(super) fn locked<R>(&self, now: u64, f: impl FnOnce(&Dict<'_>) -> R) -> R {
         let header = self.header();
-        // SAFETY: the header holds an initialised mutex. Operations on a zone do not nest: closures that run under the
+        // SAFETY: the header holds a lock, which is atomic. Operations on a zone do not nest: closures that run under the
         // lock are this module's and copy bytes only. The journal and the slab's state are used under the lock.
         let (found, journal, slab) = unsafe {
-            let found = SharedMutex::lock(&raw mut (*header).mutex);
+            let found = (*header).lock.lock();
             let journal = Journal::new(&self.memory, &self.records, &raw mut (*header).undo);
             (found, journal, Slab::new(&self.memory, journal, offset_of!(Header, slab), self.layout))
         };
@@ -388,7 +457,7 @@ impl Zone {
         let result = f(&dict);
         journal.commit();
         // SAFETY: the lock is held, and released once.
-        unsafe { SharedMutex::unlock(&raw mut (*header).mutex) };
+        unsafe { (*header).lock.unlock() };
         result
     }
 

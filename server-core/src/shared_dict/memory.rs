@@ -6,6 +6,7 @@
 
 use std::io;
 use std::ptr::{self, NonNull};
+use std::sync::atomic::AtomicI64;
 
 pub(super) const PAGE: usize = 4096;
 
@@ -16,7 +17,7 @@ pub(super) struct Memory {
     len: usize,
 }
 
-// SAFETY: the memory is shared between processes anyway; every access to its content happens under the zone's mutex.
+// SAFETY: the memory is shared between processes anyway; every access to its content happens under the zone's lock.
 unsafe impl Send for Memory {}
 // SAFETY: see `Send`.
 unsafe impl Sync for Memory {}
@@ -43,6 +44,16 @@ impl Memory {
         Ok(Self { base, len })
     }
 
+    /// Maps numbers, all 0, for as long as the process and those it forks live.
+    pub(super) fn numbers(count: usize) -> io::Result<&'static [AtomicI64]> {
+        let memory = Self::map(count * size_of::<AtomicI64>())?;
+        // SAFETY: the mapping is large enough, aligned to a page, and stays, since it is forgotten; zero bytes are
+        // valid numbers, and they are only touched atomically.
+        let numbers = unsafe { std::slice::from_raw_parts(memory.base.as_ptr().cast::<AtomicI64>(), count) };
+        std::mem::forget(memory);
+        Ok(numbers)
+    }
+
     /// Bytes that offsets may reach.
     pub(super) fn len(&self) -> usize {
         self.len
@@ -62,7 +73,7 @@ impl Memory {
     /// The bytes at an offset, or none when they are not all in the mapping.
     ///
     /// # Safety
-    /// The zone's mutex is held, and nothing writes to these bytes while the slice is in use.
+    /// The zone's lock is held, and nothing writes to these bytes while the slice is in use.
     #[inline]
     pub(super) unsafe fn bytes(&self, offset: usize, len: usize) -> &[u8] {
         if offset.checked_add(len).is_none_or(|end| end > self.len) {
@@ -75,7 +86,7 @@ impl Memory {
     /// Copies bytes to an offset, unless they would leave the mapping.
     ///
     /// # Safety
-    /// The zone's mutex is held; `src` does not lie in the mapping.
+    /// The zone's lock is held; `src` does not lie in the mapping.
     #[inline]
     pub(super) unsafe fn write(&self, offset: usize, src: &[u8]) {
         if offset.checked_add(src.len()).is_some_and(|end| end <= self.len) {
@@ -87,7 +98,7 @@ impl Memory {
     /// Fills bytes with zero.
     ///
     /// # Safety
-    /// The zone's mutex is held.
+    /// The zone's lock is held.
     pub(super) unsafe fn clear(&self, offset: usize, len: usize) {
         if offset.checked_add(len).is_some_and(|end| end <= self.len) {
             // SAFETY: in the mapping, as just checked; the caller's promise.

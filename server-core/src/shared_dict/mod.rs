@@ -6,7 +6,7 @@
 //!
 //! | file | knows |
 //! |---|---|
-//! | `lock.rs` | a mutex between processes that survives its owner's death |
+//! | `lock.rs` | a lock between processes that survives its owner's death |
 //! | `memory.rs` | the mapping and checked access to it |
 //! | `journal.rs` | what a change overwrites, so that it is undone when its author dies in the middle of it |
 //! | `slab.rs` | pages and chunks by nginx's rules, so that free space and evictions are the same |
@@ -24,8 +24,9 @@ mod tests;
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
 
-pub use dict::{Failure, Op, Read, Stored, Value, Zone};
+pub use dict::{Change, Failure, Op, Read, Record, Stored, Value, Zone};
 pub use list::End;
 
 /// The zones of one configuration.
@@ -58,6 +59,11 @@ impl Zones {
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
+}
+
+/// Numbers, all 0, that this process shares with those it forks, for as long as any of them lives.
+pub(crate) fn shared_numbers(count: usize) -> io::Result<&'static [AtomicI64]> {
+    memory::Memory::numbers(count)
 }
 
 impl<'a> IntoIterator for &'a Zones {

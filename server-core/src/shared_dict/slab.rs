@@ -56,7 +56,7 @@ const BUSY_FIRST: Kind = 3;
 const BUSY_INNER: Kind = 4;
 const CHUNKS: Kind = 5;
 
-/// The allocator of one zone. All methods want the zone's mutex held; they are safe to call without it only in the
+/// The allocator of one zone. All methods want the zone's lock held; they are safe to call without it only in the
 /// sense that they stay inside the mapping.
 #[derive(Clone, Copy)]
 pub(super) struct Slab<'a> {
@@ -87,7 +87,7 @@ impl Layout {
 
 impl<'a> Slab<'a> {
     /// # Safety
-    /// `state` is the offset of a [`State`] in this zone, and the zone's mutex is held while the value is used.
+    /// `state` is the offset of a [`State`] in this zone, and the zone's lock is held while the value is used.
     pub(super) unsafe fn new(memory: &'a Memory, journal: Journal<'a>, state: usize, layout: Layout) -> Self {
         Self { memory, journal, state, layout }
     }
@@ -145,7 +145,7 @@ impl<'a> Slab<'a> {
         if bits_in_page(shift) {
             // The bits take the first chunks of the page.
             let reserved = reserved_chunks(shift);
-            // SAFETY: the caller holds the mutex. The page was free, so nothing in it has to be kept.
+            // SAFETY: the caller holds the lock. The page was free, so nothing in it has to be kept.
             unsafe { self.memory.clear(self.address(index), chunks_in_page(shift) / 8) };
             for chunk in 0..reserved {
                 self.set_bit(index, &mut page, chunk, true);
@@ -337,7 +337,7 @@ impl<'a> Slab<'a> {
         if !bits_in_page(u32::from(page.shift)) {
             return page.bitmap;
         }
-        // SAFETY: `at` gives a readable address; the mutex is held.
+        // SAFETY: `at` gives a readable address; the lock is held.
         unsafe { self.memory.at::<u64>(self.address(index) + word * 8).read() }
     }
 
@@ -352,7 +352,7 @@ impl<'a> Slab<'a> {
         if bits_in_page(u32::from(page.shift)) {
             let at = self.address(index) + chunk / 64 * 8;
             self.journal.save(at, size_of::<u64>());
-            // SAFETY: `at` gives a writable address; the mutex is held.
+            // SAFETY: `at` gives a writable address; the lock is held.
             unsafe { self.memory.at::<u64>(at).write(bits) }
         } else {
             page.bitmap = bits;
@@ -364,38 +364,38 @@ impl<'a> Slab<'a> {
     }
 
     fn page(self, index: u32) -> Page {
-        // SAFETY: `at` gives a readable address; every bit pattern is a `Page`; the mutex is held.
+        // SAFETY: `at` gives a readable address; every bit pattern is a `Page`; the lock is held.
         unsafe { self.memory.at::<Page>(descriptor(index)).read() }
     }
 
     fn set_page(self, index: u32, page: Page) {
         if index < self.layout.pages {
             self.journal.save(descriptor(index), size_of::<Page>());
-            // SAFETY: `at` gives a writable address; the mutex is held.
+            // SAFETY: `at` gives a writable address; the lock is held.
             unsafe { self.memory.at::<Page>(descriptor(index)).write(page) }
         }
     }
 
     fn slot(self, slot: usize) -> u32 {
-        // SAFETY: `at` gives a readable address; the mutex is held.
+        // SAFETY: `at` gives a readable address; the lock is held.
         unsafe { self.memory.at::<u32>(HEADER + slot.min(SLOTS - 1) * SLOT_SIZE).read() }
     }
 
     fn set_slot(self, slot: usize, index: u32) {
         let at = HEADER + slot.min(SLOTS - 1) * SLOT_SIZE;
         self.journal.save(at, size_of::<u32>());
-        // SAFETY: `at` gives a writable address; the mutex is held.
+        // SAFETY: `at` gives a writable address; the lock is held.
         unsafe { self.memory.at::<u32>(at).write(index) }
     }
 
     fn state(self) -> State {
-        // SAFETY: `at` gives a readable address; every bit pattern is a `State`; the mutex is held.
+        // SAFETY: `at` gives a readable address; every bit pattern is a `State`; the lock is held.
         unsafe { self.memory.at::<State>(self.state).read() }
     }
 
     fn set_state(self, state: State) {
         self.journal.save(self.state, size_of::<State>());
-        // SAFETY: `at` gives a writable address; the mutex is held.
+        // SAFETY: `at` gives a writable address; the lock is held.
         unsafe { self.memory.at::<State>(self.state).write(state) }
     }
 }

@@ -40,7 +40,7 @@ impl TlsTransport {
                 Step::Done(_) => return Poll::Ready(Ok(())),
                 Step::WantRead => Direction::Read,
                 Step::WantWrite => Direction::Write,
-                Step::Closed | Step::WantHello | Step::WantCertificate => {
+                Step::Closed | Step::WantHello | Step::WantCertificate | Step::WantVerify => {
                     return Poll::Ready(Err(HandshakeError::Closed));
                 }
                 Step::Failed(failure) => return Poll::Ready(Err(HandshakeError::Failed(failure))),

@@ -248,7 +248,7 @@ pub(crate) async fn accept(
                 side.certificate.set(Question::Answered(ok));
                 continue;
             }
-            Step::Closed => {
+            Step::Closed | Step::WantVerify => {
                 connection.log(Level::Info, format_args!("peer closed connection in SSL handshake"));
                 return false;
             }

@@ -41,6 +41,8 @@ pub(crate) enum Step {
     WantHello,
     /// The choice of a certificate waits for an answer.
     WantCertificate,
+    /// The check of the server's certificate waits for an answer.
+    WantVerify,
     /// The peer closed in good order.
     Closed,
     /// It failed.
@@ -56,6 +58,7 @@ impl Step {
             Self::WantWrite => (-1, Some(ffi::SSL_ERROR_WANT_WRITE)),
             Self::WantHello => (-1, Some(WANT_CLIENT_HELLO_CB)),
             Self::WantCertificate => (-1, Some(ffi::SSL_ERROR_WANT_X509_LOOKUP)),
+            Self::WantVerify => (-1, Some(WANT_RETRY_VERIFY)),
             Self::Closed => (0, Some(ffi::SSL_ERROR_SYSCALL)),
             Self::Failed(failure) if failure.errno != 0 => (-1, Some(ffi::SSL_ERROR_SYSCALL)),
             Self::Failed(_) => (-1, Some(ffi::SSL_ERROR_SSL)),
@@ -74,6 +77,8 @@ pub(crate) struct Failure {
 
 /// `SSL_ERROR_WANT_CLIENT_HELLO_CB`
 const WANT_CLIENT_HELLO_CB: c_int = 11;
+/// `SSL_ERROR_WANT_RETRY_VERIFY`
+const WANT_RETRY_VERIFY: c_int = 12;
 
 fn step(ssl: &SslRef, result: c_int) -> Step {
     if result > 0 {
@@ -87,6 +92,7 @@ fn step(ssl: &SslRef, result: c_int) -> Step {
         ffi::SSL_ERROR_WANT_WRITE => Step::WantWrite,
         ffi::SSL_ERROR_WANT_X509_LOOKUP => Step::WantCertificate,
         WANT_CLIENT_HELLO_CB => Step::WantHello,
+        WANT_RETRY_VERIFY => Step::WantVerify,
         ffi::SSL_ERROR_ZERO_RETURN => Step::Closed,
         code => {
             let stack = ErrorStack::get();

@@ -1,6 +1,6 @@
 //! A connection to a server behind us.
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
@@ -8,12 +8,17 @@ use std::path::Path;
 use std::task::{Context, Poll, ready};
 
 use bytes::{BufMut as _, BytesMut};
+use openssl::error::ErrorStack;
+use openssl::ssl::{SslContextRef, SslRef};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use tokio::io::Interest;
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::Instant;
 
 use super::address::PeerAddress;
+use crate::tls::Tls;
+use crate::tls::stream::Direction;
+use crate::tls::upstream::{ClientSide, Secured};
 
 /// Why a connection can't even be begun.
 #[derive(Debug, thiserror::Error)]
@@ -26,6 +31,17 @@ pub(crate) enum StartError {
     Connect(#[from] io::Error),
 }
 
+/// How a connection is made.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Options {
+    /// Where from.
+    pub(crate) local: Option<SocketAddr>,
+    /// The local address need not be one of ours.
+    pub(crate) transparent: bool,
+    /// The system looks whether the peer is still there.
+    pub(crate) keepalive: bool,
+}
+
 enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
@@ -33,6 +49,8 @@ enum Stream {
 
 /// A connection to a server behind us, used by one request at a time.
 pub(crate) struct Connection {
+    // Before the socket: the goodbye must still find it open.
+    secured: OnceCell<Secured>,
     stream: Stream,
     /// Requests so far.
     pub(crate) requests: Cell<u32>,
@@ -52,13 +70,16 @@ macro_rules! on_stream {
 impl Connection {
     /// Begins to connect; [`Connection::connected`] waits for the end. An error here is one that the system knew
     /// at once.
-    pub(crate) fn start(address: &PeerAddress, local: Option<SocketAddr>) -> Result<Self, StartError> {
+    pub(crate) fn start(address: &PeerAddress, options: Options) -> Result<Self, StartError> {
         let stream = match address {
             PeerAddress::Ip(address) => {
                 let kind = Type::STREAM.nonblocking().cloexec();
                 let socket = Socket::new(Domain::for_address(*address), kind, Some(Protocol::TCP))?;
-                if let Some(local) = local {
-                    socket.bind(&local.into()).map_err(StartError::Bind)?;
+                if options.keepalive {
+                    socket.set_keepalive(true)?;
+                }
+                if let Some(local) = options.local {
+                    bind(&socket, local, options.transparent).map_err(StartError::Bind)?;
                 }
                 begin(&socket, &(*address).into())?;
                 // Small requests shall not wait for acknowledgements; without the option they are only slower.
@@ -72,7 +93,7 @@ impl Connection {
                 Stream::Unix(UnixStream::from_std(socket.into())?)
             }
         };
-        Ok(Self { stream, requests: Cell::new(0), opened: Instant::now() })
+        Ok(Self { secured: OnceCell::new(), stream, requests: Cell::new(0), opened: Instant::now() })
     }
 
     /// Waits until the connection stands, or has failed.
@@ -83,13 +104,59 @@ impl Connection {
         })
     }
 
+    /// Puts TLS over the connection, set up by `prepare` before its handshake. Who secures twice keeps the first.
+    pub(crate) fn secure(
+        &self,
+        context: &SslContextRef,
+        side: ClientSide,
+        prepare: impl FnOnce(&mut SslRef) -> Result<(), ErrorStack>,
+    ) -> Result<(), ErrorStack> {
+        let secured = Secured::new(context, self.fd(), side, prepare)?;
+        self.secured.get_or_init(|| secured);
+        Ok(())
+    }
+
+    /// The TLS connection, and what is known of its handshake.
+    pub(crate) fn tls(&self) -> Option<(&Tls, &ClientSide)> {
+        self.secured.get().map(Secured::parts)
+    }
+
     /// Waits until there is something to read, the end included.
     pub(crate) async fn readable(&self) -> io::Result<()> {
         on_stream!(self, stream => stream.readable().await)
     }
 
+    /// Waits for the socket.
+    pub(crate) fn poll_ready(&self, direction: Direction, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match direction {
+            Direction::Read => on_stream!(self, stream => stream.poll_read_ready(cx)),
+            Direction::Write => on_stream!(self, stream => stream.poll_write_ready(cx)),
+        }
+    }
+
+    /// Notes that the system would block.
+    pub(crate) fn clear_ready(&self, direction: Direction) {
+        let interest = match direction {
+            Direction::Read => Interest::READABLE,
+            Direction::Write => Interest::WRITABLE,
+        };
+        // An operation that would block is how the readiness is taken back.
+        let _ = on_stream!(self, stream => {
+            stream.try_io(interest, || Err::<(), _>(io::ErrorKind::WouldBlock.into()))
+        });
+    }
+
     /// Appends what has arrived, at most `most` bytes; 0 is the end.
     pub(crate) fn poll_read(&self, cx: &mut Context<'_>, into: &mut BytesMut, most: usize) -> Poll<io::Result<usize>> {
+        if let Some((tls, _)) = self.tls() {
+            return self.poll_tls(tls, Direction::Read, cx, |tls| {
+                let before = into.len();
+                into.resize(before + most, 0);
+                let result = tls.read(into.get_mut(before..).unwrap_or_default());
+                into.truncate(before + result.as_ref().copied().unwrap_or(0));
+                result
+            });
+        }
         into.reserve(most);
         loop {
             on_stream!(self, stream => ready!(stream.poll_read_ready(cx))?);
@@ -103,6 +170,16 @@ impl Connection {
 
     /// Writes what the socket takes.
     pub(crate) fn poll_write(&self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        if let Some((tls, _)) = self.tls() {
+            // One record is better than several small ones.
+            let first = slices.iter().find(|slice| !slice.is_empty()).map_or(&[][..], |slice| slice);
+            let total: usize = slices.iter().map(|slice| slice.len()).sum();
+            if first.len() < total && total <= RECORD_SIZE {
+                let joined: Vec<u8> = slices.iter().flat_map(|slice| slice.iter().copied()).collect();
+                return self.poll_tls(tls, Direction::Write, cx, |tls| tls.write(&joined));
+            }
+            return self.poll_tls(tls, Direction::Write, cx, |tls| tls.write(first));
+        }
         loop {
             on_stream!(self, stream => ready!(stream.poll_write_ready(cx))?);
             let written = on_stream!(self, stream => stream.try_io(Interest::WRITABLE, || {
@@ -115,6 +192,24 @@ impl Connection {
         }
     }
 
+    fn poll_tls<T>(
+        &self,
+        tls: &Tls,
+        own: Direction,
+        cx: &mut Context<'_>,
+        mut operation: impl FnMut(&Tls) -> io::Result<T>,
+    ) -> Poll<io::Result<T>> {
+        loop {
+            match operation(tls) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                done => return Poll::Ready(done),
+            }
+            let direction = tls.waits_for(own);
+            self.clear_ready(direction);
+            ready!(self.poll_ready(direction, cx))?;
+        }
+    }
+
     /// The descriptor, for messages.
     pub(crate) fn fd(&self) -> RawFd {
         on_stream!(self, stream => stream.as_raw_fd())
@@ -123,9 +218,37 @@ impl Connection {
     /// Whether nothing has arrived and the server has not closed: fit for another request.
     pub(crate) fn is_quiet(&self) -> bool {
         let mut byte = [0];
-        let read = on_stream!(self, stream => stream.try_read(&mut byte));
+        let read = match self.tls() {
+            Some((tls, _)) => {
+                let read = tls.read(&mut byte);
+                if read.is_err() {
+                    self.clear_ready(Direction::Read);
+                }
+                read
+            }
+            None => on_stream!(self, stream => stream.try_read(&mut byte)),
+        };
         matches!(read, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
     }
+}
+
+/// The most that goes into one TLS record.
+const RECORD_SIZE: usize = 16 * 1024;
+
+fn bind(socket: &Socket, local: SocketAddr, transparent: bool) -> io::Result<()> {
+    use nix::sys::socket::{setsockopt, sockopt};
+    if transparent {
+        // Foreign addresses, where the system lets us.
+        match local {
+            SocketAddr::V4(_) => socket.set_ip_transparent_v4(true)?,
+            SocketAddr::V6(_) => socket.set_ip_transparent_v6(true)?,
+        }
+    }
+    if local.port() == 0 {
+        // The system chooses the port when it knows the peer, so that ports don't run out early.
+        setsockopt(socket, sockopt::IpBindAddressNoPort, &true)?;
+    }
+    socket.bind(&local.into())
 }
 
 /// A connection in progress is as good as one that stands.

@@ -9,12 +9,33 @@ use tokio::task::JoinHandle;
 
 use super::address::PeerAddress;
 use super::connection::Connection;
+use crate::lua::ffi::worker;
+
+/// Whether the end of an idle connection is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Closing {
+    /// Nobody asks.
+    Silent,
+    /// By a debug line, as for connections that scripts keep.
+    Told,
+}
 
 struct Idle {
     number: u64,
+    closing: Closing,
     key: Key,
     connection: Rc<Connection>,
     watcher: JoinHandle<()>,
+}
+
+impl Idle {
+    /// Says that it is closed.
+    fn tell(&self) {
+        if self.closing == Closing::Told {
+            let pointer = Rc::as_ptr(&self.connection).addr();
+            worker::debug(format_args!("lua balancer: keepalive closing connection {pointer:016X}"));
+        }
+    }
 }
 
 /// For whom a connection is good.
@@ -55,21 +76,34 @@ impl IdlePool {
         }
     }
 
-    /// Keeps a connection for at most `timeout`; the oldest one goes when there are more than `max`.
-    pub(crate) fn keep(self: &Rc<Self>, key: Key, connection: Rc<Connection>, max: usize, timeout: Duration) {
-        if max == 0 || !connection.is_quiet() {
-            return;
-        }
-        let number = self.numbers.get();
-        self.numbers.set(number + 1);
-        let watcher = tokio::task::spawn_local(watch(Rc::downgrade(self), number, Rc::clone(&connection), timeout));
+    /// Lets the oldest connections go until there is room for one more.
+    pub(crate) fn make_room(&self, max: usize) {
         let mut all = self.idle.borrow_mut();
-        all.push_front(Idle { number, key, connection, watcher });
-        if all.len() > max
+        while all.len() >= max.max(1)
             && let Some(oldest) = all.pop_back()
         {
             oldest.watcher.abort();
+            oldest.tell();
         }
+    }
+
+    /// Keeps a connection for at most `timeout`; the oldest one goes when there are more than `max`.
+    pub(crate) fn keep(
+        self: &Rc<Self>,
+        key: Key,
+        connection: Rc<Connection>,
+        max: usize,
+        timeout: Duration,
+        closing: Closing,
+    ) {
+        if max == 0 || !connection.is_quiet() {
+            return;
+        }
+        self.make_room(max);
+        let number = self.numbers.get();
+        self.numbers.set(number + 1);
+        let watcher = tokio::task::spawn_local(watch(Rc::downgrade(self), number, Rc::clone(&connection), timeout));
+        self.idle.borrow_mut().push_front(Idle { number, closing, key, connection, watcher });
     }
 }
 
@@ -78,6 +112,11 @@ async fn watch(pool: Weak<IdlePool>, number: u64, connection: Rc<Connection>, ti
     // Either outcome ends the connection's stay.
     let _ = tokio::time::timeout(timeout, connection.readable()).await;
     if let Some(pool) = pool.upgrade() {
-        pool.idle.borrow_mut().retain(|idle| idle.number != number);
+        pool.idle.borrow_mut().retain(|idle| {
+            if idle.number == number {
+                idle.tell();
+            }
+            idle.number != number
+        });
     }
 }

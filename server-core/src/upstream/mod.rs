@@ -4,4 +4,7 @@ pub mod address;
 pub(crate) mod connection;
 pub mod group;
 pub(crate) mod idle;
+pub mod peer;
 pub mod resolver;
+pub mod ring;
+pub mod selection;

@@ -188,7 +188,7 @@ fn eval(interpreter: &mut Interpreter, text: &[u8]) -> Outcome<Vec<Value>> {
 }
 
 /// CRLF and CR become LF.
-fn normalized(text: &[u8]) -> Vec<u8> {
+pub(crate) fn normalized(text: &[u8]) -> Vec<u8> {
     if memchr::memchr(b'\r', text).is_none() {
         return text.to_vec();
     }
@@ -207,7 +207,7 @@ fn normalized(text: &[u8]) -> Vec<u8> {
 
 /// Drops blank lines at the start, and blanks behind the last line with content. A text without a line
 /// end keeps its tail.
-fn trimmed(text: &[u8]) -> Vec<u8> {
+pub(crate) fn trimmed(text: &[u8]) -> Vec<u8> {
     let is_space = |byte: u8| matches!(byte, b' ' | b'\t'..=b'\r');
     let blank = text.iter().take_while(|byte| matches!(byte, b' ' | b'\t' | b'\n')).count();
     let start = text.get(..blank).and_then(|blank| memchr::memrchr(b'\n', blank)).map_or(0, |at| at + 1);

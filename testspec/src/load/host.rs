@@ -1,7 +1,7 @@
 //! What evaluated Perl reaches of the world: modules, library paths, the shell.
 
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::perl::{Host, NativeModule};
@@ -47,6 +47,21 @@ impl World {
     }
 }
 
+/// A path without `.` and `..`.
+pub(crate) fn normal(path: &Path) -> PathBuf {
+    let mut out = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::CurDir => {}
+            Component::ParentDir => {
+                out.pop();
+            }
+            other => out.push(other),
+        }
+    }
+    out
+}
+
 impl Host for World {
     fn module(&self, name: &str) -> Option<&'static NativeModule> {
         native::find(name)
@@ -62,6 +77,16 @@ impl Host for World {
 
     fn working_directory(&self) -> &Path {
         &self.environment.working_directory
+    }
+
+    fn may_write(&self, path: &Path) -> Result<(), String> {
+        let environment = &self.environment;
+        let home = [environment.working_directory.clone(), environment.server_root.clone(), std::env::temp_dir()];
+        let path = normal(path);
+        if environment.shell == Shell::Allowed || home.iter().any(|home| path.starts_with(home)) {
+            return Ok(());
+        }
+        Err(format!("Without a shell, a spec file may not change {}", path.display()))
     }
 
     fn server_version(&self) -> Vec<u8> {

@@ -26,6 +26,8 @@ use crate::syntax::{self, BlockNode, Document, SectionNode};
 
 pub(crate) use defaults::INHERITED;
 pub use environment::{Environment, Package, Shell, VersionText};
+pub(crate) use filter::{normalized, trimmed};
+pub(crate) use host::normal;
 pub use spec_file::{Assertion, SpecFile};
 
 /// Evaluates a spec file in `environment`.

@@ -33,6 +33,9 @@ pub struct Assertion {
     pub diagnostics: Vec<u8>,
 }
 
+/// The most repetitions of a block: more is a mistake, or meant to fill the machine.
+const REPEATS_MAX: u32 = 10_000;
+
 impl SpecFile {
     pub(super) fn new(
         document: Document,
@@ -87,10 +90,10 @@ impl SpecFile {
                 "Stream" => Flavour::Stream,
                 "Dgram" => Flavour::Dgram,
                 "LWP" => Flavour::Lwp,
-                "Resty" => Flavour::Resty,
+                "Plain" => Flavour::Plain,
                 _ => Flavour::Lua,
             },
-            repeat_each: u32::try_from(get("RepeatEach").to_int()).unwrap_or(1),
+            repeat_each: u32::try_from(get("RepeatEach").to_int()).unwrap_or(1).min(REPEATS_MAX),
             workers: bytes("Workers"),
             worker_connections: bytes("WorkerConnections"),
             master_process: match get("MasterProcessEnabled") {
@@ -177,6 +180,14 @@ impl SpecFile {
         }
     }
 
+    /// Runs a block of a file whose own Perl does all the work ([`Flavour::Plain`]).
+    pub fn run_plain(&self, block: &Block) -> Result<(), PerlError> {
+        self.run(|interpreter| {
+            *interpreter.array(&"rsty::blocks".into()).borrow_mut() = vec![Value::Block(block.clone())];
+            interpreter.run_again()
+        })
+    }
+
     /// The callbacks of `add_response_body_check`, in order. Their arguments are the block, the body,
     /// the number of the request, the number of the repetition, and whether it is a dry run.
     pub fn response_body_checks(&self) -> Vec<Code> {
@@ -210,6 +221,7 @@ impl SpecFile {
         for code in self.codes(&format!("{UTIL}::CleanupHandlers")) {
             result = result.and(self.run(|interpreter| interpreter.call(&code, Vec::new(), Want::Void)).map(|_| ()));
         }
+        self.interpreter.borrow_mut().end_repetition();
         result = result.and(self.run(|interpreter| match interpreter.resume() {
             Err(Stop::Exit(_)) => Ok(()),
             other => other,
@@ -230,7 +242,7 @@ impl SpecFile {
 
     /// `TEST_NGINX_INIT_BY_LUA`: puts its code in front of the `init_by_lua` of an http configuration.
     pub fn filter_http_config(&self, config: Vec<u8>) -> Vec<u8> {
-        let is_lua = !matches!(self.settings().flavour, Flavour::Socket | Flavour::Lwp | Flavour::Resty);
+        let is_lua = !matches!(self.settings().flavour, Flavour::Socket | Flavour::Lwp | Flavour::Plain);
         let code = self.environment.variables.get("TEST_NGINX_INIT_BY_LUA").filter(|code| !code.is_empty() && is_lua);
         match code {
             Some(code) => with_init_by_lua(config, code),

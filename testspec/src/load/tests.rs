@@ -46,6 +46,15 @@ fn plan_and_settings_come_from_the_prologue() {
 }
 
 #[test]
+fn modules_of_the_harness_are_there_without_a_use() {
+    let spec = loaded(
+        "use Test::Nginx::Socket::Lua;\nour $Dir = File::Spec->catdir('/a', '..', 'certs');\nrun_tests();\n__DATA__\n\
+         === a\n--- x eval: $::Dir\n",
+    );
+    assert_eq!(section(&spec, 0, "x"), "\"/a/../certs\"");
+}
+
+#[test]
 fn skip_all_has_no_blocks() {
     for prologue in ["use Test::Nginx::Socket skip_all => 'why';", "use Test::Nginx::Socket;\nplan(skip_all => 'why');"]
     {
@@ -193,4 +202,44 @@ fn callbacks_are_handed_to_the_runner() {
     assert_eq!(spec.eval(Package::Util, b"$NginxBinary").unwrap().to_text(), "nginx");
     let error = spec.eval(Package::Socket, b"$NginxBinary").unwrap_err().to_string();
     assert!(error.starts_with("Global symbol \"$NginxBinary\" requires explicit package name"), "{error}");
+}
+
+#[test]
+fn a_file_may_run_its_blocks_itself() {
+    for prologue in [
+        "use Test::Base;\nplan tests => 2;\nrun { my $block = shift; is $block->in x 2, $block->out, $block->name; };\n",
+        "use Test::Base;\nplan tests => 2;\nfor my $block (blocks()) { is $block->in x 2, $block->out, $block->name }\n",
+    ] {
+        let spec = loaded(&format!(
+            "{prologue}diag('behind');\n__DATA__\n=== a\n--- in chomp\nx\n--- out chomp\nxx\n=== b\n--- in: y\n--- out: z\n"
+        ));
+        assert_eq!(spec.settings().flavour, Flavour::Plain);
+        let blocks = spec.blocks().to_vec();
+        let verdicts: Vec<(bool, String)> = [1, 0, 1]
+            .into_iter()
+            .flat_map(|index| {
+                spec.run_plain(&blocks[index]).unwrap();
+                spec.take_assertions()
+            })
+            .map(|assertion| (assertion.passed, String::from_utf8(assertion.name).unwrap()))
+            .collect();
+        assert_eq!(verdicts, [(false, "b".to_owned()), (true, "a".to_owned()), (false, "b".to_owned())]);
+        assert!(spec.take_warnings().is_empty());
+        spec.finish().unwrap();
+        let said: Vec<String> = spec.take_warnings().iter().map(|warning| warning.message.clone()).collect();
+        assert_eq!(said, ["# behind"]);
+    }
+}
+
+#[test]
+fn commands_fill_variables() {
+    let mut environment = Environment::new("/");
+    environment.variables.insert("PATH".to_owned(), b"/usr/bin:/bin".to_vec());
+    let text = "use Test::Nginx::Socket;\nuse IPC::Run3;\nuse File::Temp qw( tempfile );\n\
+        my ($fh, $name) = tempfile('xXXXX', SUFFIX => '.sh');\nprint $fh (\"echo 'a b'; echo oops >&2; exit 3\\n\");\nclose $fh;\n\
+        run3 ['sh', $name], undef, \\my $out, \\my $err;\nour $Result = join '|', $out, $err, $? >> 8;\n\
+        run_tests();\n__DATA__\n=== a\n--- x eval: $::Result\n";
+    let spec = load(&Source::new("t/x.t", text), environment).unwrap();
+    assert_eq!(section(&spec, 0, "x"), "\"a b\\n|oops\\n|3\"");
+    spec.finish().unwrap();
 }

@@ -10,8 +10,8 @@ pub enum Flavour {
     /// `Test::Nginx::Socket::Lua`: as `Socket`, with `TEST_NGINX_INIT_BY_LUA`.
     #[default]
     Lua,
-    /// `Test::Resty`: runs the `resty` command line tool.
-    Resty,
+    /// `Test::Base` alone: the file's own Perl runs each block, without a server.
+    Plain,
     /// `Test::Nginx::Socket`.
     Socket,
     /// `Test::Nginx::Socket::Lua::Stream`: `stream_*` sections, turned into ordinary ones by a preprocessor.

@@ -268,6 +268,12 @@ impl HashMap {
         self.entries.iter().flatten().map(|(key, value)| (&**key, value))
     }
 
+    /// The first entry at or behind a place, with its place.
+    pub(crate) fn next_from(&self, place: usize) -> Option<(usize, &[u8], &Value)> {
+        let mut entries = self.entries.iter().enumerate().skip(place);
+        entries.find_map(|(place, entry)| entry.as_ref().map(|(key, value)| (place, &**key, value)))
+    }
+
     /// Number of keys.
     pub fn len(&self) -> usize {
         self.places.len()

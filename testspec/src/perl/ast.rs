@@ -69,6 +69,8 @@ pub(crate) struct SubDefinition {
     pub package: Name,
     pub prototype: Option<Rc<str>>,
     pub body: Block,
+    /// Whether it names elements of `@_`, which are aliases of the caller's variables.
+    pub aliases: bool,
     pub unit: Rc<Unit>,
 }
 
@@ -283,6 +285,12 @@ pub(crate) enum Expr {
     },
     Require(Box<Expr>),
     Return(Option<Box<Expr>>),
+    /// `state`, numbered through.
+    State {
+        id: usize,
+        name: Name,
+        init: Option<Box<Expr>>,
+    },
     Step(Step, Box<Expr>),
     Substitute {
         target: Option<Box<Expr>>,

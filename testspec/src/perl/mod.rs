@@ -3,8 +3,8 @@
 //! The subset is what prologues and `eval` sections are written in: scalars, arrays, hashes,
 //! references, closures, strings and here-documents with interpolation, regular expressions,
 //! subroutines, modules that export names, files, and the built-in functions that go with them. What
-//! it lacks on purpose: formats, ties, threads, sockets, signatures, `local` of code, aliasing through
-//! `@_`. A construct outside the subset is a diagnostic with its place, never a wrong value.
+//! it lacks on purpose: formats, ties, threads, sockets, `local` of code. A construct outside the subset is a
+//! diagnostic with its place, never a wrong value.
 //!
 //! The way of a text: `Cursor` (what stands here?) → `Parser` (what does it mean?) → tree →
 //! `Interpreter` (what is it worth?). Parser and interpreter work hand in hand, because `use`,
@@ -26,7 +26,7 @@ use std::path::{Path, PathBuf};
 
 pub(crate) use ast::Jump;
 pub use interpreter::{File, Sub};
-pub(crate) use interpreter::{Interpreter, Native, NativeModule, Outcome, Output, Stop, Want};
+pub(crate) use interpreter::{Interpreter, Native, NativeModule, Outcome, Output, Stop, Want, shell_quoted};
 pub use limits::Limits;
 pub(crate) use time::{Calendar, now};
 
@@ -51,6 +51,9 @@ pub(crate) trait Host {
 
     /// What relative paths start from.
     fn working_directory(&self) -> &Path;
+
+    /// Whether a file may be written, made or removed; a message why not.
+    fn may_write(&self, path: &Path) -> Result<(), String>;
 
     /// The text of the server's `-V`.
     fn server_version(&self) -> Vec<u8>;

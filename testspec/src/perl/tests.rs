@@ -25,6 +25,10 @@ impl Host for Nowhere {
         Path::new("/nonexistent")
     }
 
+    fn may_write(&self, path: &Path) -> Result<(), String> {
+        Err(format!("{} is refused", path.display()))
+    }
+
     fn server_version(&self) -> Vec<u8> {
         Vec::new()
     }
@@ -188,6 +192,81 @@ fn subs_close_over_variables() {
 }
 
 #[test]
+fn walks_remember_where_they_stand() {
+    check(&[
+        ("my %h = (a => 1); my $s = ''; while (my ($k, $v) = each %h) { $s .= \"$k=$v;\" } $s", "a=1;"),
+        ("my %h = (a => 1, b => 2); my $n = 0; each %h; keys %h; $n++ while each %h; $n", "2"),
+        ("my @a = qw(x y); my $s = ''; while (my ($i, $v) = each @a) { $s .= \"$i$v\" } $s", "0x1y"),
+        ("my $r = {a => 1}; my $s = ''; while (my $k = each %$r) { $s .= $k } $s", "a"),
+    ]);
+}
+
+#[test]
+fn positions_belong_to_variables() {
+    check(&[
+        ("my $x = 'aXbX'; $x =~ /X/g; my $p = pos $x; $x =~ /X/g; \"$p\" . pos($x)", "24"),
+        ("my $x = 'abc'; $x =~ /b/g; $x = 'abcb'; $x =~ /b/g; pos($x)", "2"),
+        ("my $x = 'abc'; pos($x) = 1; $x =~ /\\G(.)/g; $1", "b"),
+        ("my $x = 'ab'; $x =~ /a/g; $x =~ /z/g; defined pos($x) ? 1 : 0", "0"),
+        ("my $x = 'ab'; $x =~ /a/g; $x =~ /z/gc; pos($x)", "1"),
+        ("my $s = 'a=1,b=2'; my $o = ''; while ($s =~ /(\\w)=(\\d),?/g) { $o .= \"$2$1\" } $o", "1a2b"),
+        ("my @a = ('xyx'); my $n = 0; $n++ while $a[0] =~ /x/g; $n", "2"),
+        ("my $s = 'abc'; my $n = 0; while ($s =~ /x*/g) { $n++ } $n", "4"),
+        ("for ('a1 b2') { /(\\w)/g; last } my $t = 'q'; $t =~ /(\\w)/g; $1", "q"),
+        (
+            "my $s = q(a 'b c'); my @w; while (1) { if ($s =~ /\\G\\s*'([^']*)'/gc) { push @w, \"<$1>\" } \
+             elsif ($s =~ /\\G\\s*(\\S+)/gc) { push @w, $1 } else { last } } join '|', @w",
+            "a|<b c>",
+        ),
+    ]);
+}
+
+#[test]
+fn state_variables_outlive_their_call() {
+    check(&[
+        ("use feature 'state'; sub n { state $n = 5; return $n++ } n(); n(); n()", "7"),
+        ("use feature 'state'; my $s = ''; for (1..3) { state $c = 10; $s .= $c++ } $s", "101112"),
+        (
+            "use feature 'state'; my @f = map { sub { state $x = 0; ++$x } } 1..2; $f[0]->(); $f[0]->(); $f[0]->() . $f[1]->()",
+            "31",
+        ),
+        ("use feature 'state'; sub l { state @l; push @l, shift; \"@l\" } l(1); l(2)", "1 2"),
+    ]);
+}
+
+#[test]
+fn signatures_name_arguments() {
+    check(&[
+        ("use feature 'signatures'; sub f($x, $y = $x * 2) { \"$x,$y\" } f(1) . ';' . f(1, 5)", "1,2;1,5"),
+        ("use feature 'signatures'; my $f = sub ($first, @rest) { \"$first:@rest\" }; $f->(1, 2, 3)", "1:2 3"),
+        ("use feature 'signatures'; sub h($n, %o) { $n . $o{a} } h('x', a => 'y')", "xy"),
+        ("use feature 'signatures'; sub p($, $y) { $y } p(1, 2)", "2"),
+        ("use feature 'signatures'; sub z() { 'none' } z()", "none"),
+    ]);
+    for (code, message) in [
+        ("f(1)", "Too few arguments for subroutine 'Test::Base::Filter::f' (got 1; expected 2)"),
+        ("f(1, 2, 3)", "Too many arguments for subroutine 'Test::Base::Filter::f' (got 3; expected 2)"),
+        ("g()", "Too few arguments for subroutine 'Test::Base::Filter::g' (got 0; expected at least 1)"),
+        ("g(1, 2, 3)", "Too many arguments for subroutine 'Test::Base::Filter::g' (got 3; expected at most 2)"),
+    ] {
+        let code = format!("sub f($x, $y) {{ 1 }} sub g($x, $y = 1) {{ 1 }} {code}");
+        assert!(shown(&code).starts_with(&format!("died: {message} at ")), "{}", shown(&code));
+    }
+}
+
+#[test]
+fn arguments_are_aliases() {
+    check(&[
+        ("sub inc { $_[0]++ } my $x = 1; inc($x); $x", "2"),
+        ("sub trim { s/^\\s+// for @_ } my ($x, $y) = (' a', ' b'); trim($x, $y); \"$x$y\"", "ab"),
+        ("sub set { $_[1] = 'z' } my @a = (1, 2); set(@a); \"@a\"", "1 z"),
+        ("sub key { $_[0] = 'v' } my %h = (k => 1); key($h{k}); $h{k}", "v"),
+        ("sub tail { shift; $_[0] .= '!' } my ($x, $y) = ('a', 'b'); tail($x, $y); \"$x$y\"", "ab!"),
+        ("sub own { my ($v) = @_; $v = 9 } my $x = 1; own($x); $x", "1"),
+    ]);
+}
+
+#[test]
 fn eval_catches_what_dies() {
     check(&[
         ("eval { die \"oops\\n\" }; \"caught: $@\"", "caught: oops\n"),
@@ -233,6 +312,7 @@ fn bounds_end_what_would_not_end() {
         "[1..1_000_000_000]",
         "my $f; $f = sub { $f->() }; $f->()",
         "my @a; $a[1_000_000_000] = 1",
+        "my @a; push @a, 'a' x 1_000_000 while 1",
     ] {
         assert!(run(code).is_err(), "{code}: {}", shown(code).chars().take(200).collect::<String>());
     }
@@ -259,9 +339,35 @@ fn default_bounds_fit_a_stack_of_eight_mebibytes() {
 }
 
 #[test]
+fn what_reaches_outside_asks_the_host() {
+    for code in [
+        "open my $f, '>', '/tmp/rsty-never'; 1",
+        "open my $f, '>>', '/tmp/rsty-never'; 1",
+        "unlink '/tmp/rsty-never'",
+        "mkdir '/tmp/rsty-never'",
+        "rename '/tmp/rsty-never', '/tmp/rsty-never-2'",
+        "chmod 0777, '/tmp/rsty-never'",
+        "`true`",
+        "system 'true'",
+        "open my $f, '-|', 'true'",
+    ] {
+        let shown = shown(code);
+        assert!(shown.contains("refused") || shown.contains("no shell here"), "{code}: {shown}");
+    }
+    assert!(shown("require Some::Module").starts_with("died: Can't locate Some/Module.pm"));
+}
+
+#[test]
+fn a_pattern_that_would_take_for_ever_ends() {
+    let start = std::time::Instant::now();
+    let _ = run("('a' x 60) =~ /^(a+)+$b/; ('x' x 5000) =~ /(x+x+)+y/");
+    assert!(start.elapsed() < std::time::Duration::from_secs(20));
+}
+
+#[test]
 fn unsupported_perl_is_refused_with_its_name() {
     assert!(shown("format STDOUT =\n.\n").starts_with("refused: "));
-    assert!(shown("sub f($x) { $x }").contains("signature"));
+    assert!(shown("use feature 'state'; state ($x, $y)").contains("`state`"));
 }
 
 proptest! {

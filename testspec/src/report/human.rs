@@ -7,14 +7,19 @@ use crate::report::summary::duration;
 use crate::report::visible;
 use crate::run::check::{Assertion, Detail};
 use crate::run::outcome::{Attempt, BlockReport, BlockVerdict};
+use crate::run::progress::SlowBlock;
 
-const BOLD: &str = "\x1b[1m";
-const RED: &str = "\x1b[31m";
-const GREEN: &str = "\x1b[32m";
-const YELLOW: &str = "\x1b[33m";
-const DIM: &str = "\x1b[2m";
-const RESET: &str = "\x1b[0m";
+pub(super) const BOLD: &str = "\x1b[1m";
+pub(super) const RED: &str = "\x1b[31m";
+pub(super) const GREEN: &str = "\x1b[32m";
+pub(super) const YELLOW: &str = "\x1b[33m";
+pub(super) const DIM: &str = "\x1b[2m";
+pub(super) const RESET: &str = "\x1b[0m";
+const MARK: &str = "\x1b[7m";
+const UNMARK: &str = "\x1b[27m";
 
+/// The most failed blocks that are named again at the end.
+const RECAP_MAX: usize = 20;
 /// The most lines of one part of a failure.
 const LINES_MAX: usize = 40;
 
@@ -28,7 +33,43 @@ pub fn line(report: &BlockReport) -> String {
     };
     let id = &report.id;
     let time = duration(report.duration());
-    format!("{colour}{BOLD}{word}{RESET} {}:{}  {}  {DIM}{time}{RESET}\n", id.file.display(), id.line, shown(&id.name))
+    format!(
+        "{colour}{BOLD}{word}{RESET} {}:{}  {}  {DIM}{time}{RESET}\n",
+        shown(&id.file.to_string_lossy()),
+        id.line,
+        shown(&id.name)
+    )
+}
+
+/// A block that runs long, and what it waits for. `stuck` says that it will soon be given up.
+pub fn slow(slow: &SlowBlock, stuck: bool) -> String {
+    let (colour, word) = if stuck { (RED, "STUCK") } else { (YELLOW, "SLOW") };
+    let id = &slow.block;
+    let place = shown(&format!("{}:{}  {}", id.file.display(), id.line, id.name));
+    let time = duration(slow.elapsed);
+    format!("{colour}{BOLD}{word}{RESET} {place}  {DIM}{time}, waiting for {}{RESET}\n", slow.step.waits_for())
+}
+
+/// The blocks that failed, once more and together; nothing where one screen still shows them.
+pub fn recap(reports: &[BlockReport]) -> String {
+    let mut failed: Vec<&BlockReport> =
+        reports.iter().filter(|report| report.verdict() == BlockVerdict::Failed).collect();
+    if failed.len() < 2 {
+        return String::new();
+    }
+    failed.sort_by(|left, right| left.id.cmp(&right.id));
+    let lines: Vec<String> = failed.iter().take(RECAP_MAX).map(|report| line(report)).collect();
+    let rest = failed.len() - lines.len();
+    let rest =
+        if rest > 0 { format!("{DIM}and {rest} more; --last-failed runs them again{RESET}\n") } else { String::new() };
+    format!("{}{rest}\n", lines.concat())
+}
+
+/// What there is to tell beside the verdict, below the block's line; empty where there is nothing.
+pub fn notes(report: &BlockReport) -> String {
+    let notes = report.attempts.iter().flat_map(|attempt| &attempt.notes);
+    let lines: Vec<&str> = notes.flat_map(|note| note.lines()).collect();
+    if lines.is_empty() { String::new() } else { format!("{}  {}\n", line(report), lines.join("\n  ")) }
 }
 
 /// All about a failed block.
@@ -52,7 +93,11 @@ pub fn failure(report: &BlockReport) -> String {
     }
     push_exchange(&mut out, attempt);
     push_log(&mut out, &attempt.error_log);
-    out.push_str(&format!("  {DIM}rerun:{RESET} rsty test {}:{}\n", report.id.file.display(), report.id.line));
+    out.push_str(&format!(
+        "  {DIM}rerun:{RESET} rsty test {}:{}\n",
+        shown(&report.id.file.to_string_lossy()),
+        report.id.line
+    ));
     out
 }
 
@@ -95,7 +140,7 @@ fn push_difference(out: &mut String, expected: &[u8], got: &[u8]) {
     let diff = TextDiff::from_lines(expected.as_slice(), got.as_slice());
     let mut count = 0;
     for group in diff.grouped_ops(3) {
-        for change in group.iter().flat_map(|operation| diff.iter_changes(operation)) {
+        for change in group.iter().flat_map(|operation| diff.iter_inline_changes(operation)) {
             count += 1;
             if count > LINES_MAX {
                 out.push_str(&format!("    {DIM}…{RESET}\n"));
@@ -106,14 +151,38 @@ fn push_difference(out: &mut String, expected: &[u8], got: &[u8]) {
                 ChangeTag::Insert => (GREEN, '+'),
                 ChangeTag::Equal => (DIM, ' '),
             };
-            let line = change.value();
-            let (text, end) = match line.strip_suffix(b"\n") {
-                Some(text) => (text, ""),
-                None => (line, " (no line end)"),
-            };
-            out.push_str(&format!("    {colour}{sign} {}{RESET}{DIM}{end}{RESET}\n", short(text)));
+            let parts: Vec<(bool, &[u8])> = change.values().iter().map(|(marked, part)| (*marked, *part)).collect();
+            let (text, ends) = marked_line(&parts);
+            let end = if ends { "" } else { " (no line end)" };
+            out.push_str(&format!("    {colour}{sign} {text}{RESET}{DIM}{end}{RESET}\n"));
         }
     }
+}
+
+/// A line of which some parts have changed, and whether it has a line end. Colour shows the parts; where there is none,
+/// the line before or after shows them.
+fn marked_line(parts: &[(bool, &[u8])]) -> (String, bool) {
+    let whole: Vec<u8> = parts.iter().flat_map(|(_, part)| part.iter().copied()).collect();
+    let ends = whole.ends_with(b"\n");
+    let text = whole.strip_suffix(b"\n").unwrap_or(&whole);
+    let is_plain = text.len() <= 200 && std::str::from_utf8(text).is_ok();
+    if !is_plain || parts.iter().all(|(marked, _)| *marked) || !parts.iter().any(|(marked, _)| *marked) {
+        return (short(text), ends);
+    }
+    let last = parts.len() - 1;
+    let mut out = String::new();
+    for (index, (marked, part)) in parts.iter().enumerate() {
+        let shown = if index == last {
+            visible(part.strip_suffix(b"\n").unwrap_or(part))
+        } else {
+            // Blanks at the end of a part are not at the end of the line.
+            let mut shown = visible(&[*part, b"|"].concat());
+            shown.pop();
+            shown
+        };
+        out.push_str(&if *marked && !shown.is_empty() { format!("{MARK}{shown}{UNMARK}") } else { shown });
+    }
+    (out, ends)
 }
 
 fn push_pair(out: &mut String, label: &str, text: &[u8]) {
@@ -229,6 +298,14 @@ mod tests {
     }
 
     #[test]
+    fn changed_words_of_a_line_are_marked() {
+        let report = report(|recorder| recorder.is(Some(b"x\nhello, Ada \n"), Some(b"x\nhello, Bob \n"), "body"));
+        let text = failure(&report);
+        assert!(text.contains(&format!("- hello, {MARK}Bob{UNMARK}·")), "{text:?}");
+        assert!(text.contains(&format!("+ hello, {MARK}Ada{UNMARK}·")), "{text:?}");
+    }
+
+    #[test]
     fn hostile_bytes_never_reach_the_terminal() {
         let report = report(|recorder| recorder.is(Some(b"\x1b]0;x\x07"), Some(b"y"), "status code ok"));
         let text = anstyle_stripped(&failure(&report));
@@ -239,7 +316,7 @@ mod tests {
 
     fn anstyle_stripped(text: &str) -> String {
         let mut out = text.to_owned();
-        for code in [BOLD, RED, GREEN, YELLOW, DIM, RESET] {
+        for code in [BOLD, RED, GREEN, YELLOW, DIM, RESET, MARK, UNMARK] {
             out = out.replace(code, "");
         }
         out

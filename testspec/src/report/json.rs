@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use crate::report::Summary;
 use crate::run::check::{Assertion, Detail, Verdict};
 use crate::run::outcome::{Attempt, BlockReport};
+use crate::run::progress::SlowBlock;
 
 /// The version of the format.
 pub const VERSION: u32 = 1;
@@ -31,6 +32,20 @@ pub fn block(report: &BlockReport) -> String {
     }))
 }
 
+/// The line of a block that runs long.
+pub fn slow(slow: &SlowBlock) -> String {
+    let id = &slow.block;
+    line(&json!({
+        "type": "slow",
+        "file": id.file.to_string_lossy(),
+        "line": id.line,
+        "number": id.number,
+        "name": id.name,
+        "seconds": slow.elapsed.as_secs_f64(),
+        "step": slow.step.word(),
+    }))
+}
+
 /// The last line.
 pub fn summary(summary: &Summary) -> String {
     line(&json!({
@@ -45,10 +60,16 @@ pub fn summary(summary: &Summary) -> String {
 }
 
 fn attempt(attempt: &Attempt) -> Value {
+    let steps = attempt.steps.iter().map(|(step, time)| (step.word().to_owned(), json!(time.as_secs_f64())));
+    let steps = Value::Object(steps.collect());
     let mut object = json!({
         "seconds": attempt.duration.as_secs_f64(),
+        "began": attempt.began.as_secs_f64(),
+        "lane": attempt.lane,
+        "steps": steps,
         "assertions": attempt.assertions.iter().map(assertion).collect::<Vec<_>>(),
         "warnings": attempt.warnings,
+        "notes": attempt.notes,
     });
     if let Some(reason) = &attempt.bail_out {
         object["bail_out"] = json!(reason);

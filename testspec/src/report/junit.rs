@@ -18,7 +18,7 @@ pub fn write(reports: &[BlockReport], out: impl io::Write) -> io::Result<()> {
     sorted.sort_by(|left, right| left.id.cmp(&right.id));
     for group in sorted.chunk_by(|left, right| left.id.file == right.id.file) {
         let Some(first) = group.first() else { continue };
-        let mut suite = TestSuite::new(first.id.file.display().to_string());
+        let mut suite = TestSuite::new(clean(&first.id.file.to_string_lossy()));
         suite.add_test_cases(group.iter().map(|report| case(report)));
         document.add_test_suite(suite);
     }
@@ -26,13 +26,13 @@ pub fn write(reports: &[BlockReport], out: impl io::Write) -> io::Result<()> {
 }
 
 fn case(report: &BlockReport) -> TestCase {
-    let file = report.id.file.display().to_string();
-    let mut case = TestCase::new(report.id.name.as_str(), status(report));
+    let file = clean(&report.id.file.to_string_lossy());
+    let mut case = TestCase::new(clean(&report.id.name), status(report));
     case.set_classname(file.as_str()).set_time(report.duration());
     case.extra.insert("file".into(), file.as_str().into());
     case.extra.insert("line".into(), report.id.line.to_string().into());
     if let Some(attempt) = report.last() {
-        case.set_system_out(log(report, attempt));
+        case.set_system_out(clean(&log(report, attempt)));
     }
     case
 }
@@ -54,7 +54,7 @@ fn status(report: &BlockReport) -> TestCaseStatus {
             };
             let mut status = TestCaseStatus::non_success(report.last().map_or(NonSuccessKind::Error, kind));
             if let Some(attempt) = report.last() {
-                status.set_message(message(attempt)).set_description(description(attempt));
+                status.set_message(clean(&message(attempt))).set_description(clean(&description(attempt)));
             }
             let before = report.attempts.len().saturating_sub(1);
             for attempt in report.attempts.iter().take(before) {
@@ -67,8 +67,16 @@ fn status(report: &BlockReport) -> TestCaseStatus {
 
 fn rerun(attempt: &Attempt) -> TestRerun {
     let mut rerun = TestRerun::new(NonSuccessKind::Failure);
-    rerun.set_time(attempt.duration).set_message(message(attempt)).set_description(description(attempt));
     rerun
+        .set_time(attempt.duration)
+        .set_message(clean(&message(attempt)))
+        .set_description(clean(&description(attempt)));
+    rerun
+}
+
+/// The text without the two characters that the writer lets through and XML does not have.
+fn clean(text: &str) -> String {
+    text.replace(['\u{fffe}', '\u{ffff}'], "\u{fffd}")
 }
 
 fn message(attempt: &Attempt) -> String {
@@ -122,16 +130,19 @@ mod tests {
             recorder.is(Some(got), Some(b"a"), "body");
             let (assertions, ..) = recorder.finish();
             let id = BlockId { file: Arc::new("t/a.t".into()), number, line: number, name: name.to_owned() };
-            let received = b"\x00\x0b\xff]]>".to_vec();
+            let received = b"\x00\x0b\xff]]>\xef\xbf\xbe\x1b[31m</system-out>".to_vec();
             BlockReport { id, attempts: vec![Attempt { assertions, received, ..Attempt::default() }] }
         };
-        let reports = [report(2, "TEST 2: <b> \x01", b"b"), report(1, "TEST 1: a", b"a")];
+        let reports = [report(2, "TEST 2: <b> \x01\u{ffff}", b"b\xef\xbf\xbe"), report(1, "TEST 1: a", b"a")];
         let mut out = Vec::new();
         write(&reports, &mut out).unwrap();
         let text = String::from_utf8(out).unwrap();
         assert_eq!(text.matches("<testcase ").count(), 2, "{text}");
         assert!(text.find("TEST 1: a").unwrap() < text.find("TEST 2: &lt;b&gt;").unwrap());
         assert!(text.contains("classname=\"t/a.t\""));
-        assert!(text.chars().all(|c| matches!(c, '\t' | '\n' | '\r') || c >= ' '), "{text:?}");
+        let is_xml = |c: char| matches!(c, '\t' | '\n' | '\r') || (c >= ' ' && !matches!(c, '\u{fffe}' | '\u{ffff}'));
+        assert!(text.chars().all(is_xml), "{text:?}");
+        let read = Report::deserialize_from_str(&text).unwrap();
+        assert_eq!(read.tests, 2);
     }
 }

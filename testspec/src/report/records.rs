@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::run::outcome::{BlockId, BlockReport, BlockVerdict};
 
 /// The records of all blocks ever run here.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Records {
     version: u32,
     blocks: BTreeMap<String, BTreeMap<String, Record>>,
@@ -25,12 +25,24 @@ struct Record {
 
 const VERSION: u32 = 1;
 
+impl Default for Records {
+    fn default() -> Self {
+        Self { version: VERSION, blocks: BTreeMap::new() }
+    }
+}
+
 impl Records {
     /// Reads the records in a folder. Missing or foreign records are empty ones: they only serve convenience.
     pub fn read(folder: &Path) -> Self {
         let text = std::fs::read(folder.join("records.json")).unwrap_or_default();
         let records: Self = serde_json::from_slice(&text).unwrap_or_default();
-        if records.version == VERSION { records } else { Self { version: VERSION, ..Self::default() } }
+        if records.version == VERSION { records } else { Self::default() }
+    }
+
+    /// Reads the records in a file that the user names: one that can't be read, or holds something else, is an error.
+    pub fn read_file(path: &Path) -> io::Result<Self> {
+        let records: Self = serde_json::from_slice(&std::fs::read(path)?)?;
+        if records.version == VERSION { Ok(records) } else { Err(io::Error::other("these are no records of runs")) }
     }
 
     /// Writes the records, whole or not at all.
@@ -43,6 +55,12 @@ impl Records {
         let file = tempfile::NamedTempFile::new_in(folder)?;
         serde_json::to_writer(io::BufWriter::new(&file), self)?;
         file.persist(folder.join("records.json")).map(|_| ()).map_err(|error| error.error)
+    }
+
+    /// Writes the records for a file that the user names.
+    pub fn write_to(&self, mut out: impl io::Write) -> io::Result<()> {
+        serde_json::to_writer(&mut out, self)?;
+        out.write_all(b"\n")
     }
 
     /// Takes in a block's outcome.

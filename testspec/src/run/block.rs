@@ -7,24 +7,32 @@
 //!
 //! In a file that reloads, the server is started once, and told to reload where a start stands above.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::ffi::OsStr;
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
+use nix::unistd::Pid;
 
 use crate::load::Package;
-use crate::model::{Block, Regex, Settings, Value};
+use crate::model::{Block, Flavour, Regex, Settings, Value};
 use crate::run::binary::ServerBinary;
 use crate::run::check::{BailOut, Detail, ErrorLog, Pace, Recorder, check_shutdown_log, shutdown_patterns};
 use crate::run::conditions::{self, Decision};
 use crate::run::configure::{Configuration, configure};
 use crate::run::expand::Expander;
+use crate::run::idle;
 use crate::run::outcome::Attempt;
 use crate::run::perl_side::Spec;
+use crate::run::pressure::Mode;
+use crate::run::progress::{Progress, Step};
 use crate::run::reload;
 use crate::run::repeat::{Repeat, run_repeat};
 use crate::run::root::{RootError, ServerRoot, UserFile, user_files};
@@ -45,8 +53,16 @@ pub struct Bench {
     pub block_limit: Duration,
     /// Set when the run is to end at once.
     pub stop: Arc<AtomicBool>,
+    /// Where the steps of the running block are marked.
+    pub progress: Arc<Progress>,
+    /// Whether the error log of a block that passes is kept too.
+    pub keep_log: bool,
     /// The server that stays up between the blocks of a file that reloads.
     pub kept: RefCell<Option<Server>>,
+    /// Whether spec files are not trusted: `--no-shell`.
+    pub confined: bool,
+    /// Whether the blocks speak to services outside the lane.
+    pub outside: Cell<bool>,
 }
 
 impl Bench {
@@ -80,6 +96,8 @@ pub(crate) struct Gathered<'a> {
     pub(crate) log: ErrorLog,
     pub(crate) sent: Vec<u8>,
     pub(crate) received: Vec<u8>,
+    /// When the server ended the last connection.
+    pub(crate) ended: Option<Instant>,
 }
 
 /// Runs the block once. `script` is the spec file's path as given; it begins every assertion's name.
@@ -95,15 +113,23 @@ pub fn run_block(spec: &dyn Spec, block: &Block, script: &str, bench: &Bench) ->
         log: ErrorLog::new(bench.root.error_log(), settings.check_accum_error_log),
         sent: Vec::new(),
         received: Vec::new(),
+        ended: None,
     };
     let result = run.run(&mut gathered);
     let cleaned = spec.test_cleanup(block).map_err(|message| run.bail(&message));
     let bail_out = result.and(cleaned).err().map(|BailOut(message)| message);
-    let Gathered { recorder, log, sent, received, .. } = gathered;
+    if let Some(path) = variables.get("TEST_NGINX_ERROR_LOG").filter(|path| !path.is_empty())
+        && let Err(error) = append(&bench.working_directory.join(OsStr::from_bytes(path)), &gathered.log.text())
+    {
+        gathered.recorder.warn(format!("cannot append to TEST_NGINX_ERROR_LOG: {error}"));
+    }
+    let Gathered { mut recorder, log, sent, received, .. } = gathered;
+    let notes = recorder.take_notes();
     let (assertions, warnings, extra) = recorder.finish();
     let mut attempt = Attempt {
         assertions,
         warnings,
+        notes,
         bail_out,
         sent,
         received,
@@ -111,10 +137,14 @@ pub fn run_block(spec: &dyn Spec, block: &Block, script: &str, bench: &Bench) ->
         duration: start.elapsed(),
         ..Attempt::default()
     };
-    if attempt.has_failed() {
+    if bench.keep_log || attempt.has_failed() {
         attempt.error_log = log.text();
     }
     attempt
+}
+
+fn append(path: &Path, text: &[u8]) -> std::io::Result<()> {
+    OpenOptions::new().append(true).create(true).open(path)?.write_all(text)
 }
 
 /// The `nginx.conf` with which the block would run.
@@ -167,6 +197,26 @@ impl Run<'_> {
         Pace { settle, patience: settle * 6, always_settle: more_follows }
     }
 
+    /// The mode that puts load on the block, if one is on.
+    pub(crate) fn mode(&self) -> Result<Option<Mode>, BailOut> {
+        Mode::of(self.variables).map_err(|message| self.bail(&message))
+    }
+
+    /// The server's process id, from its pid file.
+    pub(crate) fn server_pid(&self) -> Option<Pid> {
+        let text = std::fs::read_to_string(self.bench.root.pid_file()).unwrap_or_default();
+        text.trim().parse().ok().filter(|pid| *pid > 1).map(Pid::from_raw)
+    }
+
+    /// Whether the server will do nothing before `until` unless somebody wakes it, and nobody is there to do so.
+    /// `ended` is when it ended the last connection.
+    pub(crate) fn is_idle(&self, ended: Option<Instant>, until: Instant) -> bool {
+        if self.bench.outside.get() || self.block.has("tcp_listen") || self.block.has("udp_listen") {
+            return false;
+        }
+        self.server_pid().and_then(idle::sleep_of).is_some_and(|sleep| sleep.lasts(ended, until))
+    }
+
     fn run(&self, gathered: &mut Gathered<'_>) -> Result<(), BailOut> {
         match self.condition()? {
             Some((Skip::Skip, decision)) => {
@@ -186,6 +236,21 @@ impl Run<'_> {
             }
             None => {}
         }
+        if self.settings.flavour == Flavour::Plain {
+            let result = self.spec.run_plain(self.block).map_err(|message| self.bail(&message));
+            for assertion in self.spec.take_assertions() {
+                gathered.recorder.adopt(assertion);
+            }
+            return result;
+        }
+        if let Some(mode) = self.mode()? {
+            let reason = mode.reason();
+            if ["no_check_leak", "reload_fails", "http2"].into_iter().any(|name| self.block.has(name)) {
+                gathered.recorder.skip(1, &format!("not for {reason}"));
+                return Ok(());
+            }
+            gathered.recorder.skip_everything(reason);
+        }
         let files = self.user_files()?;
         let mut server = None;
         if self.settings.nginx_manager {
@@ -196,14 +261,15 @@ impl Run<'_> {
         }
         self.init()?;
         gathered.log.rewind();
-        for index in 0..self.settings.repeat_each as usize {
+        let repeats = if self.mode()?.is_some() { 1 } else { self.settings.repeat_each as usize };
+        for index in 0..repeats {
             if self.bench.stop.load(Ordering::Relaxed) {
                 return Err(self.bail("interrupted"));
             }
             if index > 0 {
                 self.write_files(&files, &mut gathered.expander)?;
             }
-            let last = index + 1 == self.settings.repeat_each as usize;
+            let last = index + 1 == repeats;
             run_repeat(self, &Repeat { index, last }, gathered)?;
         }
         if let Some(server) = server {
@@ -217,7 +283,7 @@ impl Run<'_> {
 
     /// Whether the server stays up for the next block.
     fn reloads(&self) -> bool {
-        self.settings.use_hup && !self.block.has("must_die")
+        self.settings.use_hup && !self.block.has("must_die") && !matches!(self.mode(), Ok(Some(_)))
     }
 
     /// Lays out the root and sees to it that the server runs with it, unless it must die. Returns a server that is
@@ -227,6 +293,7 @@ impl Run<'_> {
         if let Some(mut server) = kept
             && !server.has_ended()
         {
+            self.bench.progress.enter(Step::Start);
             let reloaded = self.reload(&mut server, files, gathered);
             self.bench.kept.replace(Some(server));
             return reloaded.map(|()| None);
@@ -284,6 +351,7 @@ impl Run<'_> {
             root: self.bench.root.path(),
             spec: self.spec,
             reload_version: self.reloads().then_some(self.version.as_str()),
+            load: self.mode()?,
         };
         configure(&inputs, expander).map_err(|error| self.bail(&error.to_string()))
     }
@@ -304,6 +372,10 @@ impl Run<'_> {
 
     fn write_files(&self, files: &[UserFile], expander: &mut Expander<'_>) -> Result<(), BailOut> {
         for file in files {
+            if self.bench.confined && file.name.starts_with(b"/") && !file.name.starts_with(b"/tmp/") {
+                let name = String::from_utf8_lossy(&file.name).into_owned();
+                return Err(self.bail(&format!("without a shell, a spec file may not write `>>> {name}`")));
+            }
             let body = expander.expand(&file.body).map_err(|error| self.bail(&error.to_string()))?;
             let written = self.bench.root.write_user_file(file, &body, self.variables);
             written.map_err(|error| self.bail(&chain(&error)))?;
@@ -323,6 +395,7 @@ impl Run<'_> {
     }
 
     fn start(&self, gathered: &mut Gathered<'_>) -> Result<Option<Server>, BailOut> {
+        self.bench.progress.enter(Step::Start);
         let deadline = Instant::now() + Duration::from_secs(10);
         loop {
             let started = self.launch().start().map_err(|error| self.bail(&format!("start the server: {error}")))?;
@@ -351,6 +424,7 @@ impl Run<'_> {
 
     /// The server must refuse its configuration.
     fn must_die(&self, gathered: &mut Gathered<'_>) -> Result<(), BailOut> {
+        self.bench.progress.enter(Step::Start);
         let expected = self.block.value("must_die").unwrap_or_default();
         let number = Regex::new(r"\A\s*\d+\s*\z", "").is_match(&expected.to_bytes()).unwrap_or(false);
         gathered.log.rewind();
@@ -385,6 +459,7 @@ impl Run<'_> {
 
     /// Ends the server and looks at what it wrote while it ended.
     fn stop(&self, server: Server, gathered: &mut Gathered<'_>) {
+        self.bench.progress.enter(Step::Stop);
         let checks_shutdown = self.block.has("shutdown_error_log") || self.block.has("no_shutdown_error_log");
         let limit = if checks_shutdown {
             Duration::try_from_secs_f64(self.settings.timeout).unwrap_or(Duration::from_secs(3))

@@ -18,6 +18,8 @@ pub struct Config<'a> {
     pub error_log: &'a [u8],
     /// Level of the `error_log` directive.
     pub log_level: &'a [u8],
+    /// Whether requests are logged.
+    pub access_log: bool,
     /// `env` directives that the spec file asked for.
     pub environment: &'a [Vec<u8>],
     /// The server root.
@@ -123,7 +125,8 @@ impl Config<'_> {
                 temp.push(b';');
             }
         }
-        out.line(&[b"    access_log ", &self.path("logs/access.log"), b";", &temp]);
+        let access_log = if self.access_log { self.path("logs/access.log") } else { b"off".to_vec() };
+        out.line(&[b"    access_log ", &access_log, b";", &temp]);
         out.line(&[b"    #access_log off;"]);
         out.line(&[]);
         out.line(&[b"    default_type text/plain;"]);
@@ -155,7 +158,11 @@ impl Config<'_> {
         out.line(&[b"    server {"]);
         self.listen(out, b"");
         out.line(&[b"        #placeholder"]);
-        out.line(&[b"        server_name     '", self.server_name, b"';"]);
+        let server_name = self.server_name.iter().flat_map(|byte| {
+            let escape: &[u8] = if matches!(byte, b'\\' | b'\'') { b"\\" } else { b"" };
+            escape.iter().chain(std::iter::once(byte)).copied()
+        });
+        out.line(&[b"        server_name     '", &server_name.collect::<Vec<u8>>(), b"';"]);
         out.line(&[b"        "]);
         out.line(&[b"        client_max_body_size 30M;"]);
         out.line(&[b"        #client_body_buffer_size 4k;"]);
@@ -242,6 +249,7 @@ mod tests {
             master_process: false,
             error_log: b"/r/logs/error.log",
             log_level: b"debug",
+            access_log: true,
             environment: &[],
             root: Path::new("/r"),
             load_modules: &[],

@@ -9,6 +9,8 @@ use crate::run::conditions::Version;
 use crate::run::config::{Config, Http2};
 use crate::run::expand::{ExpandError, Expander};
 use crate::run::perl_side::Spec;
+use crate::run::pressure::Mode;
+use crate::run::protocol::{Protocol, protocol};
 
 /// What the configuration is made from.
 pub struct Configuration<'a> {
@@ -26,6 +28,8 @@ pub struct Configuration<'a> {
     pub spec: &'a dyn Spec,
     /// The version told by the second server, in the mode that reloads.
     pub reload_version: Option<&'a str>,
+    /// The mode that only puts load on the server: it logs little then.
+    pub load: Option<Mode>,
 }
 
 /// The text of `nginx.conf`.
@@ -52,13 +56,20 @@ pub fn configure(inputs: &Configuration<'_>, expander: &mut Expander<'_>) -> Res
     let load_modules: Vec<String> = modules.split_whitespace().map(str::to_owned).collect();
     let user =
         variable("TEST_NGINX_WORKER_USER").or_else(|| nix::unistd::geteuid().is_root().then(|| "root".to_owned()));
-    let master_process = inputs.reload_version.is_some() || settings.master_process.unwrap_or(false);
+    let wants_master = inputs.reload_version.is_some() || settings.master_process.unwrap_or(false);
+    // One process only: its memory is what counts.
+    let master_process = wants_master && !matches!(inputs.load, Some(Mode::CheckLeak { .. }));
     Ok(Config {
         workers: &settings.workers,
         worker_connections: &settings.worker_connections,
         master_process,
         error_log: &error_log,
-        log_level: &true_text("log_level").unwrap_or_else(|| settings.log_level.clone()),
+        log_level: &if inputs.load.is_some() {
+            b"warn".to_vec()
+        } else {
+            true_text("log_level").unwrap_or_else(|| settings.log_level.clone())
+        },
+        access_log: inputs.load.is_none(),
         environment: &settings.env_to_nginx,
         root: inputs.root,
         load_modules: &load_modules,
@@ -81,8 +92,9 @@ pub fn configure(inputs: &Configuration<'_>, expander: &mut Expander<'_>) -> Res
     .render())
 }
 
+/// How HTTP/2 is switched on, if the block wants it. A block that can't have it fails before its configuration counts.
 fn http2(inputs: &Configuration<'_>) -> Http2 {
-    if !inputs.block.has("http2") || inputs.block.has("no_http2") {
+    if protocol(inputs.block, inputs.variables) != Ok(Protocol::Http2) {
         Http2::Off
     } else if inputs.facts.version >= Some(Version::new(1, 19, 9)) {
         Http2::Directive

@@ -1,19 +1,16 @@
 //! Lanes: threads that each have a server root, a port and, where possible, a network of their own.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io;
-use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::ffi::OsStrExt;
 use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use nix::fcntl::{Flock, FlockArg};
 use rsty_diag::{Diagnostic, Source};
 
 use crate::load::{Environment, Shell, VersionText};
@@ -24,7 +21,9 @@ use crate::run::block::{self, Bench, run_block};
 use crate::run::netns;
 use crate::run::outcome::{Attempt, BlockId, BlockReport};
 use crate::run::perl_side::Spec;
+use crate::run::ports::Ports;
 use crate::run::process;
+use crate::run::progress::{Progress, SlowBlock};
 use crate::run::root::ServerRoot;
 use crate::run::schedule::{Reach, Schedule, Unit, units};
 use crate::run::select::PlannedFile;
@@ -53,6 +52,10 @@ pub struct Options {
     pub scratch: PathBuf,
     /// The longest time for one block.
     pub block_limit: Duration,
+    /// A block that runs longer than this is told about.
+    pub slow: Duration,
+    /// Whether the error logs of blocks that pass are kept.
+    pub keep_logs: bool,
     /// How often a failed block is tried again.
     pub retries: u32,
     /// End the run after this many failed blocks.
@@ -68,6 +71,8 @@ pub struct Options {
 pub enum Event {
     /// A block is done.
     Finished(Box<BlockReport>),
+    /// A block takes long.
+    Slow(SlowBlock),
     /// A file was loaded by a lane; sent once for each lane that loads it.
     Loaded {
         /// The file.
@@ -82,6 +87,8 @@ pub enum Event {
         /// The block.
         block: BlockId,
     },
+    /// The run waits for something outside of it.
+    Waiting(&'static str),
     /// A file can't be loaded.
     Unusable {
         /// The file.
@@ -94,6 +101,7 @@ pub enum Event {
 /// Runs the chosen blocks. `observe` is called for each event, in this thread.
 pub fn run(files: Vec<PlannedFile>, options: &Options, mut observe: impl FnMut(Event)) -> io::Result<()> {
     process::adopt_orphans()?;
+    let epoch = Instant::now();
     let files: Vec<Arc<PlannedFile>> = files.into_iter().map(Arc::new).collect();
     let work = units(&files, options.jobs, |id| options.durations.get(id).copied());
     let own_networks = options.jobs > 1 && netns::is_possible();
@@ -107,14 +115,23 @@ pub fn run(files: Vec<PlannedFile>, options: &Options, mut observe: impl FnMut(E
     lanes.extend((lanes.len()..).take(shared.min(outside)).map(|index| (index, Reach::Shared)));
     let (sender, receiver) = channel();
     let mut threads = Vec::new();
+    let mut marks = Vec::new();
     for (index, reach) in lanes {
-        let lane =
-            Lane { index, reach, options: options.clone(), schedule: Arc::clone(&schedule), events: sender.clone() };
+        let lane = Lane {
+            index,
+            reach,
+            options: options.clone(),
+            schedule: Arc::clone(&schedule),
+            events: sender.clone(),
+            progress: Arc::default(),
+            epoch,
+        };
+        marks.push(Arc::clone(&lane.progress));
         let thread = std::thread::Builder::new().name(format!("lane {index}")).stack_size(64 << 20);
         threads.push(thread.spawn(move || lane.run())?);
     }
     drop(sender);
-    watch(&receiver, options, &schedule, &mut observe);
+    watch(&receiver, options, &schedule, &marks, &mut observe);
     let mut result = Ok(());
     for thread in threads {
         match thread.join() {
@@ -136,7 +153,8 @@ pub fn render(
     let (events, _) = channel();
     let options = Options { jobs: 1, ..options.clone() };
     let schedule = Arc::new(Schedule::new(Vec::new(), false));
-    let lane = Lane { index: 0, reach: Reach::Shared, options, schedule, events };
+    let (progress, epoch) = (Arc::default(), Instant::now());
+    let lane = Lane { index: 0, reach: Reach::Shared, options, schedule, events, progress, epoch };
     let bench = lane.bench()?;
     for file in files.into_iter().map(Arc::new) {
         let loaded = lane.load(&file, &bench, None);
@@ -152,8 +170,15 @@ pub fn render(
     Ok(())
 }
 
-fn watch(receiver: &Receiver<Event>, options: &Options, schedule: &Schedule, observe: &mut impl FnMut(Event)) {
+fn watch(
+    receiver: &Receiver<Event>,
+    options: &Options,
+    schedule: &Schedule,
+    marks: &[Arc<Progress>],
+    observe: &mut impl FnMut(Event),
+) {
     let mut failures = 0;
+    let mut looked = Instant::now();
     loop {
         match receiver.recv_timeout(Duration::from_millis(50)) {
             Ok(event) => {
@@ -165,11 +190,18 @@ fn watch(receiver: &Receiver<Event>, options: &Options, schedule: &Schedule, obs
             Err(std::sync::mpsc::RecvTimeoutError::Timeout) => {}
             Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => return,
         }
+        if looked.elapsed() >= LOOK {
+            looked = Instant::now();
+            marks.iter().filter_map(|mark| mark.slow(options.slow)).for_each(|slow| observe(Event::Slow(slow)));
+        }
         if options.stop.load(Ordering::Relaxed) || options.max_failures.is_some_and(|max| failures >= max) {
             schedule.stop();
         }
     }
 }
+
+/// How often is looked for slow blocks.
+const LOOK: Duration = Duration::from_millis(100);
 
 struct Lane {
     index: usize,
@@ -177,6 +209,9 @@ struct Lane {
     options: Options,
     schedule: Arc<Schedule>,
     events: Sender<Event>,
+    progress: Arc<Progress>,
+    /// When the run began.
+    epoch: Instant,
 }
 
 /// The file that a lane has loaded last.
@@ -213,7 +248,7 @@ impl Lane {
             Reach::Shared => self.reserve_ports()?,
         };
         let bench = self.bench()?;
-        let port = ports.as_ref().map(|ports| ports.first);
+        let port = ports.as_ref().and_then(Ports::for_lane);
         let mut loaded: Option<Loaded> = None;
         while let Some(unit) = self.schedule.next(self.reach) {
             if loaded.as_ref().is_none_or(|loaded| !Arc::ptr_eq(&loaded.file, &unit.file)) {
@@ -250,11 +285,16 @@ impl Lane {
             working_directory: self.options.working_directory.clone(),
             block_limit: self.options.block_limit,
             stop: Arc::clone(&self.options.stop),
+            progress: Arc::clone(&self.progress),
+            keep_log: self.options.keep_logs,
             kept: RefCell::new(None),
+            confined: self.options.shell == Shell::Refused,
+            outside: Cell::new(false),
         })
     }
 
     fn unit(&self, unit: &Unit, loaded: &Loaded, bench: &Bench) {
+        bench.outside.set(unit.outside);
         for id in &unit.blocks {
             if self.options.stop.load(Ordering::Relaxed) {
                 return;
@@ -262,9 +302,18 @@ impl Lane {
             self.tell(Event::Started { lane: self.index, block: id.clone() });
             let mut attempts = Vec::new();
             for _ in 0..=self.options.retries {
+                let began = self.epoch.elapsed();
+                self.progress.begin(id);
                 // A bug in the runner costs one block, not the run.
                 let attempt = std::panic::catch_unwind(AssertUnwindSafe(|| attempt(id, loaded, bench)));
-                let attempt = attempt.unwrap_or_else(|_| Attempt::impossible("the runner itself failed in this block"));
+                let mut attempt =
+                    attempt.unwrap_or_else(|_| Attempt::impossible("the runner itself failed in this block"));
+                if attempt.duration >= self.options.block_limit
+                    && let (Some(reason), Some(step)) = (&mut attempt.bail_out, self.progress.step())
+                {
+                    reason.push_str(&format!("; it was waiting for {}", step.waits_for()));
+                }
+                (attempt.began, attempt.lane, attempt.steps) = (began, self.index, self.progress.end());
                 let done = !attempt.has_failed();
                 attempts.push(attempt);
                 if done || self.options.stop.load(Ordering::Relaxed) {
@@ -320,12 +369,14 @@ impl Lane {
         environment
     }
 
-    /// Ports for a lane that shares the machine's network. With one job the original's ports are used.
+    /// Ports for a lane that shares the machine's network. With one job the original's ports are used, by one run at
+    /// a time.
     fn reserve_ports(&self) -> io::Result<Option<Ports>> {
-        if self.options.jobs == 1 {
-            return Ok(None);
+        if self.options.jobs > 1 {
+            return Ports::reserve().map(Some);
         }
-        Ports::reserve().map(Some)
+        let stopped = || self.options.stop.load(Ordering::Relaxed);
+        Ports::classic(stopped, || self.tell(Event::Waiting("another run uses the classic ports"))).map(Some)
     }
 
     fn tell(&self, event: Event) {
@@ -370,32 +421,4 @@ fn prepared(spec: &dyn Spec, id: &BlockId) -> Result<Block, String> {
         }
     }
     Err("the block is gone after the file was loaded".to_owned())
-}
-
-/// Ports that no other lane of any run uses, as long as this lives.
-#[derive(Debug)]
-struct Ports {
-    first: u16,
-    _lock: Flock<File>,
-}
-
-impl Ports {
-    /// Below the range from which the kernel takes ports for clients.
-    const RANGE: std::ops::Range<u16> = 21_000..31_000;
-    /// A server needs its port and three behind it for stream servers.
-    const STEP: u16 = 8;
-
-    fn reserve() -> io::Result<Self> {
-        let folder = std::env::temp_dir().join(format!("rsty-ports-{}", nix::unistd::geteuid()));
-        std::fs::create_dir_all(&folder)?;
-        for first in Self::RANGE.step_by(usize::from(Self::STEP)) {
-            let file = File::create(folder.join(first.to_string()))?;
-            let Ok(lock) = Flock::lock(file, FlockArg::LockExclusiveNonblock) else { continue };
-            let free = (first..first + Self::STEP).all(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok());
-            if free {
-                return Ok(Self { first, _lock: lock });
-            }
-        }
-        Err(io::Error::other("no free ports are left for another lane"))
-    }
 }

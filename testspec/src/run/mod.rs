@@ -1,4 +1,4 @@
-//! Running spec files: plan, lanes, servers, requests, assertions.
+//! Running spec files: plan, lanes, servers, requests, assertions. See `docs/design/runner.md`.
 
 pub mod binary;
 pub mod block;
@@ -7,13 +7,19 @@ pub mod conditions;
 pub mod config;
 pub mod configure;
 pub mod expand;
+pub mod idle;
 pub mod lane;
 pub mod mock;
 mod mocks;
+pub mod namespace;
 pub mod netns;
 pub mod outcome;
 pub mod perl_side;
+mod ports;
+pub mod pressure;
 pub mod process;
+pub mod progress;
+pub mod protocol;
 mod reload;
 mod repeat;
 pub mod root;

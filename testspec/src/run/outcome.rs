@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::run::check::{Assertion, Verdict};
+use crate::run::progress::Step;
 
 /// Which block.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -39,6 +40,8 @@ pub struct Attempt {
     pub assertions: Vec<Assertion>,
     /// Remarks that change no verdict.
     pub warnings: Vec<String>,
+    /// What there is to tell beside the verdict: measurements, a command.
+    pub notes: Vec<String>,
     /// Why the block could not be run to its end.
     pub bail_out: Option<String>,
     /// What was sent.
@@ -51,6 +54,12 @@ pub struct Attempt {
     pub extra: bool,
     /// How long it took.
     pub duration: Duration,
+    /// When it began, counted from the start of the run.
+    pub began: Duration,
+    /// The lane in which it ran.
+    pub lane: usize,
+    /// How long its steps took.
+    pub steps: Vec<(Step, Duration)>,
 }
 
 /// All tries at a block.
@@ -99,7 +108,7 @@ impl BlockReport {
     /// The verdict about the block.
     pub fn verdict(&self) -> BlockVerdict {
         let last = self.attempts.last().map_or(BlockVerdict::Failed, Attempt::verdict);
-        let was_red = self.attempts.len() > 1;
+        let was_red = self.attempts.iter().any(Attempt::has_failed);
         if last == BlockVerdict::Passed && was_red { BlockVerdict::Flaky } else { last }
     }
 

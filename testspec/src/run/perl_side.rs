@@ -33,6 +33,8 @@ pub trait Spec: PerlSide {
     fn variables(&self) -> BTreeMap<String, Vec<u8>>;
     /// Runs the preprocessors on a block, once.
     fn preprocess(&self, block: &Block) -> Result<(), String>;
+    /// Runs a block of a file whose own Perl does all the work.
+    fn run_plain(&self, block: &Block) -> Result<(), String>;
     /// Runs the handlers that want to know when a block is done.
     fn test_cleanup(&self, block: &Block) -> Result<(), String>;
     /// Runs the handlers that want to know when the file is done.

@@ -3,9 +3,11 @@
 //! The runner is a child subreaper, so a server that turns itself into a daemon stays its child: it can be waited
 //! for by its id, and no process id is ever signalled that could meanwhile belong to a stranger.
 
+use std::os::fd::AsFd as _;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
@@ -20,19 +22,33 @@ pub fn end_with_parent() -> Result<(), Errno> {
     nix::sys::prctl::set_pdeathsig(Some(Signal::SIGTERM))
 }
 
-/// Waits until the child has ended, at most for `limit`. Whether it has.
+/// Waits until the child has ended, at most for `limit`. Whether it has; it is reaped then.
 pub fn wait_for_end(pid: Pid, limit: Duration) -> bool {
     let deadline = Instant::now() + limit;
-    let mut pause = Duration::from_micros(300);
     loop {
         if has_ended(pid) {
             return true;
         }
-        if Instant::now() >= deadline {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
             return false;
         }
-        std::thread::sleep(pause);
-        pause = (pause * 5 / 4).min(Duration::from_millis(5));
+        await_exit(pid, left);
+    }
+}
+
+/// Sleeps until the process exits, at most for `limit`; it may end early. The process is not reaped.
+pub fn await_exit(pid: Pid, limit: Duration) {
+    let descriptor = rustix::process::Pid::from_raw(pid.as_raw())
+        .and_then(|pid| rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).ok());
+    match descriptor {
+        Some(descriptor) => {
+            let timeout = PollTimeout::try_from(limit.as_millis().max(1)).unwrap_or(PollTimeout::MAX);
+            // An interrupted wait is an early end.
+            let _ = poll(&mut [PollFd::new(descriptor.as_fd(), PollFlags::POLLIN)], timeout);
+        }
+        // Too old a system, or a process that is gone.
+        None => std::thread::sleep(limit.min(Duration::from_millis(1))),
     }
 }
 

@@ -4,11 +4,16 @@ use std::net::{Ipv4Addr, Shutdown, SocketAddr, ToSocketAddrs as _};
 use std::time::{Duration, Instant};
 
 use crate::load::Package;
-use crate::model::Value;
+use crate::model::{Flavour, Value};
 use crate::run::block::{Gathered, Run};
 use crate::run::check::{BailOut, LogCheck, ResponseCheck, check_access_log, check_error_log, check_response};
 use crate::run::mocks::Mocks;
-use crate::run::wire::{Exchange, Packet, Parsed, exchange, parse, parse_http09, requests};
+use crate::run::progress::Step;
+use crate::run::protocol::{Protocol, protocol};
+use crate::run::wire::{
+    Exchange, Http2Exchange, Http2Outcome, Packet, Parsed, REDIRECTIONS_MAX, curl_command, exchange, exchange_http2,
+    lwp_redirection, lwp_request, parse, parse_http09, requests,
+};
 
 /// Which repetition.
 pub(crate) struct Repeat {
@@ -20,6 +25,13 @@ pub(crate) struct Repeat {
 
 /// Runs one repetition.
 pub(crate) fn run_repeat(run: &Run<'_>, repeat: &Repeat, gathered: &mut Gathered<'_>) -> Result<(), BailOut> {
+    if run.mode()?.is_some() {
+        // A mock server answers once; under load it is of no use.
+        let queries = ["tcp_query", "tcp_query_len", "udp_query"];
+        let count = queries.into_iter().filter(|name| run.block.has(name)).count() as u32;
+        gathered.recorder.skip(count, "tests skipped because mock servers do not work under load");
+        return run.requests(repeat, gathered);
+    }
     let mocks = Mocks::start(run, &mut gathered.expander)?;
     run.requests(repeat, gathered)?;
     mocks.check(run, &mut gathered.recorder);
@@ -35,8 +47,20 @@ impl Run<'_> {
             None => None,
         };
         let server_name = &self.settings.server_name;
-        let requests = requests(self.block, evaluated, server_name, &mut gathered.expander)
-            .map_err(|error| self.bail(&error.to_string()))?;
+        let is_lwp = self.settings.flavour == Flavour::Lwp;
+        let requests = if is_lwp {
+            lwp_request(self.block, self.settings.server_port_for_client).map(|request| vec![request])
+        } else {
+            requests(self.block, evaluated, server_name, &mut gathered.expander)
+        };
+        let requests = requests.map_err(|error| self.bail(&error.to_string()))?;
+        if let Some(first) = requests.first().filter(|_| self.block.has("curl") && repeat.index == 0) {
+            let bytes: Vec<u8> = first.iter().flat_map(|packet| packet.bytes.iter().copied()).collect();
+            gathered.recorder.note(curl_command(&bytes, self.address()?));
+        }
+        if let Some(mode) = self.mode()? {
+            self.press(mode, &requests, gathered)?;
+        }
         let pipelined = match self.block.value("pipelined_requests").filter(Value::is_true) {
             Some(Value::Array(items)) if !self.block.has("raw_request") => Some(items.borrow().len()),
             _ => None,
@@ -45,7 +69,12 @@ impl Run<'_> {
         let mut index = 0;
         let mut responses_left: usize = requests.len().max(pipelined.unwrap_or(0));
         for request in &requests {
+            self.bench.progress.enter(Step::Exchange);
             let (mut raw, head) = self.send(request, gathered)?;
+            if is_lwp {
+                raw = self.follow(raw, request, head, gathered)?;
+            }
+            self.bench.progress.enter(Step::Check);
             for _ in 0..pipelined.unwrap_or(1) {
                 responses_left = responses_left.saturating_sub(1);
                 let parsed = self.parsed(&raw, head, gathered);
@@ -60,6 +89,9 @@ impl Run<'_> {
                 raw = parsed.left.unwrap_or_default();
                 self.wait();
                 let more_follows = responses_left > 0 || !repeat.last;
+                if responses_left == 0 && self.block.is_true("stap") && self.has_flag("TEST_NGINX_USE_STAP") {
+                    return Err(self.bail("SystemTap mode is not supported; unset TEST_NGINX_USE_STAP"));
+                }
                 if responses_left == 0 && self.block.is_true("stap") {
                     let reason = "stap_out - tests skipped due to env TEST_NGINX_USE_STAP is not set";
                     gathered.recorder.skip(1, reason);
@@ -82,7 +114,10 @@ impl Run<'_> {
         more_follows: bool,
         gathered: &mut Gathered<'_>,
     ) -> Result<(), BailOut> {
-        let check = LogCheck { block: self.block, repeat, pace: self.pace(more_follows) };
+        let ended = gathered.ended;
+        let has_died = self.block.has("must_die");
+        let is_idle = |until| has_died || self.is_idle(ended, until);
+        let check = LogCheck { block: self.block, repeat, pace: self.pace(more_follows), is_idle: &is_idle };
         check_error_log(&check, &mut gathered.log, &mut gathered.expander, &mut gathered.recorder)
     }
 
@@ -131,6 +166,9 @@ impl Run<'_> {
         if gathered.recorder.dry_run().is_some() {
             return Ok((b"200 OK HTTP/1.0\r\nContent-Length: 0\r\n\r\n".to_vec(), head));
         }
+        if protocol(self.block, self.variables).map_err(|error| self.bail(&error.to_string()))? == Protocol::Http2 {
+            return Ok((self.send_http2(&bytes, gathered)?, head));
+        }
         let plan = Exchange {
             address: self.address()?,
             packets,
@@ -155,6 +193,7 @@ impl Run<'_> {
             gathered.recorder.warn(warning);
         }
         gathered.received.extend_from_slice(&outcome.received);
+        gathered.ended = outcome.ended;
         if outcome.over_deadline {
             let limit = self.bench.block_limit.as_secs();
             return Err(self.bail(&format!("the block took longer than {limit} s")));
@@ -168,6 +207,55 @@ impl Run<'_> {
             }
         }
         Ok((outcome.received, head))
+    }
+
+    /// Follows redirections as a complete client does; the last answer counts.
+    fn follow(
+        &self,
+        mut raw: Vec<u8>,
+        request: &[Packet],
+        head: bool,
+        gathered: &mut Gathered<'_>,
+    ) -> Result<Vec<u8>, BailOut> {
+        let line = request.first().map(|packet| String::from_utf8_lossy(&packet.bytes).into_owned());
+        let method = line.as_deref().and_then(|line| line.split(' ').next()).unwrap_or_default().to_owned();
+        for _ in 0..REDIRECTIONS_MAX {
+            let response = parse(&raw, head).response.unwrap_or_default();
+            let location = response.header("Location");
+            let status = response.code.as_deref().unwrap_or_default();
+            let port = self.settings.server_port_for_client;
+            match lwp_redirection(&method, status, location.as_deref(), port) {
+                Some(next) => raw = self.send(&next, gathered)?.0,
+                None => break,
+            }
+        }
+        Ok(raw)
+    }
+
+    /// Sends one request over HTTP/2; the answer is as `curl -i` prints it.
+    fn send_http2(&self, request: &[u8], gathered: &mut Gathered<'_>) -> Result<Vec<u8>, BailOut> {
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        let limit = self.idle_timeout().min(left);
+        let Http2Outcome { received, complaint } =
+            exchange_http2(&Http2Exchange { address: self.address()?, request, limit });
+        gathered.received.extend_from_slice(&received);
+        gathered.ended = Some(Instant::now());
+        let name = self.block.display_name();
+        match complaint {
+            Some(complaint) if received.is_empty() => {
+                let is_expected = match self.block.value("curl_error") {
+                    Some(Value::Regex(regex)) => regex.is_match(complaint.as_bytes()).unwrap_or(false),
+                    Some(text) => memchr::memmem::find(complaint.as_bytes(), &text.to_bytes()).is_some(),
+                    None => false,
+                };
+                if !is_expected {
+                    gathered.recorder.extra_failure(format!("{name} - {complaint}"));
+                }
+            }
+            Some(complaint) => gathered.recorder.warn(complaint),
+            None => {}
+        }
+        Ok(received)
     }
 
     pub(crate) fn address(&self) -> Result<SocketAddr, BailOut> {

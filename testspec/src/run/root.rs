@@ -9,6 +9,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use crate::load::normal;
 use crate::model::Value;
 
 /// Why the folder can't be prepared.
@@ -18,6 +19,9 @@ pub enum RootError {
     /// `user_files` is neither text nor a list.
     #[error("wrong value type: {0}, only scalar or ARRAY are accepted")]
     BadUserFiles(String),
+    /// A user file would lie outside the folder.
+    #[error("the file `>>> {0}` lies outside the server root")]
+    Outside(String),
     /// A file operation failed.
     #[error("{action} {path}", path = path.display())]
     Io {
@@ -133,6 +137,16 @@ impl ServerRoot {
         std::fs::write(&path, text).map_err(failed("write", &path))
     }
 
+    /// Where a user file goes. An absolute name is taken as it is; a relative one must not leave the root.
+    fn user_file_path(&self, name: &[u8]) -> Result<PathBuf, RootError> {
+        let path = normal(&self.html().join(std::ffi::OsStr::from_bytes(name)));
+        if name.starts_with(b"/") || (path.starts_with(&self.path) && path != self.path) {
+            Ok(path)
+        } else {
+            Err(RootError::Outside(String::from_utf8_lossy(name).into_owned()))
+        }
+    }
+
     /// Writes one user file, whose body is already expanded.
     pub fn write_user_file(
         &self,
@@ -140,7 +154,7 @@ impl ServerRoot {
         body: &[u8],
         variables: &BTreeMap<String, Vec<u8>>,
     ) -> Result<(), RootError> {
-        let path = self.html().join(std::ffi::OsStr::from_bytes(&file.name));
+        let path = self.user_file_path(&file.name)?;
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder).map_err(failed("make", folder))?;
         }
@@ -237,6 +251,23 @@ mod tests {
         let item = Value::array(vec![Value::from("x"), Value::from("y")]);
         let files = user_files(&Value::array(vec![item])).unwrap();
         assert_eq!(files, [UserFile { name: b"x".to_vec(), body: b"y".to_vec(), date: None }]);
+    }
+
+    #[test]
+    fn a_relative_name_stays_in_the_root() {
+        let root = ServerRoot::new("/srv/servroot");
+        for (name, expected) in [
+            ("a/b.lua", Some("/srv/servroot/html/a/b.lua")),
+            ("../conf/x", Some("/srv/servroot/conf/x")),
+            ("./../html/../x", Some("/srv/servroot/x")),
+            ("../../etc/x", None),
+            ("a/../../../x", None),
+            ("..", None),
+            ("/tmp/x", Some("/tmp/x")),
+        ] {
+            let path = root.user_file_path(name.as_bytes()).ok();
+            assert_eq!(path.as_deref(), expected.map(Path::new), "{name}");
+        }
     }
 
     #[test]

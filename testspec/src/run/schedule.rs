@@ -29,6 +29,12 @@ pub struct Unit {
     expected: Duration,
 }
 
+/// How long a block takes, by what its text says: enough to balance what nobody has measured.
+pub fn estimate(file: &PlannedFile, id: &BlockId) -> Duration {
+    let node = id.number.checked_sub(1).and_then(|index| file.document.blocks.get(index));
+    time(node.map(|node| file.document.slice(node.span)).unwrap_or_default())
+}
+
 /// What a lane can reach.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reach {

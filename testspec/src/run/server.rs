@@ -164,13 +164,18 @@ pub fn dumped_core(status: ExitStatus) -> bool {
 
 fn wait_for_status(mut child: std::process::Child, limit: Duration) -> Option<ExitStatus> {
     let deadline = Instant::now() + limit;
-    let mut pause = Duration::from_micros(500);
+    let pid = Pid::from_raw(child.id() as i32);
     loop {
         match child.try_wait() {
             Ok(Some(status)) => return Some(status),
-            Ok(None) if Instant::now() < deadline => std::thread::sleep(pause),
-            _ => return None,
+            Ok(None) => {
+                let left = deadline.saturating_duration_since(Instant::now());
+                if left.is_zero() {
+                    return None;
+                }
+                process::await_exit(pid, left);
+            }
+            Err(_) => return None,
         }
-        pause = (pause * 5 / 4).min(Duration::from_millis(4));
     }
 }

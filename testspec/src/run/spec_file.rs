@@ -65,6 +65,10 @@ impl Spec for SpecFile {
         self.preprocess(block).map_err(|error| error.to_string())
     }
 
+    fn run_plain(&self, block: &Block) -> Result<(), String> {
+        self.run_plain(block).map_err(|error| error.to_string())
+    }
+
     fn test_cleanup(&self, block: &Block) -> Result<(), String> {
         for code in self.test_cleanup_handlers() {
             self.call(&code, vec![Value::Block(block.clone())]).map_err(|error| error.to_string())?;

@@ -198,3 +198,48 @@ proptest! {
         prop_assert_eq!(rebuilt(&document), text.as_bytes());
     }
 }
+
+/// Bytes that a file of somebody else may hold.
+fn hostile_files() -> Vec<(&'static str, Vec<u8>)> {
+    vec![
+        ("NUL bytes", b"=== TEST 1: a\0\n--- con\0fig\n\0\n--- request\nGET /\0\n".to_vec()),
+        ("invalid UTF-8", b"\xff\xfe===\xff TEST\n--- \xff\n--- x\xc3(\n".repeat(50)),
+        ("mixed line ends", b"=== a\r\n--- x\ry\r\n--- z\n\r\r\n".repeat(50)),
+        ("a byte order mark", [b"\xef\xbb\xbf".as_slice(), b"=== TEST 1: a\n--- x\ny\n"].concat()),
+        ("one long line", [b"=== ".to_vec(), vec![b'a'; 4 << 20]].concat()),
+        ("a long filter list", [b"=== a\n--- x ".to_vec(), b"eval ".repeat(20_000), b"\n".to_vec()].concat()),
+        ("many sections", [b"=== a\n".to_vec(), b"--- x\n".repeat(50_000)].concat()),
+        ("many dashes", vec![b'-'; 1 << 20]),
+        ("many equals signs", vec![b'='; 1 << 20]),
+        ("many markers", b"__DATA__\n__END__\n".repeat(20_000)),
+    ]
+}
+
+#[test]
+fn any_bytes_are_read_in_bounded_time() {
+    for (what, bytes) in hostile_files() {
+        let start = std::time::Instant::now();
+        let length = bytes.len();
+        let document = parse(&Source::new("t/x.t", bytes));
+        assert!(document.blocks.iter().all(|block| block.span.end <= length), "{what}");
+        assert!(start.elapsed() < std::time::Duration::from_secs(30), "{what}: {:?}", start.elapsed());
+    }
+}
+
+#[test]
+fn reading_takes_time_in_proportion_to_the_size() {
+    let time = |blocks: usize| {
+        let text =
+            b"=== TEST: a\n--- config\nlocation /t { }\n--- request\nGET /t\n--- error_code: 200\n".repeat(blocks);
+        let source = Source::new("t/x.t", text);
+        // The quickest of some runs: other work on the machine only adds.
+        let runs = (0..3).map(|_| {
+            let start = std::time::Instant::now();
+            assert_eq!(parse(&source).blocks.len(), blocks);
+            start.elapsed()
+        });
+        runs.min().unwrap_or_default()
+    };
+    let (small, large) = (time(1_000), time(10_000));
+    assert!(large < small * 40 + std::time::Duration::from_millis(200), "{small:?} {large:?}");
+}

@@ -112,7 +112,7 @@ fn check_chunk(text: &[u8], place: &Place, source: &Source, settings: &Settings,
     let chunk = Chunk::new(&tree, place.map.clone(), place.phase, place.subsystem);
     let from = findings.len();
     for rule in settings.rules() {
-        (rule.check)(&chunk, &mut Sink { settings, rule, findings });
+        (rule.check)(&chunk, &mut Sink { settings, file: source.path(), rule, findings });
     }
     if settings.inline == Inline::Obeyed {
         inline::apply(&chunk, source, settings, findings, from);

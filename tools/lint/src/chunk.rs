@@ -1,8 +1,11 @@
 //! A parsed chunk with what several rules want to know about it.
 
+use std::cell::OnceCell;
+
 use rsty_diag::Span;
 
 use crate::embed::{Map, Phase, Subsystem};
+use crate::flow::{self, Flow};
 use crate::lua::Symbol;
 use crate::lua::tree::*;
 
@@ -22,6 +25,7 @@ pub struct Chunk<'s> {
     /// For each function: from which offset on its globals are fields of another table (`setfenv`).
     replaced: Vec<Option<u32>>,
     paths: Vec<u8>,
+    flow: OnceCell<Flow>,
 }
 
 /// A call of a known function.
@@ -40,8 +44,16 @@ const STEPS_MAX: usize = 8;
 impl<'s> Chunk<'s> {
     /// Gathers the facts about a tree.
     pub fn new(tree: &'s Tree<'s>, map: Map, phase: Option<Phase>, subsystem: Subsystem) -> Self {
-        let mut chunk =
-            Self { tree, map, phase, subsystem, calls: Vec::new(), replaced: Vec::new(), paths: Vec::new() };
+        let mut chunk = Self {
+            tree,
+            map,
+            phase,
+            subsystem,
+            calls: Vec::new(),
+            replaced: Vec::new(),
+            paths: Vec::new(),
+            flow: OnceCell::new(),
+        };
         chunk.gather_calls();
         chunk.gather_environments();
         chunk
@@ -52,6 +64,11 @@ impl<'s> Chunk<'s> {
         let start = self.map.outer(range.start);
         let end = if range.end > range.start { self.map.outer(range.end - 1) + 1 } else { start };
         Span::new(start, end.max(start))
+    }
+
+    /// The steps of its functions, made when first asked for.
+    pub(crate) fn flow(&self) -> &Flow {
+        self.flow.get_or_init(|| flow::lower(self.tree))
     }
 
     /// A name as text.

@@ -3,19 +3,30 @@
 /// luacheck's codes for a rule's findings.
 pub(crate) fn luacheck_codes(rule: &str) -> &'static [&'static str] {
     match rule {
-        "undeclared_global" => &["111", "121"],
+        "undeclared_global" => &["111", "121", "131"],
         "undefined_global" => &["113", "112"],
         "global_table_write" => &["122", "142"],
-        "unused_local" => &["211", "221", "231", "241", "311", "331"],
-        "unused_argument" => &["212", "213", "232", "233", "312", "313"],
+        "library_change" => &["122", "142"],
+        "undefined_field" => &["143"],
+        "unused_local" => &["211", "221", "231"],
+        "unused_argument" => &["212", "213", "232", "233"],
+        "uninitialised_read" => &["221", "321", "341"],
+        "unread_table" => &["241", "331"],
+        "unused_value" => &["311", "312", "313"],
         "duplicate_key" => &["314"],
         "shadowed_local" => &["411", "412", "413", "421", "422", "423", "431", "432", "433"],
         "unreachable_code" => &["511"],
+        "loop_runs_once" => &["512"],
         "unused_label" => &["521"],
         "unbalanced_assignment" => &["531", "532"],
         "empty_block" => &["541", "542"],
+        "empty_statement" => &["551"],
+        "complex_function" => &["561"],
         "reversed_loop" => &["571"],
         "negated_comparison" => &["581", "582"],
+        "trailing_blank" => &["611", "612", "613", "614"],
+        "mixed_indentation" => &["621"],
+        "long_line" => &["631"],
         _ => &[],
     }
 }
@@ -31,6 +42,8 @@ pub(crate) fn selene_rules(lint: &str) -> &'static [&'static str] {
         "empty_if" | "empty_loop" => &["empty_block"],
         "duplicate_keys" => &["duplicate_key"],
         "unbalanced_assignments" => &["unbalanced_assignment"],
+        "high_cyclomatic_complexity" => &["complex_function"],
+        "incorrect_standard_library_use" => &["undefined_field", "library_change"],
         "suspicious_reverse_loop" => &["reversed_loop"],
         _ => &[],
     }

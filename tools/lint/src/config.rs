@@ -2,6 +2,7 @@
 
 mod luacheckrc;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use ignore::overrides::{Override, OverrideBuilder};
@@ -69,6 +70,10 @@ struct Table {
     select: Vec<String>,
     ignore: Vec<String>,
     exclude: Vec<String>,
+    /// Functions of modules that the server calls, with the phase in which it does.
+    phases: BTreeMap<String, String>,
+    max_line_length: Option<usize>,
+    max_complexity: Option<u32>,
     /// Lua files that specs write.
     written_files: Option<bool>,
     /// luacheck's filters.
@@ -168,6 +173,11 @@ impl Config {
         }
         for name in &table.ignore {
             settings.switch(name, Switch::Off).map_err(unknown)?;
+        }
+        settings.max_line_length = table.max_line_length.unwrap_or(settings.max_line_length);
+        settings.max_complexity = table.max_complexity.unwrap_or(settings.max_complexity);
+        for (function, phase) in &table.phases {
+            settings.add_entry_point(function, phase).map_err(unknown)?;
         }
         if let Some(checked) = table.written_files {
             settings.written_files = if checked { WrittenFiles::Checked } else { WrittenFiles::Skipped };

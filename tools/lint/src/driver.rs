@@ -3,13 +3,14 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use ignore::{WalkBuilder, WalkState};
 use rsty_diag::Source;
 
 use crate::check::{Input, InputKind, check};
 use crate::finding::Finding;
+use crate::modules::Modules;
 use crate::settings::Settings;
 
 /// What was found in one file.
@@ -87,6 +88,7 @@ where
     F: Fn(&Path) -> Settings + Sync,
 {
     let next = AtomicUsize::new(0);
+    let modules = Arc::new(Modules::default());
     let results = Mutex::new(Vec::with_capacity(files.len()));
     std::thread::scope(|scope| {
         for _ in 0..jobs.clamp(1, files.len().max(1)) {
@@ -94,7 +96,9 @@ where
                 loop {
                     let index = next.fetch_add(1, Ordering::Relaxed);
                     let Some(path) = files.get(index) else { break };
-                    let result = judge(path, &settings(path));
+                    let mut settings = settings(path);
+                    settings.modules = modules.clone();
+                    let result = judge(path, &settings);
                     results.lock().unwrap_or_else(PoisonError::into_inner).push((index, result));
                 }
             });

@@ -9,12 +9,12 @@
 //!
 //! An `allow` of ours that suppresses nothing is itself reported.
 
-use rsty_diag::{Severity, Source};
+use rsty_diag::{Applicability, Fix, Severity, Source, Span};
 
 use crate::chunk::Chunk;
 use crate::codes::{Filter, selene_rules};
 use crate::finding::Finding;
-use crate::lua::tree::Range;
+use crate::lua::tree::{FunctionId, Range};
 use crate::rules;
 use crate::settings::Settings;
 
@@ -46,10 +46,12 @@ pub(crate) fn apply(chunk: &Chunk<'_>, source: &Source, settings: &Settings, fin
         return;
     }
     let mut suppressions = read(chunk);
+    suppressions.sort_by_key(|suppression| suppression.range.start);
+    let places = Places::of(chunk, &suppressions);
     let mut index = 0;
     findings.retain(|finding| {
         index += 1;
-        index <= from || !is_suppressed(chunk, source, finding, &mut suppressions)
+        index <= from || !is_suppressed(source, finding, &mut suppressions, &places)
     });
     for suppression in suppressions.iter().filter(|suppression| !suppression.used) {
         if let What::Rules(names) = &suppression.what
@@ -64,23 +66,80 @@ pub(crate) fn apply(chunk: &Chunk<'_>, source: &Source, settings: &Settings, fin
                 help: Some("remove it".into()),
                 notes: Vec::new(),
                 global: None,
-                fix: None,
+                fix: removal(chunk, suppression.remark),
             });
         }
     }
 }
 
-fn is_suppressed(chunk: &Chunk<'_>, source: &Source, finding: &Finding, suppressions: &mut [Suppression]) -> bool {
+/// Takes a comment of one line away, with the blanks before it; with its line where nothing else stands there.
+fn removal(chunk: &Chunk<'_>, remark: Range) -> Option<Fix> {
+    let text = chunk.tree.text;
+    let dashes = remark.start.checked_sub(2)?;
+    if !chunk.map.is_plain() || chunk.tree.slice(Range { start: dashes, end: remark.start }) != b"--" {
+        return None;
+    }
+    let before = text.get(..dashes as usize)?;
+    let kept = before.iter().rposition(|byte| !matches!(byte, b' ' | b'\t')).map_or(0, |last| last + 1);
+    let alone = kept == 0 || before.get(kept - 1) == Some(&b'\n');
+    let line_end = u32::from(alone && text.get(remark.end as usize) == Some(&b'\n'));
+    let span = chunk.span(Range { start: kept as u32, end: remark.end + line_end });
+    Some(Fix {
+        title: "remove the comment".into(),
+        edits: vec![(span, Vec::new())],
+        applicability: Applicability::Safe,
+    })
+}
+
+/// Where suppressions hold, so that each finding asks only few of them.
+struct Places {
+    /// For each suppression its span in the file.
+    spans: Vec<Span>,
+    /// Those that hold for more than a line.
+    wide: Vec<usize>,
+    /// The others, by the start of their line.
+    narrow: Vec<usize>,
+}
+
+/// Suppressions that hold for more than a line in one chunk; each finding asks all of them.
+const WIDE_MAX: usize = 1_000;
+
+impl Places {
+    fn of(chunk: &Chunk<'_>, suppressions: &[Suppression]) -> Self {
+        let spans = suppressions.iter().map(|suppression| chunk.span(suppression.range)).collect();
+        let is_wide = |index: &usize| {
+            let range = suppressions.get(*index).map(|suppression| suppression.range);
+            range.is_some_and(|range| memchr::memchr(b'\n', chunk.tree.slice(range)).is_some())
+        };
+        let (mut wide, narrow): (Vec<usize>, Vec<usize>) = (0..suppressions.len()).partition(is_wide);
+        wide.truncate(WIDE_MAX);
+        Self { spans, wide, narrow }
+    }
+
+    fn start(&self, index: usize) -> usize {
+        self.spans.get(index).map_or(0, |span| span.start)
+    }
+
+    /// The suppressions that may hold at a place: the wide ones, and those of its line.
+    fn at(&self, offset: usize) -> impl Iterator<Item = usize> + '_ {
+        let next = self.narrow.partition_point(|index| self.start(*index) <= offset);
+        let before = self.narrow.get(..next).unwrap_or_default();
+        let line = before.last().map_or(0, |index| self.start(*index));
+        let near = before.iter().rev().take_while(move |index| self.start(**index) == line);
+        let holds =
+            move |index: &usize| self.spans.get(*index).is_some_and(|span| (span.start..=span.end).contains(&offset));
+        self.wide.iter().chain(near).copied().filter(holds)
+    }
+}
+
+fn is_suppressed(source: &Source, finding: &Finding, suppressions: &mut [Suppression], places: &Places) -> bool {
     let name = || match &finding.global {
         Some((_, name)) => name.clone(),
         None => String::from_utf8_lossy(source.slice(finding.span)).into_owned(),
     };
     let mut suppressed = false;
-    for suppression in suppressions {
-        let span = chunk.span(suppression.range);
-        if !(span.start..=span.end).contains(&finding.span.start) {
-            continue;
-        }
+    for index in places.at(finding.span.start) {
+        let Some(suppression) = suppressions.get_mut(index) else { continue };
         let hit = match &suppression.what {
             What::All => true,
             What::Filter(filter) => filter.matches(finding.rule, &name()),
@@ -190,9 +249,16 @@ fn luacheck_range(chunk: &Chunk<'_>, remark: Range) -> Range {
     if has_code(chunk, line, remark) {
         return line;
     }
-    let around = chunk.tree.functions.iter().filter(|function| function.range.contains(remark.start));
-    let end = around.map(|function| function.range.end).min().unwrap_or(chunk.tree.text.len() as u32);
-    Range { start: remark.start, end }
+    // Functions stand in the order of their starts: the last one before the remark, or one around that one.
+    let functions = &chunk.tree.functions;
+    let mut around = functions.partition_point(|function| function.range.start <= remark.start).checked_sub(1);
+    while let Some(function) = around.and_then(|index| functions.get(index)) {
+        if function.range.contains(remark.start) {
+            return Range { start: remark.start, end: function.range.end };
+        }
+        around = function.parent.map(FunctionId::index);
+    }
+    Range { start: remark.start, end: chunk.tree.text.len() as u32 }
 }
 
 fn own_or_next_line(chunk: &Chunk<'_>, remark: Range) -> Range {
@@ -233,6 +299,19 @@ mod tests {
         assert_eq!(lines("-- rsty: allow(undeclared_global)\nx = 1\nx = 2"), ["3:undeclared_global"]);
         assert!(lines("-- rsty: allow-file(undeclared_global)\nx = 1\nx = 2").is_empty());
         assert_eq!(lines("local x -- rsty: allow(undeclared_global)"), ["1:unused_allow"]);
+    }
+
+    #[test]
+    fn a_comment_that_does_nothing_can_be_removed() {
+        let fixed = |text: &str| {
+            let (source, findings) = findings_with("globals", text, |_| {});
+            let (text, count) =
+                crate::fixes::apply(source.bytes(), &findings, crate::fixes::Level::Safe).expect("fixed");
+            assert_eq!(count, 1);
+            String::from_utf8(text).expect("text")
+        };
+        assert_eq!(fixed("local x  -- rsty: allow(undeclared_global)\ny()"), "local x\ny()");
+        assert_eq!(fixed("f()\n  -- rsty: allow(undeclared_global)\nlocal x"), "f()\nlocal x");
     }
 
     #[test]

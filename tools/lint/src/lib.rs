@@ -1,4 +1,4 @@
-//! The Lua linter behind `rsty lint`.
+//! The Lua linter behind `rsty lint`. Its design is told in `docs/design/lint.md`.
 //!
 //! [`lua`] reads Lua, [`embed`] finds it in configuration and spec files, [`rules`] judge it, [`driver`] does so for
 //! many files at once, and [`report`] writes what was found. Nothing here prints, and nothing of what is
@@ -6,7 +6,10 @@
 
 #![forbid(unsafe_code)]
 
+pub mod allow;
+pub mod api;
 pub mod baseline;
+mod calls;
 mod check;
 pub mod chunk;
 mod codes;
@@ -15,8 +18,10 @@ pub mod driver;
 pub mod embed;
 mod finding;
 pub mod fixes;
+mod flow;
 mod inline;
 pub mod lua;
+pub mod modules;
 pub mod releng;
 pub mod report;
 pub mod rules;

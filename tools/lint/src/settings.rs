@@ -7,7 +7,9 @@ use std::sync::Arc;
 use rsty_diag::Source;
 
 use crate::codes::Filter;
+use crate::embed::Phase;
 use crate::finding::Finding;
+use crate::modules::Modules;
 use crate::rules::{self, Group, Rule};
 use crate::standard;
 
@@ -24,8 +26,18 @@ pub struct Settings {
     enabled: Arc<Vec<bool>>,
     /// Whether comments in the code may change the settings.
     pub inline: Inline,
+    /// Modules of the project that calls are followed into.
+    pub modules: Arc<Modules>,
     /// Whether Lua files that spec blocks write are looked at.
     pub written_files: WrittenFiles,
+    /// Fields of libraries that may be read and set, such as `ngx.my_field`.
+    fields: Arc<HashSet<String>>,
+    /// Functions that the server calls, such as `_M.log` of a plugin, with their phases.
+    pub(crate) entry_points: Arc<Vec<(String, Phase)>>,
+    /// Characters that a line may have.
+    pub max_line_length: usize,
+    /// Ways through a function that are not too many.
+    pub max_complexity: u32,
     /// luacheck's filters for what is not wanted.
     pub(crate) filters: Arc<Vec<Filter>>,
 }
@@ -50,7 +62,7 @@ pub enum Inline {
     Ignored,
 }
 
-/// A name that is no rule, group or standard.
+/// A name that is no rule, group, standard or phase.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("unknown {what} `{name}`{}", suggestion.as_ref().map(|name| format!("; did you mean `{name}`?")).unwrap_or_default())]
 pub struct UnknownName {
@@ -72,6 +84,11 @@ impl Default for Settings {
             enabled: Arc::new(enabled),
             inline: Inline::default(),
             written_files: WrittenFiles::default(),
+            modules: Arc::default(),
+            fields: Arc::default(),
+            entry_points: Arc::default(),
+            max_line_length: 120,
+            max_complexity: 25,
             filters: Arc::default(),
         };
         settings.add_standard("ngx_lua").ok();
@@ -88,6 +105,15 @@ impl Settings {
     /// The rules that are on.
     pub fn rules(&self) -> impl Iterator<Item = &'static Rule> + '_ {
         rules::ALL.iter().zip(self.enabled.iter()).filter(|(_, on)| **on).map(|(rule, _)| *rule)
+    }
+
+    /// How much a name that [`Settings::switch`] takes singles out: `all`, then groups, then rules.
+    pub fn precision(name: &str) -> u8 {
+        match name {
+            "all" => 0,
+            name if Group::ALL.iter().any(|group| group.name() == name) => 1,
+            _ => 2,
+        }
     }
 
     /// Turns rules on or off: a rule's id, a group, or `all`.
@@ -116,6 +142,11 @@ impl Settings {
     /// Whether a global may be assigned.
     pub fn is_writable(&self, name: &[u8]) -> bool {
         self.writable.contains(name)
+    }
+
+    /// Whether a field of a library, such as `ngx.my_field`, may be used though the library lacks it.
+    pub fn is_field_allowed(&self, path: &str) -> bool {
+        self.fields.contains(path)
     }
 
     /// All names that may be read, sorted.
@@ -162,6 +193,16 @@ impl Settings {
         }
     }
 
+    /// Tells that the server calls a function which a module returns, in the phase that a directive's name tells (`log`).
+    pub fn add_entry_point(&mut self, function: &str, phase: &str) -> Result<(), UnknownName> {
+        let Some(known) = Phase::of_directive(phase) else {
+            let suggestion = rsty_diag::closest(phase, Phase::every().map(Phase::stem)).map(str::to_owned);
+            return Err(UnknownName { what: "phase", name: phase.to_owned(), suggestion });
+        };
+        Arc::make_mut(&mut self.entry_points).push((function.to_owned(), known));
+        Ok(())
+    }
+
     /// Adds a filter as luacheck's `ignore` takes it: a code, a name or `code/name`.
     pub fn ignore_code(&mut self, filter: &str) {
         Arc::make_mut(&mut self.filters).push(Filter::new(filter));
@@ -175,11 +216,14 @@ impl Settings {
         self.filters.iter().any(|filter| filter.matches(finding.rule, &name))
     }
 
-    /// Lets a name be read, and assigned if `access` says so.
+    /// Lets a name be read, and assigned if `access` says so. Of `ngx.my_field`, only the field may be set.
     pub fn allow_global(&mut self, name: &str, access: Allowed) {
-        // `ngx.shared` and the like: fields are not checked, so the table's name is what counts.
+        let whole = !name.contains('.');
+        if !whole {
+            Arc::make_mut(&mut self.fields).insert(name.to_owned());
+        }
         let name = name.split('.').next().unwrap_or(name).as_bytes().to_vec();
-        if access == Allowed::Write {
+        if access == Allowed::Write && whole {
             Arc::make_mut(&mut self.writable).insert(name.clone());
         }
         Arc::make_mut(&mut self.readable).insert(name);

@@ -1,4 +1,10 @@
-//! The globals that exist before a chunk runs, by environment.
+//! The globals that exist before a chunk runs, by environment, and the fields of the libraries among them.
+//!
+//! The fields are the server's own: `cargo xtask gen` asks a running server for all its tables and writes what it says to
+//! `standard/api.tsv`.
+
+use std::collections::HashMap;
+use std::sync::OnceLock;
 
 /// The names of all standards.
 pub const ALL: [&str; 12] =
@@ -22,6 +28,57 @@ pub fn names(standard: &str) -> Option<impl Iterator<Item = &'static str>> {
         _ => return None,
     };
     Some(parts.iter().flat_map(|part| part.iter().copied()))
+}
+
+/// One line a table: its path, `m` where a metatable gives further fields, and the names of its fields.
+const API: &str = include_str!("standard/api.tsv");
+
+/// Fields that come with a library's `require`, or that a metatable gives.
+const FURTHER: [(&str, &[&str]); 2] = [
+    ("ngx", &["ctx", "headers_sent", "is_subrequest", "ssl", "status"]),
+    ("table", &["clone", "isarray", "isempty", "nkeys"]),
+];
+
+/// Tables whose fields come and go: dictionaries, variables, headers, and those that belong to the interpreter.
+const OPEN: [&str; 4] = ["debug", "jit", "ngx.shared", "package"];
+
+/// The libraries and their fields, sorted.
+fn libraries() -> &'static HashMap<&'static str, Vec<&'static str>> {
+    static LIBRARIES: OnceLock<HashMap<&'static str, Vec<&'static str>>> = OnceLock::new();
+    LIBRARIES.get_or_init(|| {
+        let row = |line: &'static str| {
+            let mut columns = line.split('\t');
+            let (path, kind, names) = (columns.next()?, columns.next()?, columns.next()?);
+            let closed = kind == "-" || matches!(path, "ngx" | "string");
+            let known = closed && !path.is_empty() && !OPEN.contains(&path) && !path.starts_with("jit.");
+            let further =
+                FURTHER.iter().filter(|(library, _)| *library == path).flat_map(|(_, names)| names.iter().copied());
+            let mut fields: Vec<&str> = names.split(' ').chain(further).collect();
+            fields.sort_unstable();
+            known.then_some((path, fields))
+        };
+        API.lines().filter_map(row).collect()
+    })
+}
+
+/// The library of a global's name.
+pub(crate) fn library(name: &str) -> Option<&'static str> {
+    libraries().get_key_value(name).map(|(name, _)| *name)
+}
+
+/// The library that is a field of another one.
+pub(crate) fn inner_library(outer: &str, name: &str) -> Option<&'static str> {
+    library(&format!("{outer}.{name}"))
+}
+
+/// The fields of a library.
+pub(crate) fn fields(library: &str) -> impl Iterator<Item = &'static str> + Clone {
+    libraries().get(library).map(Vec::as_slice).unwrap_or_default().iter().copied()
+}
+
+/// Whether a library has a field; `None` for what is no library.
+pub(crate) fn has_field(library: &str, name: &str) -> Option<bool> {
+    libraries().get(library).map(|fields| fields.binary_search(&name).is_ok())
 }
 
 /// In every version of Lua.

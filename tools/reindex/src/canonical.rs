@@ -14,6 +14,7 @@ use rsty_testspec::syntax::{self, BlockNode, Document, SectionNode};
 use crate::check::check;
 use crate::clean::is_surely_canonical;
 use crate::header::Header;
+use crate::style;
 
 /// What the canonical form should be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,13 +23,25 @@ pub struct Options {
     pub first: i64,
     /// Whether blocks are numbered.
     pub numbers: bool,
-    /// Whether blanks at the end of headers and inline values go.
-    pub style: bool,
+    /// What else is mended.
+    pub style: Style,
+}
+
+/// Edits besides numbers and spacing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Style {
+    /// None.
+    #[default]
+    Kept,
+    /// Blanks at the end of headers and inline values go.
+    Safe,
+    /// Sections are put into the usual order, too, and configuration is indented: line numbers may change.
+    Full,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { first: 1, numbers: true, style: false }
+        Self { first: 1, numbers: true, style: Style::Kept }
     }
 }
 
@@ -55,7 +68,7 @@ pub enum Refusal {
 
 /// Formats a spec file.
 pub fn format(source: &Source, options: &Options) -> Result<Rewrite, Refusal> {
-    if options.numbers && !options.style && is_surely_canonical(source.bytes(), options.first) {
+    if options.numbers && options.style == Style::Kept && is_surely_canonical(source.bytes(), options.first) {
         return Ok(Rewrite { text: None, diagnostics: Vec::new() });
     }
     format_parsed(source, options)
@@ -70,7 +83,7 @@ pub(crate) fn format_parsed(source: &Source, options: &Options) -> Result<Rewrit
         return Ok(Rewrite { text: None, diagnostics });
     }
     let after = syntax::parse(&Source::new(source.path(), new.clone()));
-    compare(&document, &after)?;
+    compare(&document, &after, options.style)?;
     Ok(Rewrite { text: Some(new), diagnostics })
 }
 
@@ -130,29 +143,59 @@ fn write_block(document: &Document, block: &BlockNode, options: &Options, number
     let text = text.strip_suffix(b"\r").unwrap_or(text);
     match Header::read(text) {
         Some(header) => {
-            writer.text(&header.written(options.numbers.then_some(*number), options.style));
+            writer.text(&header.written(options.numbers.then_some(*number), options.style >= Style::Safe));
             *number = number.saturating_add(1);
         }
-        None if options.style => writer.text(text.trim_ascii_end()),
+        None if options.style >= Style::Safe => writer.text(text.trim_ascii_end()),
         None => writer.text(text),
     }
     if line < bytes.len() {
         writer.text(writer.line_end);
     }
     let mut rest = block.span.start + (line + 1).min(bytes.len());
-    if options.style {
-        for section in &block.sections {
-            let start = section.header.start.max(rest);
-            writer.text(document.slice(Span::new(rest, start)));
-            let header = document.slice(Span::new(start, section.header.end));
-            writer.text(header.trim_ascii_end());
-            if header.ends_with(b"\n") {
-                writer.text(writer.line_end);
-            }
-            rest = section.header.end.max(start);
+    if options.style >= Style::Safe {
+        let mut sections: Vec<&SectionNode> = block.sections.iter().collect();
+        let reordered = options.style == Style::Full && put_in_order(document, &mut sections);
+        if let Some(first) = block.sections.first() {
+            writer.text(document.slice(Span::new(rest, first.header.start.max(rest))));
         }
+        for section in sections {
+            write_section(document, section, options.style, reordered, writer);
+        }
+        rest = block.sections.last().map_or(rest, |last| last.span.end.max(rest));
     }
     writer.text(document.slice(Span::new(rest, block.span.end)));
+}
+
+/// Sorts sections by their rank. `false`, with nothing done, where that is no change or might lose empty lines that count.
+fn put_in_order(document: &Document, sections: &mut [&SectionNode]) -> bool {
+    let rank = |section: &&SectionNode| style::rank(document.section_name(section));
+    if sections.is_sorted_by_key(rank) || sections.iter().any(|section| keeps_trailing_lines(document, section)) {
+        return false;
+    }
+    sections.sort_by_key(rank);
+    true
+}
+
+fn write_section(document: &Document, section: &SectionNode, style: Style, reordered: bool, writer: &mut Writer<'_>) {
+    let header = document.slice(section.header);
+    writer.text(header.trim_ascii_end());
+    if header.ends_with(b"\n") || reordered {
+        writer.text(writer.line_end);
+    }
+    let body = document.slice(Span::new(section.header.end, section.span.end));
+    let is_configuration = document.section_name(section).ends_with("config") && section.filters.is_empty();
+    let indented = if style == Style::Full && is_configuration { style::indented(body) } else { None };
+    let body = indented.as_deref().unwrap_or(body);
+    if !reordered {
+        return writer.text(body);
+    }
+    // The empty lines at the end of the last section stand before the next block; they don't move.
+    let kept = body.get(..content_end(body)).unwrap_or_default();
+    writer.text(kept);
+    if !kept.is_empty() {
+        writer.text(writer.line_end);
+    }
 }
 
 fn mostly_crlf(document: &Document) -> bool {
@@ -201,16 +244,22 @@ fn empty_lines_at_end(text: &[u8]) -> usize {
 }
 
 /// Checks that both documents have the same prologue and blocks with the same sections and values.
-fn compare(before: &Document, after: &Document) -> Result<(), Refusal> {
+fn compare(before: &Document, after: &Document, style: Style) -> Result<(), Refusal> {
     let prologue = |document: &Document| document.prologue.map(|span| document.slice(span).to_vec());
     let only_space = before.blocks.is_empty();
     if before.blocks.len() != after.blocks.len() || (!only_space && prologue(before) != prologue(after)) {
         return Err(Refusal::BlocksWouldMove);
     }
     for (index, (old, new)) in before.blocks.iter().zip(&after.blocks).enumerate() {
-        let same = old.sections.len() == new.sections.len()
+        let (mut old_sections, mut new_sections): (Vec<_>, Vec<_>) =
+            (old.sections.iter().collect(), new.sections.iter().collect());
+        if style == Style::Full {
+            old_sections.sort_by_key(|section| style::rank(before.section_name(section)));
+            new_sections.sort_by_key(|section| style::rank(after.section_name(section)));
+        }
+        let same = old_sections.len() == new_sections.len()
             && before.slice(old.description).trim_ascii() == after.slice(new.description).trim_ascii()
-            && old.sections.iter().zip(&new.sections).all(|(a, b)| same_section(before, a, after, b));
+            && old_sections.iter().zip(&new_sections).all(|(a, b)| same_section(before, a, after, b, style));
         if !same {
             return Err(Refusal::BlockWouldChange(index + 1));
         }
@@ -218,7 +267,7 @@ fn compare(before: &Document, after: &Document) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn same_section(before: &Document, a: &SectionNode, after: &Document, b: &SectionNode) -> bool {
+fn same_section(before: &Document, a: &SectionNode, after: &Document, b: &SectionNode, style: Style) -> bool {
     let filters = |document: &Document, section: &SectionNode| -> Vec<Vec<u8>> {
         section.filters.iter().map(|filter| document.slice(*filter).to_vec()).collect()
     };
@@ -226,6 +275,14 @@ fn same_section(before: &Document, a: &SectionNode, after: &Document, b: &Sectio
         let text = document.slice(section.value_span());
         if keeps_trailing_lines(document, section) || section.is_inline() {
             return text.to_vec();
+        }
+        if style == Style::Full && document.section_name(section).ends_with("config") {
+            return text
+                .split(|byte| *byte == b'\n')
+                .flat_map(|line| [line.trim_ascii(), b"\n"].concat())
+                .collect::<Vec<u8>>()
+                .trim_ascii()
+                .to_vec();
         }
         let mut kept = text.get(..content_end(text)).unwrap_or_default().to_vec();
         if !kept.is_empty() {
@@ -264,6 +321,18 @@ mod tests {
     }
 
     #[test]
+    fn text_that_looks_like_headers_or_markers_stays() {
+        let marker = "my $x = '__DATA__';\nmy $y = '=== TEST 3';\n__DATA__\n\n=== TEST 1: a\n--- config\n";
+        assert_eq!(formatted(marker, Options::default()), None);
+        let joined = "__DATA__\n\n=== TEST 1: a\n--- response_body\n ===\nTEST 5 of 7\n";
+        assert_eq!(formatted(joined, Options::default()), None);
+        // A line of blanks does not hide the empty lines around it from the rule for spacing.
+        let blanks = "__DATA__\n\n=== TEST 1: a\n--- config\nx\n\n\n\n\n\n=== TEST 2: b\n--- config\ny\n\n";
+        let expected = "__DATA__\n\n=== TEST 1: a\n--- config\nx\n\n\n\n=== TEST 2: b\n--- config\ny\n";
+        assert_eq!(formatted(blanks, Options::default()).as_deref(), Some(expected));
+    }
+
+    #[test]
     fn malformed_headers_are_mended() {
         let text = "__DATA__\n\n=== TEST: 17: a\n--- config\n\n\n\n=== Test 5 b\n--- config\n";
         let expected = "__DATA__\n\n=== TEST 1: a\n--- config\n\n\n\n=== TEST 2: b\n--- config\n";
@@ -295,9 +364,21 @@ mod tests {
     #[test]
     fn style_removes_blanks_after_headers_only() {
         let text = "__DATA__\n\n=== TEST 1: a  \n--- config  \nx  \n--- error_code: 200 \n";
-        let style = Options { style: true, ..Options::default() };
+        let style = Options { style: Style::Safe, ..Options::default() };
         let expected = "__DATA__\n\n=== TEST 1: a\n--- config\nx  \n--- error_code: 200\n";
         assert_eq!(formatted(text, style).as_deref(), Some(expected));
+    }
+
+    #[test]
+    fn full_style_orders_sections_and_indents_configuration() {
+        let text = "__DATA__\n\n=== TEST 1: a\n--- request\nGET /t\n--- config\nlocation /t {\necho a;\n}\n--- no_error_log\n[error]\n--- response_body\na\n\n\n\n=== TEST 2: b\n--- config\n";
+        let expected = "__DATA__\n\n=== TEST 1: a\n--- config\n    location /t {\n        echo a;\n    }\n--- request\nGET /t\n--- response_body\na\n--- no_error_log\n[error]\n\n\n\n=== TEST 2: b\n--- config\n";
+        let full = Options { style: Style::Full, ..Options::default() };
+        assert_eq!(formatted(text, full).as_deref(), Some(expected));
+        assert_eq!(formatted(expected, full), None);
+        // Filters that make empty lines count keep their block's order.
+        let kept = "__DATA__\n\n=== TEST 1: a\n--- request -trim\nGET /t\n\n--- config\n    a;\n";
+        assert_eq!(formatted(kept, full), None);
     }
 
     #[test]
@@ -319,7 +400,8 @@ mod tests {
             let known = ["=== TEST 1: a\n", "=== TEST: 2\n", "===\n", "TEST 5\n", "\n", "--- config\n", "--- x -trim\n",
                 "--- y: 1\n", "__DATA__\n", "text", "\r\n", " \n", "=== b\n", "--- ONLY\n", "==== TEST 3:\n", "\n\n\n"];
             let text: String = words.iter().map(|word| known[*word]).collect();
-            for options in [Options::default(), Options { style: true, ..Options::default() }] {
+            for style in [Style::Kept, Style::Safe, Style::Full] {
+                let options = Options { style, ..Options::default() };
                 if let Ok(Rewrite { text: Some(once), .. }) = format(&Source::new("a.t", text.as_str()), &options) {
                     let twice = format(&Source::new("a.t", once.clone()), &options).expect("not refused twice");
                     prop_assert_eq!(twice.text, None, "{:?}", String::from_utf8_lossy(&once));

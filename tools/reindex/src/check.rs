@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use rsty_diag::{Diagnostic, Span};
+use rsty_diag::{Diagnostic, Severity, Span};
 use rsty_testspec::syntax::{BlockNode, Document};
 
 use crate::header::Header;
@@ -11,9 +11,13 @@ use crate::header::Header;
 pub fn check(document: &Document) -> Vec<Diagnostic> {
     let mut found: Vec<Diagnostic> = Vec::new();
     let mut numbers: HashMap<Vec<u8>, Span> = HashMap::new();
+    let mut last = None;
     for block in &document.blocks {
         let line = header_line(document, block);
         found.extend(header(document, line, &mut numbers));
+        if !found.iter().any(|diagnostic| diagnostic.id == "number_gap") {
+            found.extend(gap(document, line, &mut last));
+        }
         found.extend(left_behind(document, block));
         found.extend(hidden_headers(document, block));
     }
@@ -41,6 +45,10 @@ fn header(document: &Document, line: Span, numbers: &mut HashMap<Vec<u8>, Span>)
             let form = "a numbered header is written `=== TEST 1: name`";
             found.push(Diagnostic::warning("malformed_header", form).at(source, line));
         }
+        if text.ends_with(b" ") || text.ends_with(b"\t") {
+            let blanks = Diagnostic::new("trailing_blanks", Severity::Note, "the block's name ends in blanks");
+            found.push(blanks.at(source, line).help("`--style` removes them"));
+        }
         if let Some(number) = header.number
             && let Some(first) = numbers.insert(number.to_vec(), line)
         {
@@ -54,6 +62,19 @@ fn header(document: &Document, line: Span, numbers: &mut HashMap<Vec<u8>, Span>)
         }
     }
     found
+}
+
+/// A number that does not follow the one before. One a file is enough: all that come later are off as well.
+fn gap(document: &Document, line: Span, last: &mut Option<u64>) -> Option<Diagnostic> {
+    let text = document.slice(line);
+    let number = Header::read(text.strip_suffix(b"\r").unwrap_or(text))?.number?;
+    let number: u64 = std::str::from_utf8(number).ok()?.parse().ok()?;
+    let before = last.replace(number)?;
+    let follows = number == before || before.checked_add(1) == Some(number);
+    (!follows).then(|| {
+        let message = format!("the number {number} does not follow {before}");
+        Diagnostic::new("number_gap", Severity::Note, message).at(&document.source, line)
+    })
 }
 
 /// `ONLY` and `LAST` switch off other blocks; they are for a moment at the keyboard.
@@ -105,10 +126,20 @@ mod tests {
             ids(text),
             [
                 "a.t:5:1: warning: a numbered header is written `=== TEST 1: name`",
+                "a.t:5:1: note: the number 17 does not follow 1",
                 "a.t:7:1: warning: the number 1 is used twice",
                 "a.t:8:5: warning: `--- ONLY` keeps other blocks from running",
                 "a.t:9:1: warning: an indented header is text of the section above it",
             ]
+        );
+    }
+
+    #[test]
+    fn gaps_and_blanks_are_told() {
+        let text = "__DATA__\n\n=== TEST 1: a \n--- config\n=== TEST 4: b\n--- config\n=== TEST 9: c\n";
+        assert_eq!(
+            ids(text),
+            ["a.t:3:1: note: the block's name ends in blanks", "a.t:5:1: note: the number 4 does not follow 1"]
         );
     }
 

@@ -24,7 +24,7 @@ pub(crate) fn is_surely_canonical(bytes: &[u8], first: i64) -> bool {
         let Some(block) = rest.strip_prefix(spacing) else { return false };
         let line = block.split(|byte| *byte == b'\n').next().unwrap_or_default();
         let written = |header: Header<'_>| header.exact && header.written(Some(number), false) == line;
-        if !Header::read(line).is_some_and(written) {
+        if !Header::read(line).is_some_and(written) || line.ends_with(b" ") || line.ends_with(b"\t") {
             return false;
         }
         number = number.saturating_add(1);

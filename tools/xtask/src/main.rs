@@ -11,7 +11,10 @@ use std::process::ExitCode;
 mod abuse;
 mod arrows;
 mod bench;
+mod generate;
+mod perl;
 mod upstream;
+mod verdicts;
 
 const USAGE: &str = "\
 usage: cargo xtask TASK
@@ -20,7 +23,12 @@ usage: cargo xtask TASK
                       attack a server and check that it holds: quick checks (P, the default), nightly, before a release
   arrows              check the direction of dependencies and the size of files
   upstream [DIR]      bring the test suites of upstream modules out of Debian's source packages (default: upstream)
-  bench [SECONDS]     compare rsty with nginx in alternating runs (default: 4 seconds a run)
+  gen [--check]       write the linter's tables from what the server has, or compare them
+  perl DIR LIB [FILE] compare values and plans of spec files with the system's Perl; LIB is test-nginx's lib folder
+  verdicts DIR LIB [FILE]
+                      compare the verdicts of `rsty test` and of test-nginx on TEST_NGINX_BINARY, block by block
+  bench [SECONDS] [--only CASE]
+                      compare rsty with nginx in alternating runs (default: all cases, 2 seconds a run)
 ";
 
 fn main() -> ExitCode {
@@ -30,11 +38,14 @@ fn main() -> ExitCode {
         ["abuse", options @ ..] => abuse::run(options),
         ["arrows"] => arrows::check(),
         ["upstream"] => upstream::bring("upstream".as_ref()),
+        ["perl", folder, library, files @ ..] => perl::compare(folder.as_ref(), library.as_ref(), files),
+        ["verdicts", suite, library, files @ ..] => verdicts::compare(suite.as_ref(), library.as_ref(), files),
         ["upstream", folder] => upstream::bring(folder.as_ref()),
-        ["bench"] => bench::run(4),
-        ["bench", seconds] => match seconds.parse() {
-            Ok(seconds) => bench::run(seconds),
-            Err(_) => Err(Failure::Tool(format!("\"{seconds}\" is not a number of seconds"))),
+        ["gen"] => generate::write(false),
+        ["gen", "--check"] => generate::write(true),
+        ["bench", options @ ..] => match bench_options(options) {
+            Ok((seconds, only)) => bench::run(seconds, only),
+            Err(failure) => Err(failure),
         },
         _ => {
             eprint!("{USAGE}");
@@ -51,6 +62,22 @@ fn main() -> ExitCode {
             eprintln!("xtask: {text}");
             ExitCode::from(3)
         }
+    }
+}
+
+/// `[SECONDS] [--only CASE]`
+fn bench_options<'a>(options: &[&'a str]) -> Result<(u32, Option<&'a str>), Failure> {
+    let (seconds, rest) = match options {
+        [seconds, rest @ ..] if !seconds.starts_with('-') => match seconds.parse() {
+            Ok(seconds) => (seconds, rest),
+            Err(_) => return Err(Failure::Tool(format!("\"{seconds}\" is not a number of seconds"))),
+        },
+        rest => (2, rest),
+    };
+    match rest {
+        [] => Ok((seconds, None)),
+        ["--only", case] => Ok((seconds, Some(case))),
+        _ => Err(Failure::Tool("bench takes a number of seconds and --only CASE".to_owned())),
     }
 }
 

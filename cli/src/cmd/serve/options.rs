@@ -29,6 +29,8 @@ pub(super) struct Options {
     pub(super) conf_file: Option<PathBuf>,
     pub(super) globals: Vec<u8>,
     pub(super) signal: Option<Command>,
+    /// `--watch`
+    pub(super) watch: bool,
     pub(super) listen: Option<String>,
     /// A folder or file to serve.
     pub(super) target: Option<PathBuf>,
@@ -39,6 +41,10 @@ pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>, dialect: Dial
     let mut options = Options::default();
     let mut arguments = arguments.into_iter();
     while let Some(argument) = arguments.next() {
+        if dialect == Dialect::Rsty && argument == "--watch" {
+            options.watch = true;
+            continue;
+        }
         let Some(letters) = argument.as_bytes().strip_prefix(b"-") else {
             if dialect == Dialect::Rsty && options.target.is_none() {
                 options.target = Some(argument.into());
@@ -136,6 +142,8 @@ mod tests {
     #[test]
     fn only_rsty_takes_a_target_and_an_address() {
         assert!(nginx(&["-l", "80"]).is_err());
+        assert!(nginx(&["--watch"]).is_err());
+        assert!(parse(["--watch".into()], Dialect::Rsty).unwrap().watch);
         let options = parse(["-l", "9000", "app.lua"].map(OsString::from), Dialect::Rsty).unwrap();
         assert_eq!((options.listen.as_deref(), options.target), (Some("9000"), Some("app.lua".into())));
         assert!(parse(["a", "b"].map(OsString::from), Dialect::Rsty).is_err());

@@ -8,32 +8,27 @@ use std::time::Duration;
 use anstyle::{AnsiColor, Style};
 use rsty_diag::render;
 use rsty_testspec::model::Plan;
-use rsty_testspec::report::tap::Tap;
+use rsty_testspec::report::github::Shield;
+use rsty_testspec::report::tap::{Tap, Version};
 use rsty_testspec::report::{Summary, github, human, json};
 use rsty_testspec::run::lane::Event;
 use rsty_testspec::run::outcome::{BlockReport, BlockVerdict};
+use rsty_testspec::run::progress::SlowBlock;
 
+use super::args::{Args, FlakyResult, Format};
 use crate::ui;
 use crate::ui::progress::Progress;
-
-/// The form of the output.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Format {
-    /// For people.
-    Human,
-    /// JSON lines.
-    Json,
-    /// TAP.
-    Tap,
-}
 
 /// Prints events, and gathers what the reports at the end need.
 pub(crate) struct Output {
     format: Format,
     verbose: bool,
-    annotate: bool,
+    flaky_fails: bool,
+    /// Whether a block that runs this long will soon be given up.
+    stuck: Duration,
     progress: Progress,
     tap: Tap,
+    shield: Shield,
     summary: Summary,
     reports: Vec<BlockReport>,
     unusable: BTreeSet<Arc<PathBuf>>,
@@ -50,23 +45,44 @@ pub(crate) struct Finished {
     pub(crate) unusable: bool,
 }
 
+/// The most bytes of a failed block's log and exchange that the reports keep.
+const KEPT_MAX: usize = 64 * 1024;
+
 impl Output {
     /// An output for `total` blocks.
-    pub(crate) fn new(format: Format, total: usize, verbose: bool, quiet: bool) -> Self {
-        if format == Format::Json {
-            ui::answer(&json::start(total));
+    pub(super) fn new(args: &Args, total: usize) -> Self {
+        let format = args.output_format();
+        let tap = Tap::new(match format {
+            Format::Tap13 => Version::Thirteen,
+            Format::Tap14 => Version::Fourteen,
+            _ => Version::Classic,
+        });
+        let shield = Shield::new();
+        match format {
+            Format::Json => ui::answer(&json::start(total)),
+            Format::Tap13 | Format::Tap14 => ui::answer(tap.head()),
+            Format::Github => ui::answer(&shield.up()),
+            Format::Human | Format::Tap => {}
         }
+        let for_people = matches!(format, Format::Human | Format::Github);
         Self {
             format,
-            verbose,
-            annotate: format == Format::Human && std::env::var_os("GITHUB_ACTIONS").is_some(),
-            progress: Progress::new(total, quiet || format != Format::Human),
-            tap: Tap::default(),
+            verbose: args.verbose,
+            flaky_fails: args.flaky_result == FlakyResult::Fail,
+            stuck: Duration::try_from_secs_f64(args.block_timeout / 4.0).unwrap_or_default(),
+            progress: Progress::new(total, args.quiet || !for_people),
+            tap,
+            shield,
             summary: Summary::default(),
             reports: Vec::new(),
             unusable: BTreeSet::new(),
             plans: BTreeMap::new(),
         }
+    }
+
+    /// How many blocks have failed so far.
+    pub(super) fn failures(&self) -> usize {
+        self.summary.failed
     }
 
     /// Prints what there is to say about an event.
@@ -76,6 +92,8 @@ impl Output {
                 self.progress.begin(format!("{}:{}", block.file.display(), block.line));
             }
             Event::Finished(report) => self.finished(*report),
+            Event::Slow(slow) => self.slow(&slow),
+            Event::Waiting(why) => self.progress.above(|| ui::talk(&format!("waiting: {why}\n"))),
             Event::Unusable { file, diagnostics } => {
                 if self.unusable.insert(file) {
                     self.progress.above(|| {
@@ -96,12 +114,17 @@ impl Output {
         self.progress.finish();
         self.summary.elapsed = elapsed;
         match self.format {
-            Format::Tap => ui::answer(&self.tap.plan()),
+            Format::Tap | Format::Tap13 | Format::Tap14 => ui::answer(&self.tap.plan()),
             Format::Json => ui::answer(&json::summary(&self.summary)),
-            Format::Human => {
-                let colour = if self.summary.failed > 0 { AnsiColor::Red } else { AnsiColor::Green };
+            Format::Human | Format::Github => {
+                let red = self.summary.failed > 0 || (self.flaky_fails && self.summary.flaky > 0);
+                let colour = if red { AnsiColor::Red } else { AnsiColor::Green };
                 let style = Style::new().bold().fg_color(Some(colour.into()));
+                ui::answer(&human::recap(&self.reports));
                 ui::answer(&format!("{}\n", ui::paint(style, &self.summary.line())));
+                if self.format == Format::Github {
+                    ui::answer(&self.shield.down());
+                }
             }
         }
         Finished {
@@ -112,17 +135,31 @@ impl Output {
         }
     }
 
-    fn finished(&mut self, report: BlockReport) {
-        self.summary.add(&report);
-        self.progress.advance();
+    fn slow(&self, slow: &SlowBlock) {
         match self.format {
-            Format::Tap => {
+            Format::Json => ui::answer(&json::slow(slow)),
+            _ => {
+                let line = human::slow(slow, slow.elapsed >= self.stuck);
+                self.progress.above(|| ui::talk(&line));
+            }
+        }
+    }
+
+    fn finished(&mut self, mut report: BlockReport) {
+        self.summary.add(&report);
+        self.progress.advance(report.verdict() == BlockVerdict::Failed);
+        let notes = human::notes(&report);
+        if !notes.is_empty() {
+            self.progress.above(|| ui::talk(&notes));
+        }
+        match self.format {
+            Format::Tap | Format::Tap13 | Format::Tap14 => {
                 let (lines, comments) = self.tap.block(&report);
                 ui::answer(&lines);
                 ui::talk(&comments);
             }
             Format::Json => ui::answer(&json::block(&report)),
-            Format::Human => {
+            Format::Human | Format::Github => {
                 let text = match report.verdict() {
                     // A file that can't be loaded has been explained once.
                     BlockVerdict::Failed if self.unusable.contains(&report.id.file) => String::new(),
@@ -131,13 +168,30 @@ impl Output {
                     _ if self.verbose => human::line(&report),
                     _ => String::new(),
                 };
-                let annotation = if self.annotate { github::annotation(&report) } else { None };
+                let annotation = if self.format == Format::Github { github::annotation(&report) } else { None };
                 self.progress.above(|| {
                     ui::answer(&text);
-                    ui::answer(&annotation.unwrap_or_default());
+                    ui::answer(&annotation.map_or_else(String::new, |command| self.shield.through(&command)));
                 });
             }
         }
+        keep_essentials(&mut report);
         self.reports.push(report);
+    }
+}
+
+/// Lets go of what no report shows, so that a run over thousands of blocks stays small.
+fn keep_essentials(report: &mut BlockReport) {
+    for attempt in &mut report.attempts {
+        let room = if attempt.has_failed() { KEPT_MAX } else { 0 };
+        // Of a request the beginning says most; of a log, the end.
+        attempt.sent.truncate(room);
+        attempt.received.truncate(room);
+        let from = attempt.error_log.len().saturating_sub(room);
+        attempt.error_log.drain(..from);
+        for bytes in [&mut attempt.sent, &mut attempt.received, &mut attempt.error_log] {
+            bytes.shrink_to_fit();
+        }
+        attempt.assertions.shrink_to_fit();
     }
 }

@@ -43,9 +43,26 @@ pub struct Decoder {
     /// Data bytes still to come in this chunk.
     rest: u64,
     framing: usize,
+    /// The lines behind the last chunk, when somebody wants them.
+    trailers: Option<Vec<u8>>,
 }
 
 impl Decoder {
+    /// A decoder that keeps the trailers for [`Decoder::take_trailers`].
+    pub fn keeping_trailers() -> Self {
+        Self { trailers: Some(Vec::new()), ..Self::default() }
+    }
+
+    /// The lines behind the last chunk, as they came, once the body has ended. At most 16 kB.
+    pub fn take_trailers(&mut self) -> Vec<u8> {
+        self.trailers.take().unwrap_or_default()
+    }
+
+    /// Whether the body has ended.
+    pub fn is_done(&self) -> bool {
+        self.state == State::Done
+    }
+
     /// Consumes framing from the front of `input` up to the next data, and says how many bytes it was.
     ///
     /// After [`Step::Data`] the caller takes up to that many bytes and reports them with [`Decoder::took`].
@@ -62,7 +79,11 @@ impl Decoder {
             if self.framing > FRAMING_MAX {
                 return Err(ChunkError);
             }
+            let was_trailer = matches!(self.state, State::TrailerFirst | State::Trailer | State::TrailerEnd);
             self.state = self.next(byte)?;
+            if was_trailer && let Some(trailers) = &mut self.trailers {
+                trailers.push(byte);
+            }
         }
         let step = if self.state == State::Done { Step::End } else { Step::More };
         Ok((input.len(), step))
@@ -154,6 +175,13 @@ mod tests {
     fn chunks_extensions_and_trailers_are_understood() {
         let input = b"3;x=y\r\nabc\r\n1\r\nd\r\n0\r\nA: b\r\n\r\nrest";
         assert_eq!(decode(&[input]), Ok(Some((b"abcd".to_vec(), 4))));
+    }
+
+    #[test]
+    fn trailers_are_kept_when_wanted() {
+        let mut decoder = Decoder::keeping_trailers();
+        assert_eq!(decoder.step(b"0\r\nA: b\r\nC: d\r\n\r\n").map(|(_, step)| step), Ok(Step::End));
+        assert_eq!(decoder.take_trailers(), b"A: b\r\nC: d\r\n\r");
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Paths: decoding, normalisation and the checks that keep them below their root.
 
+use crate::codec::{self, Escape, Rules, hex_value};
+
 /// What became of the target of a request line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Uri {
@@ -82,7 +84,7 @@ pub fn normalize(path: &[u8], slashes: Slashes) -> Result<Vec<u8>, UriError> {
         let mut byte = byte;
         let mut literal = false;
         if byte == b'%' {
-            let (high, low) = (rest.first().copied().and_then(hex), rest.get(1).copied().and_then(hex));
+            let (high, low) = (rest.first().copied().and_then(hex_value), rest.get(1).copied().and_then(hex_value));
             let (Some(high), Some(low)) = (high, low) else { return Err(UriError) };
             byte = high << 4 | low;
             rest = &rest[2..];
@@ -124,15 +126,6 @@ fn end_segment(out: &mut Vec<u8>, start: usize, plain: bool) -> Result<(), UriEr
         _ => {}
     }
     Ok(())
-}
-
-const fn hex(byte: u8) -> Option<u8> {
-    match byte {
-        b'0'..=b'9' => Some(byte - b'0'),
-        b'a'..=b'f' => Some(byte - b'a' + 10),
-        b'A'..=b'F' => Some(byte - b'A' + 10),
-        _ => None,
-    }
 }
 
 /// The extension of a path: what follows the last dot of its last segment.
@@ -189,7 +182,7 @@ pub fn unescape(text: &[u8]) -> Vec<u8> {
         rest = tail;
         if byte == b'%'
             && let [high, low, ..] = *rest
-            && let (Some(high), Some(low)) = (hex(high), hex(low))
+            && let (Some(high), Some(low)) = (hex_value(high), hex_value(low))
         {
             out.push(high << 4 | low);
             rest = &rest[2..];
@@ -202,31 +195,12 @@ pub fn unescape(text: &[u8]) -> Vec<u8> {
 
 /// Escapes a path for a `Location` header: control characters, spaces, `%`, `?`, `#` and bytes above ASCII.
 pub fn escape(path: &[u8]) -> Vec<u8> {
-    escape_with(
-        path,
-        |byte| matches!(byte, 0..=b' ' | b'"' | b'#' | b'%' | b'<' | b'>' | b'?' | b'\\' | b'^' | b'`' | b'{'..=b'}' | 0x7f..),
-    )
+    codec::escaped_by(path, Escape::Uri, Rules::Nginx)
 }
 
 /// Escapes arguments: control characters, spaces, `%` and the like.
 pub fn escape_args(args: &[u8]) -> Vec<u8> {
-    escape_with(
-        args,
-        |byte| matches!(byte, 0..=b' ' | b'"' | b'#' | b'%' | b'&' | b'+' | b'<' | b'>' | b'?' | b'\\' | b'^' | b'`' | b'{'..=b'}' | 0x7f..),
-    )
-}
-
-fn escape_with(text: &[u8], special: impl Fn(u8) -> bool) -> Vec<u8> {
-    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
-    let mut out = Vec::with_capacity(text.len());
-    for &byte in text {
-        if special(byte) {
-            out.extend([b'%', DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
-        } else {
-            out.push(byte);
-        }
-    }
-    out
+    codec::escaped_by(args, Escape::Args, Rules::Nginx)
 }
 
 #[cfg(test)]

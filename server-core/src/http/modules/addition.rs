@@ -28,6 +28,13 @@ pub struct LocConf {
     types: MediaTypes,
 }
 
+impl LocConf {
+    /// Whether there is something around bodies.
+    pub(crate) fn is_on(&self) -> bool {
+        self.before.is_some() || self.after.is_some()
+    }
+}
+
 impl Merge for LocConf {
     fn merge(&mut self, outer: &Self) -> Result<(), Diagnostic> {
         if self.before.is_none() {
@@ -80,11 +87,7 @@ struct State {
 /// Decides whether there will be additions; then the length is unknown.
 pub(crate) fn header_filter(r: &Rc<Request>, next: HeaderNext) -> Code {
     let conf = &r.loc().addition;
-    if r.headers_out.status.get() != 200
-        || !r.is_main()
-        || conf.before.is_none() && conf.after.is_none()
-        || !conf.types.accept(r, &["text/html"])
-    {
+    if r.headers_out.status.get() != 200 || !r.is_main() || !conf.is_on() || !conf.types.accept(r, &["text/html"]) {
         return next.run(r);
     }
     r.set_ctx(Rc::new(State::default()));

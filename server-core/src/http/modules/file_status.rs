@@ -44,7 +44,7 @@ pub(super) fn fault(errno: i32) -> (Code, Level) {
 
 /// Answers a file test; a failure that is no absence is logged.
 pub(super) fn holds(r: &Request, bytes: &[u8], test: FileTest) -> bool {
-    match status(bytes) {
+    match super::disable_symlinks::status(r, bytes) {
         Ok(found) => match test {
             FileTest::File => found.is_file(),
             FileTest::Directory => found.is_dir(),

@@ -29,6 +29,13 @@ pub struct LocConf {
     on: Option<bool>,
 }
 
+impl LocConf {
+    /// `gunzip on`
+    pub(crate) fn is_on(&self) -> bool {
+        self.on.unwrap_or(false)
+    }
+}
+
 impl Merge for LocConf {
     fn merge(&mut self, outer: &Self) -> Result<(), Diagnostic> {
         self.on = self.on.or(outer.on);
@@ -59,7 +66,7 @@ struct State(RefCell<MultiGzDecoder<Vec<u8>>>);
 /// Decides whether the response is unpacked.
 pub(crate) fn header_filter(r: &Rc<Request>, next: HeaderNext) -> Code {
     let out = &r.headers_out;
-    if !r.loc().gunzip.on.unwrap_or(false)
+    if !r.loc().gunzip.is_on()
         || !out.value(HeaderId::ContentEncoding).is_some_and(|encoding| encoding.eq_ignore_ascii_case(b"gzip"))
         || gzip::client_accepts(r)
     {

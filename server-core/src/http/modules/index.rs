@@ -5,7 +5,8 @@ use std::rc::Rc;
 use bytes::Bytes;
 use rsty_diag::Diagnostic;
 
-use super::file_status::{is_absent, path, status};
+use super::disable_symlinks::status;
+use super::file_status::{is_absent, path};
 use crate::conf::{Arity, Contexts, Directive, Rule};
 use crate::http::code::Code;
 use crate::http::complex_value::ComplexValue;
@@ -82,7 +83,7 @@ fn respond(r: &Rc<Request>) -> Code {
         }
         let full = [&folder[..], &name].concat();
         r.log_bytes(Level::Debug, &[b"open index \"", &full, b"\""]);
-        match status(&full) {
+        match status(r, &full) {
             Ok(_) => {
                 let target = Bytes::from([&uri[..], &name].concat());
                 return redirect::internal(r, target, Some(r.args.get()));
@@ -126,7 +127,7 @@ fn test_folder(r: &Request, folder: &[u8], index: &[u8]) -> Result<(), Code> {
         _ => folder,
     };
     r.log_bytes(Level::Debug, &[b"http index check dir: \"", name, b"\""]);
-    match status(name) {
+    match status(r, name) {
         Ok(found) if found.is_dir() => Ok(()),
         Ok(_) => {
             r.log(Level::Alert, format_args!("\"{}\" is not a directory", path(name).display()));

@@ -1,9 +1,10 @@
 //! `ngx_http_static_module`: answers with files.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::os::unix::fs::MetadataExt as _;
 use std::rc::Rc;
 
+use super::disable_symlinks::open;
 use super::file_status::{fault, number};
 use crate::http::body;
 use crate::http::code::Code;
@@ -34,7 +35,7 @@ fn respond(r: &Rc<Request>) -> Code {
     }
     let mapped = map_uri(r);
     r.log_bytes(Level::Debug, &[b"http filename: \"", &mapped.path, b"\""]);
-    let opened = File::open(mapped.as_path()).and_then(|file| Ok((file.metadata()?, file)));
+    let opened = open(r, &mapped.path).and_then(|file| Ok((file.metadata()?, file)));
     let (metadata, file) = match opened {
         Ok(opened) => opened,
         Err(error) => {
@@ -58,6 +59,11 @@ fn respond(r: &Rc<Request>) -> Code {
     if method == Method::POST {
         return Code::NOT_ALLOWED;
     }
+    send(r, file, &metadata)
+}
+
+/// Sends an open file.
+pub(super) fn send(r: &Rc<Request>, file: File, metadata: &Metadata) -> Code {
     body::discard(r);
     let size = metadata.len();
     r.headers_out.status.set(200);

@@ -5,7 +5,8 @@ use std::rc::Rc;
 use bytes::Bytes;
 use rsty_diag::Diagnostic;
 
-use super::file_status::{is_absent, path, status};
+use super::disable_symlinks::status;
+use super::file_status::{is_absent, path};
 use crate::conf::value::{duplicate, number};
 use crate::conf::{Arity, Contexts, Directive, Rule};
 use crate::http::code::Code;
@@ -115,7 +116,7 @@ fn respond(r: &Rc<Request>) -> Code {
         let full = [&root[..], &name].concat();
         let kind: &[u8] = if attempt.folder { b"dir" } else { b"file" };
         r.log_bytes(Level::Debug, &[b"trying to use ", kind, b": \"", &name, b"\" \"", &full, b"\""]);
-        match status(&full) {
+        match status(r, &full) {
             Ok(found) if found.is_dir() == attempt.folder => {
                 use_file(r, alias, &name, attempt.folder);
                 return Code::DECLINED;

@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::ffi::c_int;
 use std::mem::MaybeUninit;
 
+use crate::cycle::Subsystem;
 use crate::log::{Entry, ErrorLog, Level};
 use crate::lua::current;
 use crate::lua::session::level;
@@ -11,11 +12,18 @@ use crate::lua::sys::raw::*;
 use crate::lua::sys::{self, Answer, Reply, State};
 use crate::lua::text;
 
-pub(super) fn inject(state: State) {
-    sys::set_function(state, c"log", log);
-    // SAFETY: sets a global outside of any call.
+pub(super) fn inject(state: State, subsystem: Subsystem) {
+    let mark: &[u8] = match subsystem {
+        Subsystem::Http => b"[lua] ",
+        Subsystem::Stream => b"stream [lua] ",
+    };
+    // SAFETY: sets a field of the table on the top and a global, outside of any call.
     unsafe {
-        lua_pushcclosure(state, print, 0);
+        sys::push(state, mark);
+        lua_pushcclosure(state, log, 1);
+        lua_setfield(state, -2, c"log".as_ptr());
+        sys::push(state, mark);
+        lua_pushcclosure(state, print, 1);
         lua_setfield(state, LUA_GLOBALSINDEX, c"print".as_ptr());
     }
 }
@@ -107,7 +115,8 @@ fn write(state: State) -> Answer {
     let count = sys::top(state) - 1;
     // SAFETY: the level was pushed by our own frame.
     let level = unsafe { lua_tonumber(state, -1) } as u8;
-    let mut message = b"[lua] ".to_vec();
+    // The body runs in the frame of `log` or `print`, whose upvalue is the mark.
+    let mut message = sys::bytes(state, lua_upvalueindex(1)).unwrap_or_default().to_vec();
     append_place(state, &mut message);
     for index in 1..=count {
         match sys::kind(state, index) {

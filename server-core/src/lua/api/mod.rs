@@ -18,6 +18,7 @@ use super::session::Session;
 use super::sys::raw::*;
 use super::sys::{self, Error, StackGuard, State};
 use super::vm::{Vm, VmError};
+use crate::cycle::Subsystem;
 
 /// The error handler of scripts that run on the main state: adds `debug.traceback` to messages that are strings.
 pub(crate) unsafe extern "C-unwind" fn traceback(state: State) -> c_int {
@@ -51,8 +52,8 @@ pub(crate) fn running<'a>() -> Result<(&'a Ctx, &'a dyn Session), Error> {
     }
 }
 
-/// Puts the part of `ngx` that needs no HTTP request into a VM: globals `ngx`, `print`, `coroutine`.
-pub(crate) fn inject(vm: &Vm, more: impl FnOnce(State)) -> Result<(), VmError> {
+/// Puts the part of `ngx` that needs no request into a VM: globals `ngx`, `print`, `coroutine`.
+pub(crate) fn inject(vm: &Vm, subsystem: Subsystem, more: impl FnOnce(State)) -> Result<(), VmError> {
     let state = vm.state();
     // SAFETY: fresh tables on the main state outside of any call; the guard restores the stack.
     unsafe {
@@ -60,7 +61,7 @@ pub(crate) fn inject(vm: &Vm, more: impl FnOnce(State)) -> Result<(), VmError> {
         lua_createtable(state, 0, 115);
         sys::set_function(state, c"_phase_ctx", coroutine::phase_ctx);
         consts::inject(state);
-        log::inject(state);
+        log::inject(state, subsystem);
         sleep::inject(state);
         thread::inject(state);
         lua_createtable(state, 0, 8);

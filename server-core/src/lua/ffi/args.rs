@@ -2,9 +2,9 @@
 
 use std::ffi::c_int;
 
-use super::codec;
 use super::request::client_request;
 use super::{BAD_CONTEXT, FfiStr, TableElt, copy_to, export, store};
+use crate::codec;
 use crate::http::request::Request;
 use crate::lua::current;
 use crate::lua::session::session_debug;

@@ -8,11 +8,11 @@ use bytes::Bytes;
 
 use super::{ERROR, ErrorOut, OK, bytes, export, store};
 use crate::http::modules::lua::balancer::Balance;
-use crate::http::modules::proxy::local_address;
 use crate::http::request::Request;
+use crate::http::upstream::local_address;
 use crate::lua::phase::Phase;
 use crate::upstream::address::{AddressError, Target};
-use crate::upstream::group::Verdict;
+use crate::upstream::selection::Verdict;
 
 /// `NGX_PEER_NEXT`
 const PEER_NEXT: c_int = 2;
@@ -58,7 +58,7 @@ unsafe fn change(
 
 export! {
     /// Names the server for this attempt.
-    ngx_http_lua_ffi_balancer_set_current_peer(
+    ngx_http_lua_ffi_balancer_set_current_peer, ngx_stream_lua_ffi_balancer_set_current_peer(
         r: *const Request, address: *const u8, address_len: usize, port: c_int, host: *const u8, host_len: isize,
         err: *mut *mut c_char,
     ) -> c_int {
@@ -94,7 +94,7 @@ export! {
     }
 
     /// Allows more attempts, within the limit of the configuration.
-    ngx_http_lua_ffi_balancer_set_more_tries(r: *const Request, count: c_int, err: *mut *mut c_char) -> c_int {
+    ngx_http_lua_ffi_balancer_set_more_tries, ngx_stream_lua_ffi_balancer_set_more_tries(r: *const Request, count: c_int, err: *mut *mut c_char) -> c_int {
         let mut reduced = false;
         let limit = {
             // SAFETY: the contract of the parent module.
@@ -121,7 +121,7 @@ export! {
     }
 
     /// How the last attempt failed: 4 failed, 2 answered with an error, 0 there was none.
-    ngx_http_lua_ffi_balancer_get_last_failure(
+    ngx_http_lua_ffi_balancer_get_last_failure, ngx_stream_lua_ffi_balancer_get_last_failure(
         r: *const Request, status: *mut c_int, err: *mut *mut c_char,
     ) -> c_int {
         let get = |balance: &Balance| {
@@ -139,7 +139,7 @@ export! {
     }
 
     /// Sets deadlines in milliseconds; those that are not positive stay.
-    ngx_http_lua_ffi_balancer_set_timeouts(
+    ngx_http_lua_ffi_balancer_set_timeouts, ngx_stream_lua_ffi_balancer_set_timeouts(
         r: *const Request, connect: c_long, send: c_long, read: c_long, err: *mut *mut c_char,
     ) -> c_int {
         let set = |balance: &Balance| {
@@ -166,8 +166,18 @@ export! {
         unsafe { change(r, err, set) }
     }
 
+    /// Speaks TLS with the server, or does not.
+    ngx_http_lua_ffi_balancer_set_upstream_tls(r: *const Request, on: c_int, err: *mut *mut c_char) -> c_int {
+        let set = |balance: &Balance| {
+            balance.tls.set(on != 0);
+            Ok(OK)
+        };
+        // SAFETY: the contract of the parent module.
+        unsafe { change(r, err, set) }
+    }
+
     /// Connects from a local address.
-    ngx_http_lua_ffi_balancer_bind_to_local_addr(
+    ngx_http_lua_ffi_balancer_bind_to_local_addr, ngx_stream_lua_ffi_balancer_bind_to_local_addr(
         r: *const Request, address: *const u8, address_len: usize, err: *mut u8, err_len: *mut usize,
     ) -> c_int {
         // SAFETY: the contract of the parent module.

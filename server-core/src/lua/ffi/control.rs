@@ -31,7 +31,7 @@ const HANDSHAKE: Phase =
 
 export! {
     /// Ends the phase or the request: 0 when the caller has to yield, -4 when it returns.
-    ngx_http_lua_ffi_exit(r: *const Request, status: c_int, err: *mut u8, err_len: *mut usize) -> c_int {
+    ngx_http_lua_ffi_exit, ngx_stream_lua_ffi_exit(r: *const Request, status: c_int, err: *mut u8, err_len: *mut usize) -> c_int {
         // SAFETY: the contract of the parent module.
         match exit(unsafe { r.as_ref() }, status) {
             Ok(code) => code,
@@ -56,7 +56,7 @@ export! {
     }
 
     /// The reference of `ngx.ctx`, negative when there is none yet.
-    ngx_http_lua_ffi_get_ctx_ref(r: *const Request, in_ssl_phase: *mut c_int, ssl_ctx_ref: *mut c_int) -> c_int {
+    ngx_http_lua_ffi_get_ctx_ref, ngx_stream_lua_ffi_get_ctx_ref(r: *const Request, in_ssl_phase: *mut c_int, ssl_ctx_ref: *mut c_int) -> c_int {
         let Some(ctx) = current::ctx() else { return NO_REQ_CTX };
         if ctx.ctx_ref.get() < 0 {
             // SAFETY: the contract of the parent module.
@@ -70,7 +70,7 @@ export! {
     }
 
     /// Keeps the reference of `ngx.ctx`, which is given back when the request ends.
-    ngx_http_lua_ffi_set_ctx_ref(r: *const Request, reference: c_int) -> c_int {
+    ngx_http_lua_ffi_set_ctx_ref, ngx_stream_lua_ffi_set_ctx_ref(r: *const Request, reference: c_int) -> c_int {
         let Some(ctx) = current::ctx() else { return ERROR };
         // SAFETY: the contract of the parent module.
         let Some(r) = (unsafe { r.as_ref() }) else { return ERROR };

@@ -7,7 +7,7 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::ffi::{c_char, c_int};
 
-use super::{DONE, ERROR, OK, both, bytes, export, store, worker, write_error};
+use super::{DONE, ERROR, OK, bytes, export, store, worker, write_error};
 use crate::clock;
 use crate::http::request::Request;
 use crate::log::{Level, set_capture};
@@ -104,7 +104,7 @@ impl Ring {
     }
 }
 
-both! {
+export! {
     /// Captures only lines up to a level.
     ngx_http_lua_ffi_errlog_set_filter_level, ngx_stream_lua_ffi_errlog_set_filter_level
     (level: c_int, err: *mut u8, err_len: *mut usize) -> c_int {
@@ -148,7 +148,7 @@ both! {
 
 export! {
     /// The level of the error log in effect.
-    ngx_http_lua_ffi_errlog_get_sys_filter_level(_r: *const Request) -> c_int {
+    ngx_http_lua_ffi_errlog_get_sys_filter_level, ngx_stream_lua_ffi_errlog_get_sys_filter_level(_r: *const Request) -> c_int {
         if let Some(session) = current::session() {
             return (0..=8).rev().find(|&level| session.logs(level)).map_or(0, c_int::from);
         }
@@ -156,7 +156,7 @@ export! {
     }
 
     /// Writes a line as it is.
-    ngx_http_lua_ffi_raw_log(_r: *const Request, level: c_int, text: *const u8, len: usize) -> c_int {
+    ngx_http_lua_ffi_raw_log, ngx_stream_lua_ffi_raw_log(_r: *const Request, level: c_int, text: *const u8, len: usize) -> c_int {
         let Some(known) = level_of(level) else { return ERROR };
         // SAFETY: the contract of the parent module.
         let text = String::from_utf8_lossy(unsafe { bytes(text, len) });

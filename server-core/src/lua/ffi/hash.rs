@@ -5,9 +5,10 @@ use std::ffi::{c_int, c_uint};
 use md5::{Digest, Md5};
 use sha1::Sha1;
 
-use super::{both, bytes, codec, copy_to, export};
+use super::{bytes, copy_to, export};
+use crate::codec;
 
-both! {
+export! {
     /// Writes the 16 bytes of the digest.
     ngx_http_lua_ffi_md5_bin, ngx_stream_lua_ffi_md5_bin(src: *const u8, len: usize, dst: *mut u8) {
         // SAFETY: the contract of the parent module.

@@ -1,13 +1,14 @@
 //! Request headers: `ngx.req.get_headers`, `ngx.req.set_header`.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::ffi::{c_char, c_int};
 
 use bytes::Bytes;
 
-use super::codec::{self, Escape};
 use super::request::{client_request, hold};
 use super::{BAD_CONTEXT, DECLINED, ERROR, ErrorOut, FfiStr, OK, TableElt, bytes, export, store};
+use crate::codec::{self, Escape};
 use crate::http::header::HeaderId;
 use crate::http::headers_in::ConnectionType;
 use crate::http::method::Version;
@@ -84,7 +85,7 @@ export! {
         let (name, done) = unsafe {
             let name = codec::escaped(bytes(key, key_len), Escape::HeaderName);
             let done = each_value(value, value_len, values, values_len, replace != 0, |value, mode| {
-                set(r, &name, codec::escaped(value, Escape::HeaderValue).into(), mode)
+                set(r, &name, shared(codec::escaped(value, Escape::HeaderValue)), mode)
             });
             (name, done)
         };
@@ -133,6 +134,14 @@ pub(super) unsafe fn each_value(
         set(value, mode(index == 0))?;
     }
     Some(())
+}
+
+/// Text to be kept.
+pub(super) fn shared(text: Cow<'_, [u8]>) -> Bytes {
+    match text {
+        Cow::Borrowed(text) => Bytes::copy_from_slice(text),
+        Cow::Owned(text) => text.into(),
+    }
 }
 
 /// Sets a header and what the server derived from it.

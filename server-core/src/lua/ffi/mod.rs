@@ -10,26 +10,28 @@
 //!   that [`super::current`] holds (null means «no request»);
 //! - strings that are handed out stay valid until the request ends, or are static.
 //!
-//! [`both!`] exports one body under the names of both subsystems.
+//! [`export!`] exports one body under one name or under those of both subsystems.
 
 use std::ffi::{c_char, c_int};
 
 pub mod args;
 pub mod balancer;
-pub mod codec;
 pub mod control;
 pub mod errlog;
 pub mod hash;
 pub mod headers;
 pub mod ndk;
+pub mod ocsp;
 mod openssl_abi;
 pub mod param;
 pub mod pipe;
+pub mod proxy_ssl;
 pub mod public;
 pub mod regex;
 pub mod request;
 pub mod response;
 pub mod semaphore;
+mod semaphore_pool;
 pub mod shdict;
 pub mod socket;
 pub mod ssl;
@@ -39,6 +41,7 @@ pub mod symbols;
 pub mod template;
 pub mod time;
 pub mod unsupported;
+pub mod upstream;
 pub mod var;
 pub mod worker;
 
@@ -99,42 +102,39 @@ pub struct TableElt {
     pub value: FfiStr,
 }
 
-/// Exports a function under its `ngx_http_lua_ffi_…` and `ngx_stream_lua_ffi_…` names.
-macro_rules! both {
-    ($($(#[$doc:meta])* $http:ident, $stream:ident
+/// Exports functions, each under one name or under those of both subsystems: `ngx_http_lua_ffi_…,
+/// ngx_stream_lua_ffi_…`.
+macro_rules! export {
+    ($($(#[$doc:meta])* $name:ident $(, $stream:ident)?
         ($($arg:ident : $ty:ty),* $(,)?) $(-> $ret:ty)? $body:block)*) => {$(
         $(#[$doc])*
         ///
         /// # Safety
         /// Pointers are valid as the module's documentation says.
         #[unsafe(no_mangle)]
-        pub unsafe extern "C" fn $http($($arg: $ty),*) $(-> $ret)? $body
-
-        $(#[$doc])*
-        ///
-        /// # Safety
-        /// Pointers are valid as the module's documentation says.
-        #[unsafe(no_mangle)]
-        pub unsafe extern "C" fn $stream($($arg: $ty),*) $(-> $ret)? {
-            // SAFETY: the contract is the same.
-            unsafe { $http($($arg),*) }
-        }
-    )*};
-}
-pub(crate) use both;
-
-/// Exports functions under one name each.
-macro_rules! export {
-    ($($(#[$doc:meta])* $name:ident ($($arg:ident : $ty:ty),* $(,)?) $(-> $ret:ty)? $body:block)*) => {$(
-        $(#[$doc])*
-        ///
-        /// # Safety
-        /// Pointers are valid as the module's documentation says.
-        #[unsafe(no_mangle)]
         pub unsafe extern "C" fn $name($($arg: $ty),*) $(-> $ret)? $body
+
+        $crate::lua::ffi::export_alias! { $(#[$doc])* $name $($stream)? ($($arg: $ty),*) $(-> $ret)? }
     )*};
 }
 pub(crate) use export;
+
+/// The second name of an exported function, if it has one.
+macro_rules! export_alias {
+    ($(#[$doc:meta])* $name:ident ($($arg:ident : $ty:ty),*) $(-> $ret:ty)?) => {};
+    ($(#[$doc:meta])* $name:ident $alias:ident ($($arg:ident : $ty:ty),*) $(-> $ret:ty)?) => {
+        $(#[$doc])*
+        ///
+        /// # Safety
+        /// Pointers are valid as the module's documentation says.
+        #[unsafe(no_mangle)]
+        pub unsafe extern "C" fn $alias($($arg: $ty),*) $(-> $ret)? {
+            // SAFETY: the contract is the same.
+            unsafe { $name($($arg),*) }
+        }
+    };
+}
+pub(crate) use export_alias;
 
 /// The bytes that a caller's (pointer, length) names; a null pointer names none.
 ///

@@ -10,7 +10,7 @@ use std::ptr;
 use pcre2_sys as pcre2;
 
 use super::template::{self, Part};
-use super::{ERROR, NgxStr, OK, both, bytes, copy_to, worker, write_error};
+use super::{ERROR, NgxStr, OK, bytes, copy_to, export, worker, write_error};
 use crate::log::Level;
 
 const FLAG_DFA: c_int = 0x02;
@@ -79,7 +79,7 @@ pub fn set_limits(limits: Limits) {
     MATCHER.with_borrow_mut(Matcher::forget_context);
 }
 
-both! {
+export! {
     /// Compiles an expression; null and a text when it is bad.
     ngx_http_lua_ffi_compile_regex, ngx_stream_lua_ffi_compile_regex(
         pattern: *const u8, len: usize, flags: c_int, options: c_int, err: *mut u8, err_size: usize,

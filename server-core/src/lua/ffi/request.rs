@@ -76,7 +76,7 @@ export! {
     }
 
     /// When the request began, in seconds since the epoch.
-    ngx_http_lua_ffi_req_start_time(r: *const Request) -> f64 {
+    ngx_http_lua_ffi_req_start_time, ngx_stream_lua_ffi_req_start_time(r: *const Request) -> f64 {
         // SAFETY: the contract of the parent module.
         let Some(r) = (unsafe { r.as_ref() }) else { return 0.0 };
         r.started.get().epoch_msec() as f64 / 1000.0
@@ -104,7 +104,7 @@ export! {
     }
 
     /// The response's status, zero when there is none yet.
-    ngx_http_lua_ffi_get_resp_status(r: *const Request) -> c_int {
+    ngx_http_lua_ffi_get_resp_status, ngx_stream_lua_ffi_get_resp_status(r: *const Request) -> c_int {
         // SAFETY: the contract of the parent module.
         let Some(r) = (unsafe { client_request(r) }) else { return BAD_CONTEXT };
         match (r.err_status.get(), r.headers_out.status.get()) {

@@ -5,11 +5,11 @@ use std::ffi::{c_char, c_int};
 use bytes::Bytes;
 use smallvec::SmallVec;
 
-use super::codec::{self, Escape};
-use super::headers::{Mode, decimal, each_value};
+use super::headers::{Mode, decimal, each_value, shared};
 use super::request::{client_request, hold, log_error};
 use super::time::{http_time, parse_http_time};
 use super::{BAD_CONTEXT, DECLINED, ERROR, ErrorOut, FfiStr, NO_REQ_CTX, OK, bytes, export};
+use crate::codec::{self, Escape};
 use crate::http::header::HeaderId;
 use crate::http::request::Request;
 use crate::lua::ctx::Ctx;
@@ -35,7 +35,7 @@ export! {
             let name = codec::escaped(&name, Escape::HeaderName);
             let (value_len, values) = if is_nil == 0 { (value_len, values) } else { (0, std::ptr::null()) };
             each_value(value, value_len, values, values_len, replace != 0, |value, mode| {
-                set(r, ctx, &name, codec::escaped(value, Escape::HeaderValue).into(), mode)
+                set(r, ctx, &name, shared(codec::escaped(value, Escape::HeaderValue)), mode)
             })
         };
         if done.is_some() {
@@ -116,9 +116,9 @@ fn set(r: &Request, ctx: &Ctx, name: &[u8], value: Bytes, mode: Mode) -> Option<
             list.remove(name);
         }
     } else if mode == Mode::Replace || is_single(id) {
-        list.set(name.to_vec(), value);
+        list.set(Bytes::copy_from_slice(name), value);
     } else {
-        list.add(name.to_vec(), value);
+        list.add(Bytes::copy_from_slice(name), value);
     }
     Some(())
 }

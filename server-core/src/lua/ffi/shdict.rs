@@ -9,7 +9,7 @@ use std::sync::Arc;
 use mlua_sys as ffi;
 
 use super::strings::to_malloc;
-use super::{DECLINED, ERROR, ErrorOut, OK, both, bytes, copy_to, export, store, worker};
+use super::{DECLINED, ERROR, ErrorOut, OK, bytes, copy_to, export, store, worker};
 use crate::clock;
 use crate::log::Level;
 use crate::lua::current;
@@ -21,7 +21,7 @@ pub(super) const BOOLEAN: c_int = ffi::LUA_TBOOLEAN;
 pub(super) const NUMBER: c_int = ffi::LUA_TNUMBER;
 pub(super) const STRING: c_int = ffi::LUA_TSTRING;
 
-both! {
+export! {
     /// The zone behind a userdata.
     ngx_http_lua_ffi_shdict_udata_to_zone, ngx_stream_lua_ffi_shdict_udata_to_zone
     (udata: *mut *mut Zone) -> *mut Zone {

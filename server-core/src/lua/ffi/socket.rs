@@ -3,7 +3,7 @@
 use std::ffi::{c_char, c_int, c_void};
 use std::os::fd::RawFd;
 
-use super::{ERROR, ErrorOut, OK, both, export, store, write_error};
+use super::{ERROR, ErrorOut, OK, export, store, write_error};
 use crate::lua::socket::tcp::{TcpSocket, errno_text};
 
 /// The content of a socket's userdatum: the address of a pointer to a [`TcpSocket`].
@@ -48,7 +48,7 @@ fn last_error() -> &'static str {
     errno_text(nix::errno::Errno::last_raw())
 }
 
-both! {
+export! {
     /// Reads an option.
     ngx_http_lua_ffi_socket_tcp_getoption, ngx_stream_lua_ffi_socket_tcp_getoption(
         socket: Handle, option: c_int, value: *mut c_int, err: *mut u8, errlen: *mut usize

@@ -16,7 +16,7 @@ use openssl_sys as sys;
 
 use super::openssl_abi::*;
 use super::request::hold;
-use super::{DECLINED, ERROR, ErrorOut, OK, both, bytes, copy_to, export, store};
+use super::{DECLINED, ERROR, ErrorOut, OK, bytes, copy_to, export, store};
 use crate::http::connection::{Address, Connection};
 use crate::http::request::Request;
 use crate::lua::current;
@@ -24,7 +24,7 @@ use crate::lua::phase::Phase;
 use crate::tls::server::ServerSide;
 use crate::tls::sys as tls;
 
-type Failed = &'static CStr;
+pub(super) type Failed = &'static CStr;
 
 /// The client's connection that a script is about.
 ///
@@ -41,7 +41,7 @@ unsafe fn connection<'a>(r: *const Request) -> Result<&'a Connection, Failed> {
 ///
 /// # Safety
 /// As above.
-unsafe fn ssl<'a>(r: *const Request) -> Result<&'a SslRef, Failed> {
+pub(super) unsafe fn ssl<'a>(r: *const Request) -> Result<&'a SslRef, Failed> {
     // SAFETY: as above.
     let connection: &'a Connection = unsafe { connection(r)? };
     connection.tls().map(|(tls, _)| tls.ssl()).ok_or(c"bad ssl conn")
@@ -58,7 +58,7 @@ unsafe fn side<'a>(r: *const Request) -> Result<&'a ServerSide, Failed> {
 }
 
 /// The return code of a function that fails with a text.
-fn code(result: Result<c_int, Failed>, err: *mut *mut c_char) -> c_int {
+pub(super) fn code(result: Result<c_int, Failed>, err: *mut *mut c_char) -> c_int {
     result.unwrap_or_else(|text| {
         // SAFETY: the contract of the parent module.
         unsafe { err.report(text) };
@@ -67,7 +67,7 @@ fn code(result: Result<c_int, Failed>, err: *mut *mut c_char) -> c_int {
 }
 
 /// As [`code`], for functions that return a pointer.
-fn pointer(result: Result<*mut c_void, Failed>, err: *mut *mut c_char) -> *mut c_void {
+pub(super) fn pointer(result: Result<*mut c_void, Failed>, err: *mut *mut c_char) -> *mut c_void {
     result.unwrap_or_else(|text| {
         // SAFETY: the contract of the parent module.
         unsafe { err.report(text) };
@@ -76,7 +76,7 @@ fn pointer(result: Result<*mut c_void, Failed>, err: *mut *mut c_char) -> *mut c
 }
 
 /// Forgets OpenSSL's errors, which our texts replace.
-fn failed<T>(text: Failed) -> impl FnOnce(T) -> Failed {
+pub(super) fn failed<T>(text: Failed) -> impl FnOnce(T) -> Failed {
     move |_| {
         drop(openssl::error::ErrorStack::get());
         text
@@ -84,7 +84,7 @@ fn failed<T>(text: Failed) -> impl FnOnce(T) -> Failed {
 }
 
 /// Whether OpenSSL said yes.
-fn check(result: c_int, text: Failed) -> Result<(), Failed> {
+pub(super) fn check(result: c_int, text: Failed) -> Result<(), Failed> {
     if result > 0 { Ok(()) } else { Err(failed(text)(())) }
 }
 
@@ -115,7 +115,11 @@ unsafe fn give_address(address: &Address, out: *mut *const u8, len: *mut usize, 
 }
 
 /// Sets the first certificate and adds the others to its chain.
-fn use_chain<'a>(ssl: &SslRef, chain: impl Iterator<Item = &'a X509Ref>, texts: [Failed; 3]) -> Result<c_int, Failed> {
+pub(super) fn use_chain<'a>(
+    ssl: &SslRef,
+    chain: impl Iterator<Item = &'a X509Ref>,
+    texts: [Failed; 3],
+) -> Result<c_int, Failed> {
     let [none, first, rest] = texts;
     let mut count = 0;
     for certificate in chain {
@@ -134,7 +138,7 @@ fn use_chain<'a>(ssl: &SslRef, chain: impl Iterator<Item = &'a X509Ref>, texts: 
 }
 
 /// The certificates of concatenated DER.
-fn parse_chain(mut der: &[u8]) -> Result<Vec<X509>, Failed> {
+pub(super) fn parse_chain(mut der: &[u8]) -> Result<Vec<X509>, Failed> {
     let mut chain = Vec::new();
     while !der.is_empty() {
         let text = if chain.is_empty() { c"d2i_X509_bio() failed" } else { c"d2i_X509_bio() failed in rest of chain" };
@@ -147,8 +151,9 @@ fn parse_chain(mut der: &[u8]) -> Result<Vec<X509>, Failed> {
 }
 
 fn parse_pem(pem: &[u8]) -> Result<Vec<X509>, Failed> {
-    let chain = X509::stack_from_pem(pem).map_err(failed(c"PEM_read_bio_X509_AUX() failed"))?;
-    if chain.is_empty() { Err(c"PEM_read_bio_X509_AUX() failed") } else { Ok(chain) }
+    // The first certificate decides whether there is one at all.
+    X509::from_pem(pem).map_err(failed(c"PEM_read_bio_X509_AUX() failed"))?;
+    X509::stack_from_pem(pem).map_err(failed(c"PEM_read_bio_X509() failed"))
 }
 
 fn into_stack(chain: Vec<X509>) -> Result<*mut c_void, Failed> {
@@ -171,7 +176,7 @@ fn into_key(key: PKey<Private>) -> *mut c_void {
 ///
 /// # Safety
 /// The pointer is null or one that a parse function returned.
-unsafe fn chain_of<'a>(chain: *mut c_void) -> Option<&'a StackRef<X509>> {
+pub(super) unsafe fn chain_of<'a>(chain: *mut c_void) -> Option<&'a StackRef<X509>> {
     if chain.is_null() {
         return None;
     }
@@ -179,7 +184,7 @@ unsafe fn chain_of<'a>(chain: *mut c_void) -> Option<&'a StackRef<X509>> {
     Some(unsafe { StackRef::from_ptr(chain.cast()) })
 }
 
-both! {
+export! {
     /// The version of the connection, as on the wire.
     ngx_http_lua_ffi_ssl_get_tls1_version, ngx_stream_lua_ffi_ssl_get_tls1_version(
         r: *const Request, err: *mut *mut c_char

@@ -120,8 +120,11 @@ export! {
                 return ERROR;
             }
             store(code, 0);
-            let found = socket.tls.session.borrow_mut().take();
-            store(session, found.map_or(ptr::null_mut(), into_pointer));
+            // A library may ask twice and keep what it got the second time: it is the same reference.
+            if let Some(found) = socket.tls.session.borrow_mut().take() {
+                socket.tls.given_session.set(into_pointer(found).cast());
+            }
+            store(session, socket.tls.given_session.get().cast());
         }
         OK
     }
@@ -159,7 +162,7 @@ export! {
     }
 
     /// The `SSL *` of a connection.
-    ngx_http_lua_ffi_socket_tcp_get_ssl_pointer(
+    ngx_http_lua_ffi_socket_tcp_get_ssl_pointer, ngx_stream_lua_ffi_socket_tcp_get_ssl_pointer(
         _r: *const Request, u: Userdatum, out: *mut *mut c_void, err: *mut *mut c_char
     ) -> c_int {
         // SAFETY: the contract of the parent module.
@@ -167,23 +170,7 @@ export! {
     }
 
     /// The `SSL_CTX *` of a connection.
-    ngx_http_lua_ffi_socket_tcp_get_ssl_ctx(
-        _r: *const Request, u: Userdatum, out: *mut *mut c_void, err: *mut *mut c_char
-    ) -> c_int {
-        // SAFETY: the contract of the parent module.
-        unsafe { give(u, out, err, c"no ssl context", |tls| tls.ssl().ssl_context().as_ptr().cast()) }
-    }
-
-    /// As for HTTP, in the stream subsystem.
-    ngx_stream_lua_ffi_socket_tcp_get_ssl_pointer(
-        _r: *const Request, u: Userdatum, out: *mut *mut c_void, err: *mut *mut c_char
-    ) -> c_int {
-        // SAFETY: the contract of the parent module.
-        unsafe { give(u, out, err, c"no ssl connection", |tls| tls.ssl().as_ptr().cast()) }
-    }
-
-    /// As for HTTP, in the stream subsystem.
-    ngx_stream_lua_ffi_socket_tcp_get_ssl_ctx(
+    ngx_http_lua_ffi_socket_tcp_get_ssl_ctx, ngx_stream_lua_ffi_socket_tcp_get_ssl_ctx(
         _r: *const Request, u: Userdatum, out: *mut *mut c_void, err: *mut *mut c_char
     ) -> c_int {
         // SAFETY: the contract of the parent module.
@@ -191,7 +178,7 @@ export! {
     }
 
     /// Sets the certificates to trust in the coming handshake.
-    ngx_http_lua_ffi_socket_tcp_settrustedstore(
+    ngx_http_lua_ffi_socket_tcp_settrustedstore, ngx_stream_lua_ffi_socket_tcp_settrustedstore(
         r: *const Request, u: Userdatum, trusted: *mut c_void, err: *mut *mut c_char
     ) -> c_int {
         // SAFETY: the contract of the parent module; the script keeps the store alive.
@@ -393,6 +380,7 @@ unsafe fn use_certificate(ssl: *mut sys::SSL, chain: &StackRef<X509>, key: *mut 
 
 /// Keeps the session for the script, if it wants it.
 fn keep_session(session: &dyn Session, socket: &TcpSocket, tls: &Tls) {
+    socket.tls.given_session.set(ptr::null_mut());
     if !socket.tls.wants_session.get() {
         return;
     }

@@ -3,8 +3,8 @@
 
 use std::ffi::{c_char, c_int};
 
-use super::codec::{self, Alphabet, Escape, Padding, Rules, Strangers};
-use super::{NgxStr, both, bytes, copy_to, export, store};
+use super::{NgxStr, bytes, copy_to, export, store};
+use crate::codec::{self, Alphabet, Dollars, Escape, Padding, Rules, Strangers};
 
 /// Returns a closure that writes byte after byte through `dst`, which has to outlive it and be large enough.
 macro_rules! writer {
@@ -19,7 +19,7 @@ macro_rules! writer {
     };
 }
 
-both! {
+export! {
     /// The length of the escaped form.
     ngx_http_lua_ffi_uri_escaped_length, ngx_stream_lua_ffi_uri_escaped_length
     (src: *const u8, len: usize, kind: c_int) -> usize {
@@ -140,7 +140,7 @@ export! {
     /// A MySQL string literal, in memory from `malloc` that the caller frees; null when there is none left.
     rsty_quote_sql_str(src: *const u8, len: usize, quoted_len: *mut usize) -> *mut c_char {
         // SAFETY: the contract of this module.
-        unsafe { to_malloc(&codec::quote_sql(bytes(src, len)), quoted_len) }
+        unsafe { to_malloc(&codec::quote_sql(bytes(src, len), Dollars::Kept), quoted_len) }
     }
 }
 

@@ -3,10 +3,10 @@
 use std::ffi::{c_int, c_long};
 use std::io::{Cursor, Write};
 
-use super::{NgxStr, both, bytes, copy_to, export, store};
+use super::{NgxStr, bytes, copy_to, export, store};
 use crate::clock;
 
-both! {
+export! {
     /// Seconds since the epoch with milliseconds.
     ngx_http_lua_ffi_now, ngx_stream_lua_ffi_now() -> f64 {
         let now = clock::now();
@@ -25,7 +25,7 @@ both! {
 
     /// Reads the clock anew.
     ngx_http_lua_ffi_update_time, ngx_stream_lua_ffi_update_time() {
-        clock::update();
+        clock::update_exactly();
     }
 
     /// Writes the local date, 10 bytes.

@@ -1,13 +1,12 @@
-//! Functions of the C interface whose features this server does not have yet: TLS inspection, balancers, OCSP, and the
+//! Functions of the C interface whose features this server does not have yet: TLS inspection, balancers, and the
 //! request functions of the stream subsystem.
 //!
 //! They are exported all the same, since libraries bind to them when they are loaded. A call fails with an error text,
 //! never otherwise.
 
-use std::ffi::{c_char, c_int, c_long, c_void};
-use std::ptr;
+use std::ffi::{c_char, c_int, c_void};
 
-use super::{BAD_CONTEXT, ERROR, ErrorOut, NO_REQ_CTX};
+use super::{ERROR, ErrorOut};
 
 macro_rules! unsupported {
     ($($name:ident($($arg:tt: $ty:ty),*) $(-> $ret:ty = $value:expr $(, $err:expr)?)?;)*) => {$(
@@ -27,102 +26,7 @@ macro_rules! unsupported {
 }
 
 unsupported! {
-    ngx_stream_lua_ffi_balancer_bind_to_local_addr(
-        _: *mut c_void, _: *mut u8, _: usize, buf: *mut u8, len: *mut usize
-    ) -> c_int = ERROR, (buf, len);
-    ngx_stream_lua_ffi_balancer_get_last_failure(
-        _: *mut c_void, _: *mut c_int, err: *mut *mut c_char
-    ) -> c_int = ERROR, err;
-    ngx_stream_lua_ffi_balancer_set_current_peer(
-        _: *mut c_void, _: *mut u8, _: usize, _: c_int, _: *mut u8, _: isize, err: *mut *mut c_char
-    ) -> c_int = ERROR, err;
-    ngx_stream_lua_ffi_balancer_set_more_tries(_: *mut c_void, _: c_int, err: *mut *mut c_char) -> c_int = ERROR, err;
-    ngx_stream_lua_ffi_balancer_set_timeouts(
-        _: *mut c_void, _: c_long, _: c_long, _: c_long, err: *mut *mut c_char
-    ) -> c_int = ERROR, err;
-    ngx_http_lua_ffi_balancer_set_upstream_tls(_: *mut c_void, _: c_int, err: *mut *mut c_char) -> c_int = ERROR, err;
-    ngx_stream_lua_ffi_errlog_get_sys_filter_level(_: *mut c_void) -> c_int = ERROR;
-    ngx_stream_lua_ffi_raw_log(_: *mut c_void, _: c_int, _: *mut u8, _: usize) -> c_int = ERROR;
-    ngx_http_lua_ffi_ssl_create_ocsp_request(
-        _: *mut c_char, _: usize, _: *mut u8, _: *mut usize, err: *mut *mut c_char
-    ) -> c_int = ERROR, err;
-    ngx_http_lua_ffi_ssl_get_ocsp_responder_from_der_chain(
-        _: *mut c_char, _: usize, _: *mut c_char, _: *mut usize, err: *mut *mut c_char
-    ) -> c_int = ERROR, err;
-    ngx_http_lua_ffi_ssl_set_ocsp_status_resp(
-        _: *mut c_void, _: *mut u8, _: usize, err: *mut *mut c_char
-    ) -> c_int = ERROR, err;
-    ngx_http_lua_ffi_ssl_validate_ocsp_response(
-        _: *mut u8, _: usize, _: *mut c_char, _: usize, buf: *mut u8, len: *mut usize, _: *mut c_long
-    ) -> c_int = ERROR, (buf, len);
-    ngx_http_lua_ffi_proxy_ssl_get_tls1_version(_: *mut c_void, err: *mut *mut c_char) -> c_int = ERROR, err;
-    ngx_stream_lua_ffi_proxy_ssl_get_tls1_version(_: *mut c_void, err: *mut *mut c_char) -> c_int = ERROR, err;
-    ngx_stream_lua_ffi_sema_wait(
-        _: *mut c_void, _: *mut c_void, _: c_int, buf: *mut u8, len: *mut usize
-    ) -> c_int = ERROR, (buf, len);
-    ngx_http_lua_ffi_get_upstream_ssl_pointer(
-        _: *mut c_void, err: *mut *mut c_char
-    ) -> *mut c_void = ptr::null_mut(), err;
-    ngx_stream_lua_ffi_get_upstream_ssl_pointer(
-        _: *mut c_void, err: *mut *mut c_char
-    ) -> *mut c_void = ptr::null_mut(), err;
-    ngx_http_lua_ffi_proxy_ssl_clear_certs(_: *mut c_void, err: *mut *mut c_char) -> c_int = ERROR, err;
-    ngx_stream_lua_ffi_proxy_ssl_clear_certs(_: *mut c_void, err: *mut *mut c_char) -> c_int = ERROR, err;
-    ngx_http_lua_ffi_proxy_ssl_set_cert(_: *mut c_void, _: *mut c_void, err: *mut *mut c_char) -> c_int = ERROR, err;
-    ngx_stream_lua_ffi_proxy_ssl_set_cert(
-        _: *mut c_void, _: *mut c_void, err: *mut *mut c_char
-    ) -> c_int = ERROR, err;
-    ngx_http_lua_ffi_proxy_ssl_set_der_certificate(
-        _: *mut c_void, _: *mut c_char, _: usize, err: *mut *mut c_char
-    ) -> c_int = ERROR, err;
-    ngx_stream_lua_ffi_proxy_ssl_set_der_certificate(
-        _: *mut c_void, _: *mut c_char, _: usize, err: *mut *mut c_char
-    ) -> c_int = ERROR, err;
-    ngx_http_lua_ffi_proxy_ssl_set_der_private_key(
-        _: *mut c_void, _: *mut c_char, _: usize, err: *mut *mut c_char
-    ) -> c_int = ERROR, err;
-    ngx_stream_lua_ffi_proxy_ssl_set_der_private_key(
-        _: *mut c_void, _: *mut c_char, _: usize, err: *mut *mut c_char
-    ) -> c_int = ERROR, err;
-    ngx_http_lua_ffi_proxy_ssl_set_priv_key(
-        _: *mut c_void, _: *mut c_void, err: *mut *mut c_char
-    ) -> c_int = ERROR, err;
-    ngx_stream_lua_ffi_proxy_ssl_set_priv_key(
-        _: *mut c_void, _: *mut c_void, err: *mut *mut c_char
-    ) -> c_int = ERROR, err;
-    ngx_http_lua_ffi_proxy_ssl_free_verify_cert(_: *mut c_void);
-    ngx_stream_lua_ffi_proxy_ssl_free_verify_cert(_: *mut c_void);
-    ngx_http_lua_ffi_proxy_ssl_get_verify_cert(
-        _: *mut c_void, err: *mut *mut c_char
-    ) -> *mut c_void = ptr::null_mut(), err;
-    ngx_stream_lua_ffi_proxy_ssl_get_verify_cert(
-        _: *mut c_void, err: *mut *mut c_char
-    ) -> *mut c_void = ptr::null_mut(), err;
-    ngx_http_lua_ffi_proxy_ssl_get_verify_result(_: *mut c_void, err: *mut *mut c_char) -> c_int = ERROR, err;
-    ngx_stream_lua_ffi_proxy_ssl_get_verify_result(_: *mut c_void, err: *mut *mut c_char) -> c_int = ERROR, err;
-    ngx_http_lua_ffi_proxy_ssl_set_verify_result(
-        _: *mut c_void, _: c_int, err: *mut *mut c_char
-    ) -> c_int = ERROR, err;
-    ngx_stream_lua_ffi_proxy_ssl_set_verify_result(
-        _: *mut c_void, _: c_int, err: *mut *mut c_char
-    ) -> c_int = ERROR, err;
-    ngx_stream_lua_ffi_get_ctx_ref(_: *mut c_void, _: *mut c_int, _: *mut c_int) -> c_int = NO_REQ_CTX;
-    ngx_stream_lua_ffi_set_ctx_ref(_: *mut c_void, _: c_int) -> c_int = ERROR;
-    ngx_stream_lua_ffi_exit(_: *mut c_void, _: c_int, buf: *mut u8, len: *mut usize) -> c_int = ERROR, (buf, len);
-    ngx_stream_lua_ffi_get_resp_status(_: *mut c_void) -> c_int = BAD_CONTEXT;
     ngx_stream_lua_ffi_req_dst_addr(
         _: *mut c_void, _: *mut c_char, _: *mut usize, buf: *mut u8, len: *mut usize
     ) -> c_int = ERROR, (buf, len);
-    ngx_stream_lua_ffi_req_start_time(_: *mut c_void) -> f64 = 0.0;
-    ngx_stream_lua_ffi_var_get(
-        _: *mut c_void, _: *mut c_char, _: usize, _: *mut c_char, _: c_int, _: *mut *mut c_char, _: *mut usize,
-        err: *mut *mut c_char
-    ) -> c_int = ERROR, err;
-    ngx_stream_lua_ffi_var_set(
-        _: *mut c_void, _: *mut u8, _: usize, _: *mut u8, _: *mut u8, _: usize, buf: *mut u8, len: *mut usize
-    ) -> c_int = ERROR, (buf, len);
-    ngx_stream_lua_ffi_sema_new(_: *mut *mut c_void, _: c_int, err: *mut *mut c_char) -> c_int = ERROR, err;
-    ngx_stream_lua_ffi_sema_post(_: *mut c_void, _: c_int) -> c_int = ERROR;
-    ngx_stream_lua_ffi_sema_count(_: *mut c_void) -> c_int = 0;
-    ngx_stream_lua_ffi_sema_gc(_: *mut c_void);
 }

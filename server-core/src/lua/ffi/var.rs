@@ -11,7 +11,7 @@ use crate::http::variables::{Flags, Source};
 
 export! {
     /// Reads a variable by its name, or without name a group of the last regular expression.
-    ngx_http_lua_ffi_var_get(
+    ngx_http_lua_ffi_var_get, ngx_stream_lua_ffi_var_get(
         r: *const Request, name: *const u8, name_len: usize, lowercase: *mut u8, group: c_int,
         value: *mut *const u8, value_len: *mut usize, err: *mut *mut c_char,
     ) -> c_int {
@@ -39,7 +39,7 @@ export! {
     }
 
     /// Assigns to a variable; without value it becomes undefined.
-    ngx_http_lua_ffi_var_set(
+    ngx_http_lua_ffi_var_set, ngx_stream_lua_ffi_var_set(
         r: *const Request, name: *const u8, name_len: usize, lowercase: *mut u8, value: *const u8,
         value_len: usize, err: *mut u8, err_len: *mut usize,
     ) -> c_int {

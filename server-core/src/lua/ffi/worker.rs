@@ -6,7 +6,7 @@ use std::fmt::Arguments;
 use std::os::unix::ffi::OsStringExt;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
-use super::{DECLINED, ERROR, ErrorOut, OK, both, store};
+use super::{DECLINED, ERROR, ErrorOut, OK, export, store};
 use crate::cycle::{Cycle, EnvironmentVariable};
 use crate::log::{ErrorLog, Level};
 use crate::process::{self, ProcessKind};
@@ -74,7 +74,7 @@ pub(crate) fn log_level() -> Option<Level> {
     SURROUNDINGS.with_borrow(|surroundings| surroundings.as_ref().map(|surroundings| surroundings.log.level()))
 }
 
-both! {
+export! {
     /// The worker's number, -1 elsewhere.
     ngx_http_lua_ffi_worker_id, ngx_stream_lua_ffi_worker_id() -> c_int {
         match process::kind() {
@@ -174,9 +174,27 @@ macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident, $cell:ident;)*) => {
         /// The counters of the stub status page, which Lua libraries read through exported pointers.
         pub mod stat {
-            use std::sync::atomic::AtomicU64;
+            use std::sync::atomic::{AtomicU64, Ordering};
+
+            use crate::process::counters::Totals;
 
             $($(#[$doc])* pub static $cell: AtomicU64 = AtomicU64::new(0);)*
+
+            /// Lets this process's readers see what all processes counted.
+            pub fn publish(totals: &Totals) {
+                let Totals { accepted, requests, active, reading, writing } = *totals;
+                for (counter, count) in [
+                    (&ACCEPTED, accepted),
+                    (&HANDLED, accepted),
+                    (&REQUESTS, requests),
+                    (&ACTIVE, active),
+                    (&READING, reading),
+                    (&WRITING, writing),
+                    (&WAITING, totals.waiting()),
+                ] {
+                    counter.store(count, Ordering::Relaxed);
+                }
+            }
         }
 
         $($(#[$doc])*

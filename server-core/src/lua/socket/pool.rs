@@ -8,13 +8,17 @@ use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::rc::{Rc, Weak};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use super::transport::Transport;
+use crate::deadline::Deadline;
 use crate::lua::ffi::worker;
+use crate::tls::stream::Direction;
 
 thread_local! {
     static POOLS: RefCell<HashMap<Vec<u8>, Rc<Pool>>> = RefCell::default();
@@ -28,12 +32,33 @@ pub(crate) struct Kept {
     pub(crate) reused: u32,
     /// The peer, for messages.
     pub(crate) peer: Rc<str>,
+    /// The delay of small packets was turned off.
+    pub(crate) nodelay: bool,
+    /// What ends its reads.
+    pub(crate) timer: Rc<Deadline>,
+}
+
+impl Kept {
+    /// A connection that was just made.
+    pub(crate) fn new(transport: Rc<dyn Transport>, peer: Rc<str>) -> Self {
+        Self { transport, reused: 0, peer, nodelay: false, timer: Rc::default() }
+    }
 }
 
 struct Idle {
-    number: u64,
     kept: Kept,
-    watcher: JoinHandle<()>,
+    /// When it is closed.
+    until: Option<Instant>,
+}
+
+/// The task that closes idle connections when their time is over or when something happens on them. There is one for
+/// a pool: connections come and go without waking it.
+struct Watcher {
+    task: JoinHandle<()>,
+    /// Known when it has run.
+    waker: Option<Waker>,
+    /// When its timer fires.
+    alarm: Option<Instant>,
 }
 
 /// The idle connections of one key.
@@ -45,7 +70,7 @@ pub(crate) struct Pool {
     connections: Cell<usize>,
     idle: RefCell<VecDeque<Idle>>,
     waiting: RefCell<VecDeque<oneshot::Sender<()>>>,
-    numbers: Cell<u64>,
+    watcher: RefCell<Option<Watcher>>,
 }
 
 /// Whether a connect may go on.
@@ -73,7 +98,7 @@ impl Pool {
             connections: Cell::new(0),
             idle: RefCell::default(),
             waiting: RefCell::default(),
-            numbers: Cell::new(0),
+            watcher: RefCell::default(),
         });
         POOLS.with_borrow_mut(|pools| pools.insert(key.to_vec(), Rc::clone(&pool)));
         pool
@@ -93,7 +118,6 @@ impl Pool {
     pub(crate) fn take(self: &Rc<Self>) -> Option<Kept> {
         loop {
             let idle = self.idle.borrow_mut().pop_front()?;
-            idle.watcher.abort();
             if is_quiet(&*idle.kept.transport) {
                 return Some(Kept { reused: idle.kept.reused + 1, ..idle.kept });
             }
@@ -156,21 +180,55 @@ impl Pool {
             if idle.len() >= self.size { idle.pop_back() } else { None }
         };
         match (oldest, counted) {
-            (Some(oldest), counted) => {
-                oldest.watcher.abort();
-                if counted == Counted::Yes {
-                    self.leave_queue();
-                }
-            }
+            (Some(_), Counted::Yes) => self.leave_queue(),
             (None, Counted::No) => self.count(),
-            (None, Counted::Yes) => {}
+            (Some(_), Counted::No) | (None, Counted::Yes) => {}
         }
-        let number = self.numbers.get();
-        self.numbers.set(number + 1);
-        let watcher = tokio::task::spawn_local(watch(Rc::downgrade(self), number, Rc::clone(&kept.transport), timeout));
-        self.idle.borrow_mut().push_front(Idle { number, kept, watcher });
+        let until = timeout.map(|timeout| Instant::now() + timeout);
+        self.watch(&*kept.transport, until);
+        self.idle.borrow_mut().push_front(Idle { kept, until });
         self.resume_one();
         Ok(())
+    }
+
+    /// Lets the watcher know of what happens on a connection.
+    fn watch(self: &Rc<Self>, transport: &dyn Transport, until: Option<Instant>) {
+        let mut watcher = self.watcher.borrow_mut();
+        let watcher = watcher.get_or_insert_with(|| {
+            let task = tokio::task::spawn_local(watch(Rc::downgrade(self)));
+            Watcher { task, waker: None, alarm: None }
+        });
+        // A task that has not run yet will look at all connections.
+        let Some(waker) = &watcher.waker else { return };
+        let event = transport.poll_ready(&mut Context::from_waker(waker), Direction::Read);
+        if event.is_ready() || until.is_some_and(|until| watcher.alarm.is_none_or(|alarm| until < alarm)) {
+            waker.wake_by_ref();
+        }
+    }
+
+    /// Takes out the connections whose time is over or that are of no more use; says when to look again.
+    fn take_spent(&self, cx: &mut Context<'_>) -> (Vec<(Idle, Spent)>, Option<Instant>) {
+        let now = Instant::now();
+        let mut spent = Vec::new();
+        let mut idle = self.idle.borrow_mut();
+        for at in (0..idle.len()).rev() {
+            let reason = idle.get(at).and_then(|idle| {
+                if idle.until.is_some_and(|until| until <= now) {
+                    return Some(Spent::IdleForTooLong);
+                }
+                let event = idle.kept.transport.poll_read(cx, &mut Vec::new(), 1);
+                event.is_ready().then_some(Spent::Stale)
+            });
+            if let Some(reason) = reason {
+                spent.extend(idle.remove(at).map(|idle| (idle, reason)));
+            }
+        }
+        let alarm = idle.iter().filter_map(|idle| idle.until).min();
+        if let Some(watcher) = self.watcher.borrow_mut().as_mut() {
+            watcher.waker = Some(cx.waker().clone());
+            watcher.alarm = alarm;
+        }
+        (spent, alarm)
     }
 
     /// Gives the first waiting connect its turn.
@@ -193,36 +251,53 @@ pub(crate) enum Counted {
     Yes,
 }
 
-/// Closes an idle connection when its time is over or when something happens on it.
-async fn watch(pool: Weak<Pool>, number: u64, transport: Rc<dyn Transport>, timeout: Option<Duration>) {
-    let mut byte = Vec::new();
-    let event = std::future::poll_fn(|cx| transport.poll_read(cx, &mut byte, 1));
-    let idle_for_too_long = match timeout {
-        Some(timeout) => tokio::time::timeout(timeout, event).await.is_err(),
-        None => {
-            // Whatever happened: the connection is of no more use.
-            let _ = event.await;
-            false
+impl Drop for Pool {
+    fn drop(&mut self) {
+        if let Some(watcher) = self.watcher.take() {
+            watcher.task.abort();
         }
-    };
-    if idle_for_too_long {
-        worker::debug(format_args!("lua tcp socket keepalive max idle timeout"));
-    } else {
-        worker::debug(format_args!("lua tcp socket keepalive close handler check stale events"));
     }
-    worker::debug(format_args!("lua tcp socket keepalive close handler: fd:{}", transport.fd()));
-    drop(transport);
-    let Some(pool) = pool.upgrade() else { return };
-    let mine = {
-        let mut idle = pool.idle.borrow_mut();
-        let at = idle.iter().position(|idle| idle.number == number);
-        at.and_then(|at| idle.remove(at))
-    };
-    if mine.is_some() {
-        drop(mine);
-        if pool.release() {
-            worker::debug(format_args!("lua tcp socket keepalive: free connection pool for \"{}\"", pool.name()));
+}
+
+/// Why an idle connection is closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Spent {
+    /// Its time is over.
+    IdleForTooLong,
+    /// Something came, or the end: it is of no more use.
+    Stale,
+}
+
+/// Closes idle connections of a pool as long as there is one.
+async fn watch(pool: Weak<Pool>) {
+    let timer = Deadline::default();
+    std::future::poll_fn(|cx| {
+        loop {
+            let Some(pool) = pool.upgrade() else { return Poll::Ready(()) };
+            let (spent, alarm) = pool.take_spent(cx);
+            for (idle, reason) in spent {
+                close(&pool, idle, reason);
+            }
+            if alarm.is_none_or(|alarm| !timer.poll(alarm, cx)) {
+                return Poll::Pending;
+            }
         }
+    })
+    .await;
+}
+
+fn close(pool: &Rc<Pool>, idle: Idle, reason: Spent) {
+    worker::debug(format_args!(
+        "lua tcp socket keepalive {}",
+        match reason {
+            Spent::IdleForTooLong => "max idle timeout",
+            Spent::Stale => "close handler check stale events",
+        }
+    ));
+    worker::debug(format_args!("lua tcp socket keepalive close handler: fd:{}", idle.kept.transport.fd()));
+    drop(idle);
+    if pool.release() {
+        worker::debug(format_args!("lua tcp socket keepalive: free connection pool for \"{}\"", pool.name()));
     }
 }
 

@@ -8,10 +8,13 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::pool::{Kept, Pool};
 use super::read::{Input, Progress, Want};
 use super::transport::Transport;
 use super::{Endpoint, SocketConf};
+use crate::deadline::Deadline;
 use crate::lua::ffi::worker;
 use crate::lua::session::Notice;
 
@@ -114,6 +117,8 @@ pub(crate) struct TcpSocket {
     pub(crate) dialing: Cell<bool>,
     /// A read is under way.
     pub(crate) reading: Cell<bool>,
+    /// Something was read from it, or tried to.
+    pub(crate) was_read: Cell<bool>,
     /// A write is under way.
     pub(crate) writing: Cell<bool>,
     /// Reading has ended for good.
@@ -132,6 +137,8 @@ pub(crate) struct TcpSocket {
     pub(crate) pool: RefCell<Option<Rc<Pool>>>,
     /// `HOST:PORT(ADDRESS)` of the peer, for messages.
     pub(crate) peer: RefCell<Rc<str>>,
+    /// What ends its reads. It belongs to the connection.
+    timer: RefCell<Rc<Deadline>>,
     /// Its handshakes.
     pub(crate) tls: super::tls::TlsState,
 }
@@ -150,6 +157,7 @@ impl TcpSocket {
             connecting: Cell::new(false),
             dialing: Cell::new(false),
             reading: Cell::new(false),
+            was_read: Cell::new(false),
             writing: Cell::new(false),
             read_closed: Cell::new(false),
             write_closed: Cell::new(false),
@@ -159,6 +167,7 @@ impl TcpSocket {
             reused: Cell::new(0),
             pool: RefCell::default(),
             peer: RefCell::new("".into()),
+            timer: RefCell::default(),
             tls: super::tls::TlsState::default(),
         })
     }
@@ -206,7 +215,8 @@ impl TcpSocket {
         self.search.take();
         self.eof.set(false);
         self.descriptor.set(None);
-        self.nodelay.set(false);
+        self.nodelay.set(kept.nodelay);
+        self.timer.replace(kept.timer);
         self.read_closed.set(false);
         self.write_closed.set(false);
     }
@@ -216,7 +226,13 @@ impl TcpSocket {
         let transport = self.transport.borrow_mut().take()?;
         self.input.take();
         self.search.take();
-        Some(Kept { transport, reused: self.reused.get(), peer: self.peer.borrow().clone() })
+        Some(Kept {
+            transport,
+            reused: self.reused.get(),
+            peer: self.peer.borrow().clone(),
+            nodelay: self.nodelay.get(),
+            timer: self.timer.take(),
+        })
     }
 
     /// Closes the connection, if there is one. The answer is the name of the pool that went with it.
@@ -232,6 +248,7 @@ impl TcpSocket {
 
     /// Prepares for a read by `next`: what another search held back is input again.
     pub(crate) fn begin_read(&self, next: Option<&Rc<super::pattern::Pattern>>) {
+        self.was_read.set(true);
         let mut search = self.search.borrow_mut();
         if let (Some(held), Some(next)) = (search.as_ref(), next)
             && Rc::ptr_eq(held, next)
@@ -288,15 +305,16 @@ impl TcpSocket {
             }
             let transport = self.transport.borrow().clone().ok_or(Failure::Closed)?;
             let size = self.read_size(want);
-            let arrival = std::future::poll_fn(|cx| {
-                let mut input = self.input.borrow_mut();
-                transport.poll_read(cx, input.buffer(), size)
-            });
-            match tokio::time::timeout(self.timeouts.get().read, arrival).await {
-                Ok(Ok(0)) => self.eof.set(true),
-                Ok(Ok(_)) => {}
-                Ok(Err(error)) => return Err(Failure::from_io(&error)),
-                Err(_elapsed) => return Err(Failure::Timeout),
+            let timer = self.timer.borrow().clone();
+            let deadline = Instant::now() + self.timeouts.get().read;
+            let arrived =
+                std::future::poll_fn(|cx| match transport.poll_read(cx, self.input.borrow_mut().buffer(), size) {
+                    Poll::Ready(arrived) => Poll::Ready(arrived.map_err(|error| Failure::from_io(&error))),
+                    Poll::Pending if timer.poll(deadline, cx) => Poll::Ready(Err(Failure::Timeout)),
+                    Poll::Pending => Poll::Pending,
+                });
+            if arrived.await? == 0 {
+                self.eof.set(true);
             }
         }
     }

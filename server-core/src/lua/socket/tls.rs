@@ -28,6 +28,8 @@ pub(crate) struct TlsState {
     pub(crate) failure: RefCell<Option<HandshakeFailure>>,
     /// The session that scripts get.
     pub(crate) session: RefCell<Option<SslSession>>,
+    /// The session as a script got it, which is the script's to free; for comparison and repetition only.
+    pub(crate) given_session: Cell<*mut c_void>,
     /// Whether they want it.
     pub(crate) wants_session: Cell<bool>,
     /// The certificates to trust in the next handshake: a script's `X509_STORE *`.

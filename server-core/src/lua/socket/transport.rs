@@ -6,6 +6,7 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::path::Path;
 use std::task::{Context, Poll, ready};
 
+use bytes::BufMut as _;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use tokio::io::Interest;
 use tokio::net::{TcpStream, UnixStream};
@@ -65,10 +66,13 @@ macro_rules! impl_transport {
             }
 
             fn try_read(&self, into: &mut Vec<u8>, most: usize) -> io::Result<usize> {
-                let before = into.len();
-                into.resize(before + most, 0);
-                let result = <$stream>::try_read(self, &mut into[before..]);
-                into.truncate(before + result.as_ref().copied().unwrap_or(0));
+                into.reserve(most);
+                let result = self.try_read_buf(&mut into.limit(most));
+                // A read that left room took all there was: only the next event makes another one worth a system
+                // call.
+                if result.as_ref().is_ok_and(|&length| 0 < length && length < most) {
+                    Transport::clear_ready(self, Direction::Read);
+                }
                 result
             }
 

@@ -2,4 +2,4 @@
 
 require "resty.core.strings"
 
-return { version = require("resty.core.base").version }
+return { version = require("rsty.base").version }

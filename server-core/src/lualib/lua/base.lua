@@ -146,18 +146,4 @@ function _M.allows_subsystem(...)
     error("unsupported subsystem: " .. subsystem, 2)
 end
 
--- `require` of a module that is loaded stays in compiled code.
-do
-    local original, loaded = require, package.loaded
-    local loading = loaded[...]
-
-    function _G.require(name)
-        local module = loaded[name]
-        if module and module ~= loading then
-            return module
-        end
-        return original(name)
-    end
-end
-
 return _M

@@ -1,7 +1,7 @@
 -- `ngx.ctx`: one table a request, kept in a table of references in the registry.
 
 local ffi = require "ffi"
-local base = require "resty.core.base"
+local base = require "rsty.base"
 local misc = require "resty.core.misc"
 
 local error, type, setmetatable = error, type, setmetatable

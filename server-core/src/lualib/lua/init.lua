@@ -16,11 +16,11 @@ require "resty.core.regex"
 require "resty.core.exit"
 require "resty.core.request"
 require "resty.core.socket"
+require "resty.core.socket_tls"
 if http then
     require "resty.core.param"
     require "resty.core.response"
     require "resty.core.ndk"
-    require "resty.core.socket_tls"
 end
 
-return { version = require("resty.core.base").version }
+return { version = require("rsty.base").version }

@@ -1,7 +1,7 @@
 -- Fields of `ngx` that are computed: status, headers_sent, is_subrequest. And `os.getenv` before there are requests.
 
 local ffi = require "ffi"
-local base = require "resty.core.base"
+local base = require "rsty.base"
 
 local C = ffi.C
 local type, error, tonumber, rawget, rawset = type, error, tonumber, rawget, rawset

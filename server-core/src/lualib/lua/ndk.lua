@@ -1,7 +1,7 @@
 -- `ndk.set_var`: functions of other modules' directives.
 
 local ffi = require "ffi"
-local base = require "resty.core.base"
+local base = require "rsty.base"
 
 local C = ffi.C
 local ffi_string = ffi.string
@@ -38,9 +38,6 @@ local function refuse()
     error("not allowed", 2)
 end
 
-local ndk = rawget(_G, "ndk") or {}
 ndk.set_var = setmetatable({}, { __index = lookup, __newindex = refuse })
-rawset(_G, "ndk", ndk)
-package.loaded.ndk = ndk
 
 return { version = base.version }

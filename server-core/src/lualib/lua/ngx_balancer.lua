@@ -1,8 +1,8 @@
 -- `ngx.balancer`: what `balancer_by_lua*` may decide.
 
 local ffi = require "ffi"
-local base = require "resty.core.base"
-base.allows_subsystem("http")
+local base = require "rsty.base"
+base.allows_subsystem("http", "stream")
 
 local C, ffi_string = ffi.C, ffi.string
 local type, error, tonumber = type, error, tonumber

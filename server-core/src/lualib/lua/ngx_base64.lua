@@ -1,7 +1,7 @@
 -- `ngx.base64`: base64 for URLs.
 
 local ffi = require "ffi"
-local base = require "resty.core.base"
+local base = require "rsty.base"
 
 local C = ffi.C
 local ffi_string = ffi.string

@@ -1,7 +1,7 @@
 -- `ngx.errlog`: captured lines of the error log.
 
 local ffi = require "ffi"
-local base = require "resty.core.base"
+local base = require "rsty.base"
 base.allows_subsystem("http", "stream")
 
 local ffi_string = ffi.string

@@ -1,7 +1,7 @@
 -- `ngx.pipe`: child processes.
 
 local ffi = require "ffi"
-local base = require "resty.core.base"
+local base = require "rsty.base"
 base.allows_subsystem("http")
 require "resty.core.phase"
 

@@ -1,6 +1,6 @@
 -- `ngx.process`: the kinds of processes.
 
-local base = require "resty.core.base"
+local base = require "rsty.base"
 base.allows_subsystem("http", "stream")
 
 local ffi_string = require("ffi").string

@@ -1,6 +1,6 @@
 -- `ngx.re` as a module: split, opt.
 
-local base = require "resty.core.base"
+local base = require "rsty.base"
 local regex = require "resty.core.regex"
 
 local ffi_string = require("ffi").string

@@ -1,6 +1,6 @@
 -- `ngx.req` as a module.
 
-local base = require "resty.core.base"
+local base = require "rsty.base"
 base.allows_subsystem("http")
 
 local set_req_header = require("resty.core.request").set_req_header

@@ -1,6 +1,6 @@
 -- `ngx.resp` as a module.
 
-local base = require "resty.core.base"
+local base = require "rsty.base"
 base.allows_subsystem("http")
 local response = require "resty.core.response"
 

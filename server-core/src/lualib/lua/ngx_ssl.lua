@@ -1,11 +1,11 @@
 -- `ngx.ssl`: the TLS connection of the client, in handshakes and in requests.
 
 local ffi = require "ffi"
-local base = require "resty.core.base"
+local base = require "rsty.base"
 base.allows_subsystem("http", "stream")
 
 local ffi_string, ffi_gc = ffi.string, ffi.gc
-local error, tonumber = error, tonumber
+local error, tonumber, type = error, tonumber, type
 local get_request, get_string_buf = base.get_request, base.get_string_buf
 local errmsg = base.get_errmsg_ptr()
 
@@ -26,6 +26,7 @@ void *@parse_pem_priv_key(const unsigned char *pem, size_t pem_len, char **err);
 void *@parse_der_cert(const char *data, size_t len, char **err);
 void *@parse_der_priv_key(const char *data, size_t len, char **err);
 void *@get_req_ssl_pointer(request *r, char **err);
+void *@get_upstream_ssl_pointer(request *r, char **err);
 int @set_cert(void *r, void *cdata, char **err);
 int @set_priv_key(void *r, void *cdata, char **err);
 void @free_cert(void *cdata);
@@ -209,6 +210,73 @@ end
 local req_pointer = symbol "get_req_ssl_pointer"
 function _M.get_req_ssl_pointer()
     local pointer = req_pointer(request(), errmsg)
+    if pointer == nil then
+        return nil, ffi_string(errmsg[0])
+    end
+    return pointer
+end
+
+ffi.cdef "int SSL_session_reused(const void *ssl);"
+function _M.ssl_session_reused(pointer)
+    if type(pointer) ~= "cdata" then
+        return nil, "bad ssl"
+    end
+    return ffi.C.SSL_session_reused(pointer) == 1
+end
+
+if ngx.config.subsystem == "http" then
+    base.declare [[
+    int @ssl_server_random(request *r, const unsigned char *out, size_t *outlen, char **err);
+    int @ssl_session_master_key(request *r, const unsigned char *out, size_t *outlen, char **err);
+    int @ssl_export_keying_material(void *r, unsigned char *out, size_t out_size, const char *label, size_t llen,
+        const unsigned char *ctx, size_t ctxlen, int use_ctx, char **err);
+    int @ssl_export_keying_material_early(void *r, unsigned char *out, size_t out_size, const char *label,
+        size_t llen, const unsigned char *ctx, size_t ctxlen, char **err);
+    ]]
+
+    -- A function that gives so many bytes, or with 0 says how many there are.
+    local function secret(name, usual)
+        local call = symbol(name)
+        return function(size)
+            size = size or usual
+            length[0] = size
+            local out = get_string_buf(size)
+            if call(request(), out, length, errmsg) ~= base.FFI_OK then
+                return nil, ffi_string(errmsg[0])
+            end
+            return size == 0 and tonumber(length[0]) or ffi_string(out, length[0])
+        end
+    end
+
+    _M.get_server_random = secret("ssl_server_random", 32)
+    _M.get_session_master_key = secret("ssl_session_master_key", 48)
+
+    local function exported(code, out, size)
+        if code == base.FFI_OK then
+            return ffi_string(out, size)
+        elseif code == base.FFI_DECLINED then
+            return nil
+        end
+        return nil, ffi_string(errmsg[0])
+    end
+
+    local export, export_early = symbol "ssl_export_keying_material", symbol "ssl_export_keying_material_early"
+    function _M.export_keying_material(size, label, context)
+        local out = get_string_buf(size)
+        local context_size = context and #context or 0
+        local code = export(request(), out, size, label, #label, context, context_size, context and 1 or 0, errmsg)
+        return exported(code, out, size)
+    end
+    function _M.export_keying_material_early(size, label, context)
+        local out = get_string_buf(size)
+        local context_size = context and #context or 0
+        return exported(export_early(request(), out, size, label, #label, context, context_size, errmsg), out, size)
+    end
+end
+
+local upstream_pointer = symbol "get_upstream_ssl_pointer"
+function _M.get_upstream_ssl_pointer()
+    local pointer = upstream_pointer(request(), errmsg)
     if pointer == nil then
         return nil, ffi_string(errmsg[0])
     end

@@ -2,11 +2,11 @@
 
 local ffi = require "ffi"
 local bit = require "bit"
-local base = require "resty.core.base"
+local base = require "rsty.base"
 base.allows_subsystem("http", "stream")
 
 local ffi_string = ffi.string
-local error, tonumber, ipairs = error, type, ipairs
+local error, tonumber, ipairs = error, tonumber, ipairs
 local get_request, get_phase = base.get_request, ngx.get_phase
 local errmsg = base.get_errmsg_ptr()
 
@@ -33,6 +33,22 @@ local list = ffi.new("int *[1]")
 local length = ffi.new("size_t[1]")
 
 local _M = { version = base.version }
+
+-- Values that mean nothing, by which clients test their servers (RFC 8701): 0x0a0a, 0x1a1a, …
+local function is_grease(value)
+    return bit.band(value, 0x0f0f) == 0x0a0a and bit.rshift(value, 8) == bit.band(value, 0xff)
+end
+
+-- The numbers of an array of C, without those.
+local function meaningful(array, count)
+    local found = {}
+    for i = 0, count - 1 do
+        if not is_grease(array[i]) then
+            found[#found + 1] = array[i]
+        end
+    end
+    return found
+end
 
 local function request()
     local r = get_request()
@@ -74,11 +90,7 @@ if http then
         elseif code ~= base.FFI_OK then
             return nil, ffi_string(errmsg[0])
         end
-        local found = {}
-        for i = 1, tonumber(length[0]) do
-            found[i] = list[0][i - 1]
-        end
-        return found
+        return meaningful(list[0], tonumber(length[0]))
     end
 
     local get_ciphers = base.symbol "ssl_get_client_hello_ciphers"
@@ -91,12 +103,32 @@ if http then
         elseif count < 0 then
             return nil, ffi_string(errmsg[0])
         end
-        local found = {}
-        for i = 1, count do
-            found[i] = ciphers[i - 1]
-        end
-        return found
+        return meaningful(ciphers, count)
     end
+end
+
+local SUPPORTED_VERSIONS = 43
+local VERSIONS = {
+    [0x002] = "SSLv2", [0x300] = "SSLv3", [0x301] = "TLSv1", [0x302] = "TLSv1.1", [0x303] = "TLSv1.2",
+    [0x304] = "TLSv1.3",
+}
+function _M.get_supported_versions()
+    local code = get_ext(request(), SUPPORTED_VERSIONS, body, length, errmsg)
+    if code == base.FFI_DECLINED then
+        return nil
+    elseif code ~= base.FFI_OK then
+        return nil, ffi_string(errmsg[0])
+    end
+    -- A byte that says how many bytes follow, two a version; the last one comes first in the list.
+    local size = tonumber(length[0])
+    if size == 0 or body[0][0] ~= size - 1 then
+        return nil
+    end
+    local found = {}
+    for at = size - 2, 1, -2 do
+        found[#found + 1] = VERSIONS[body[0][at] * 256 + body[0][at + 1]]
+    end
+    return found
 end
 
 local BITS = {

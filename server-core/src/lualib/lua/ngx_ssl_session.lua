@@ -1,7 +1,7 @@
 -- `ngx.ssl.session`: sessions, while `ssl_session_fetch_by_lua*` and `ssl_session_store_by_lua*` run.
 
 local ffi = require "ffi"
-local base = require "resty.core.base"
+local base = require "rsty.base"
 base.allows_subsystem("http")
 
 local ffi_string, error = ffi.string, error

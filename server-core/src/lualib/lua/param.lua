@@ -1,7 +1,7 @@
 -- `ngx.arg`: arguments of set_by_lua*, data in body_filter_by_lua*.
 
 local ffi = require "ffi"
-local base = require "resty.core.base"
+local base = require "rsty.base"
 require "resty.core.phase"
 
 local C = ffi.C

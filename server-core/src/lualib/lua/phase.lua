@@ -1,6 +1,6 @@
 -- The running phase.
 
-local base = require "resty.core.base"
+local base = require "rsty.base"
 
 local ffi_string = require("ffi").string
 local error, tostring = error, tostring

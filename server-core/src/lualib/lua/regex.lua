@@ -2,7 +2,7 @@
 
 local ffi = require "ffi"
 local bit = require "bit"
-local base = require "resty.core.base"
+local base = require "rsty.base"
 
 local ffi_string, ffi_gc, ffi_copy, ffi_cast = ffi.string, ffi.gc, ffi.copy, ffi.cast
 local band, bor, lshift = bit.band, bit.bor, bit.lshift

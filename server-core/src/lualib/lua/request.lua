@@ -1,7 +1,7 @@
 -- `ngx.req`: headers, arguments, method, start time.
 
 local ffi = require "ffi"
-local base = require "resty.core.base"
+local base = require "rsty.base"
 
 local C = ffi.C
 local ffi_cast, ffi_string = ffi.cast, ffi.string

@@ -1,7 +1,7 @@
 -- Methods of cosockets: options and the descriptor.
 
 local ffi = require "ffi"
-local base = require "resty.core.base"
+local base = require "rsty.base"
 local registry = require("debug").getregistry()
 
 local ffi_string = ffi.string

@@ -1,31 +1,32 @@
--- TLS of cosockets: `sslhandshake` and the methods around it.
+-- TLS of cosockets: `sslhandshake` and the methods around it. The C functions of HTTP serve `stream { }` as well.
 
 local ffi = require "ffi"
-local base = require "resty.core.base"
-base.allows_subsystem("http")
+local base = require "rsty.base"
+base.allows_subsystem("http", "stream")
 
 local C, ffi_string, ffi_gc = ffi.C, ffi.string, ffi.gc
 local error, type, select, rawget = error, type, select, rawget
+local newproxy, setmetatable = newproxy, setmetatable
 local yield = coroutine._yield
 local get_request = base.get_request
 
 base.declare [[
-int @socket_tcp_sslhandshake(request *r, void *u, void *sess, int enable_session_reuse, ngx_str_t *server_name,
+int ngx_http_lua_ffi_socket_tcp_sslhandshake(request *r, void *u, void *sess, int enable_session_reuse, ngx_str_t *server_name,
     int verify, int ocsp_status_req, void *chain, void *pkey, char **errmsg);
-int @socket_tcp_get_sslhandshake_result(request *r, void *u, void **sess, char **errmsg, int *openssl_error_code);
-void @ssl_free_session(void *sess);
+int ngx_http_lua_ffi_socket_tcp_get_sslhandshake_result(request *r, void *u, void **sess, char **errmsg, int *openssl_error_code);
+void ngx_http_lua_ffi_ssl_free_session(void *sess);
 int ngx_http_lua_socket_tcp_get_ssl_session(request *r, void *u, void **sess, char **errmsg);
-int @socket_tcp_get_ssl_pointer(request *r, void *u, void **pssl, char **errmsg);
-int @socket_tcp_get_ssl_ctx(request *r, void *u, void **pctx, char **errmsg);
-int @socket_tcp_settrustedstore(request *r, void *u, void *store, char **errmsg);
+int ngx_http_lua_ffi_socket_tcp_get_ssl_pointer(request *r, void *u, void **pssl, char **errmsg);
+int ngx_http_lua_ffi_socket_tcp_get_ssl_ctx(request *r, void *u, void **pctx, char **errmsg);
+int ngx_http_lua_ffi_socket_tcp_settrustedstore(request *r, void *u, void *store, char **errmsg);
 ]]
 
-local begin_handshake = base.symbol "socket_tcp_sslhandshake"
-local get_result = base.symbol "socket_tcp_get_sslhandshake_result"
-local free_session = base.symbol "ssl_free_session"
-local get_pointer = base.symbol "socket_tcp_get_ssl_pointer"
-local get_context = base.symbol "socket_tcp_get_ssl_ctx"
-local set_store = base.symbol "socket_tcp_settrustedstore"
+local begin_handshake = C.ngx_http_lua_ffi_socket_tcp_sslhandshake
+local get_result = C.ngx_http_lua_ffi_socket_tcp_get_sslhandshake_result
+local free_session = C.ngx_http_lua_ffi_ssl_free_session
+local get_pointer = C.ngx_http_lua_ffi_socket_tcp_get_ssl_pointer
+local get_context = C.ngx_http_lua_ffi_socket_tcp_get_ssl_ctx
+local set_store = C.ngx_http_lua_ffi_socket_tcp_settrustedstore
 
 -- The slots of a socket's table.
 local SOCKET, CERTIFICATE, KEY, STORE = 1, 6, 7, 10
@@ -47,6 +48,30 @@ local function socket_of(sock)
     return r, u
 end
 
+-- A session as scripts see it: in `stream { }` it is a userdatum, which holds the pointer.
+local wrap, unwrap
+if ngx.config.subsystem == "http" then
+    function wrap(session)
+        return session
+    end
+
+    function unwrap(session)
+        return type(session) == "cdata" and session or nil
+    end
+else
+    local sessions = setmetatable({}, { __mode = "k" })
+
+    function wrap(session)
+        local userdatum = newproxy()
+        sessions[userdatum] = session
+        return userdatum
+    end
+
+    function unwrap(userdatum)
+        return sessions[userdatum]
+    end
+end
+
 -- What the handshake led to, as `sslhandshake` returns it.
 local function result_of(r, u, reused)
     if get_result(r, u, out, errmsg, code) ~= base.FFI_OK then
@@ -62,7 +87,7 @@ local function result_of(r, u, reused)
     if out[0] == nil then
         return out[0]
     end
-    return ffi_gc(out[0], free_session)
+    return wrap(ffi_gc(out[0], free_session))
 end
 
 local function sslhandshake(sock, reused, server_name, verify, ocsp, ...)
@@ -74,7 +99,7 @@ local function sslhandshake(sock, reused, server_name, verify, ocsp, ...)
     local r, u = socket_of(sock)
     name[0].data = server_name or nil
     name[0].len = server_name and #server_name or 0
-    local session = type(reused) == "cdata" and reused or nil
+    local session = reused and unwrap(reused)
     local rc = begin_handshake(r, u, session, reused ~= false, name, verify and 1 or 0, ocsp and 1 or 0,
                                rawget(sock, CERTIFICATE), rawget(sock, KEY), errmsg)
     if rc == base.FFI_AGAIN then
@@ -129,7 +154,7 @@ local function getsslsession(sock)
     if C.ngx_http_lua_socket_tcp_get_ssl_session(r, u, out, errmsg) ~= base.FFI_OK then
         return nil, ffi_string(errmsg[0])
     end
-    return ffi_gc(out[0], free_session)
+    return wrap(ffi_gc(out[0], free_session))
 end
 
 local function getter(get)

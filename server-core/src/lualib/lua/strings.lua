@@ -1,11 +1,11 @@
 -- Escapes, encodings, digests, query strings.
 
 local ffi = require "ffi"
-local base = require "resty.core.base"
+local base = require "rsty.base"
 
 local C = ffi.C
 local ffi_string = ffi.string
-local type, tostring, error, select = type, tostring, error, select
+local type, tostring, error = type, tostring, error
 local floor = math.floor
 local ngx = ngx
 local get_string_buf = base.get_string_buf
@@ -23,9 +23,6 @@ void @md5(const unsigned char *src, size_t len, unsigned char *dst);
 int @sha1_bin(const unsigned char *src, size_t len, unsigned char *dst);
 unsigned int @crc32_long(const unsigned char *src, size_t len);
 unsigned int @crc32_short(const unsigned char *src, size_t len);
-void rsty_hmac_sha1(const unsigned char *key, size_t key_len, const unsigned char *text, size_t text_len,
-                    unsigned char *dst);
-char *rsty_quote_sql_str(const unsigned char *src, size_t len, size_t *quoted_len);
 ]]
 
 local uri_escaped_length = base.symbol "uri_escaped_length"
@@ -147,49 +144,5 @@ function ngx.crc32_long(s)
 end
 
 -- The argument checks that C functions of the original make, with their texts.
-
-local function count_of(name, wanted, ...)
-    if select("#", ...) ~= wanted then
-        error(name, 3)
-    end
-end
-
-local function check_string(value, position, name, level)
-    local kind = type(value)
-    if kind == "string" then
-        return value
-    elseif kind == "number" then
-        return tostring(value)
-    end
-    if value == nil then
-        kind = "nil"
-    end
-    error("bad argument #" .. position .. " to '" .. name .. "' (string expected, got " .. kind .. ")", level + 1)
-end
-
-function ngx.hmac_sha1(...)
-    local given = select("#", ...)
-    if given ~= 2 then
-        error("expecting 2 arguments, but got " .. given, 2)
-    end
-    local key, text = ...
-    key = check_string(key, 1, "hmac_sha1", 2)
-    text = check_string(text, 2, "hmac_sha1", 2)
-    C.rsty_hmac_sha1(key, #key, text, #text, digest)
-    return ffi_string(digest, 20)
-end
-
-function ngx.quote_sql_str(...)
-    count_of("expecting one argument", 1, ...)
-    local s = check_string((...), 1, "quote_sql_str", 2)
-    local len = get_size_ptr()
-    local quoted = C.rsty_quote_sql_str(s, #s, len)
-    if quoted == nil then
-        error("no memory", 2)
-    end
-    local result = ffi_string(quoted, len[0])
-    C.free(quoted)
-    return result
-end
 
 return { version = base.version }

@@ -1,7 +1,7 @@
 -- Time, from the clock that is read once a turn of the event loop.
 
 local ffi = require "ffi"
-local base = require "resty.core.base"
+local base = require "rsty.base"
 
 local C = ffi.C
 local ffi_string = ffi.string

@@ -1,7 +1,7 @@
 -- Helpers that libraries use.
 
 local ffi = require "ffi"
-local base = require "resty.core.base"
+local base = require "rsty.base"
 
 local C = ffi.C
 local find, byte = string.find, string.byte

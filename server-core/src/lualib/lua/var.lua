@@ -1,7 +1,7 @@
 -- `ngx.var`.
 
 local ffi = require "ffi"
-local base = require "resty.core.base"
+local base = require "rsty.base"
 
 local ffi_string = ffi.string
 local type, error, tostring = type, error, tostring

@@ -1,7 +1,7 @@
 -- The worker process.
 
 local ffi = require "ffi"
-local base = require "resty.core.base"
+local base = require "rsty.base"
 
 local get_request, get_size_ptr = base.get_request, base.get_size_ptr
 local tonumber = tonumber

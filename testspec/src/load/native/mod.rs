@@ -3,6 +3,7 @@
 //! Their state lives in the package variables where the originals keep it (`$Test::Nginx::Util::Workers`,
 //! `@Test::Nginx::Util::BlockPreprocessors`, …): prologues read and set these, and so does the loader.
 
+mod command;
 mod stream;
 mod system;
 mod test_more;
@@ -16,7 +17,14 @@ pub(super) use test_nginx::{UTIL, set_versions};
 
 /// Finds a module by its name.
 pub(super) fn find(name: &str) -> Option<&'static NativeModule> {
-    let groups = [test_more::MODULES, test_nginx::MODULES, stream::MODULES, system::MODULES, websocket::MODULES];
+    let groups = [
+        command::MODULES,
+        test_more::MODULES,
+        test_nginx::MODULES,
+        stream::MODULES,
+        system::MODULES,
+        websocket::MODULES,
+    ];
     groups.into_iter().flatten().find(|module| module.name == name)
 }
 

@@ -5,6 +5,8 @@
 //! `config`. Specs assert line numbers of the configuration, so each piece has as many lines as the
 //! original's.
 
+use std::path::Path;
+
 use crate::model::{Block, Value};
 use crate::perl::{Interpreter, NativeModule, Outcome, Stop};
 
@@ -276,10 +278,10 @@ fn location(
 fn data_file(interpreter: &mut Interpreter, request: &[u8]) -> Outcome<String> {
     let counter = interpreter.global("rsty::data_files").to_int() + 1;
     interpreter.set_global("rsty::data_files", counter);
-    // Lanes run at the same time in one working directory: each has names of its own.
-    let port = interpreter.global(&format!("{UTIL}::ServerPort")).to_int();
-    let name =
-        if port == 1984 { format!("t/tmp/data{counter}.txt") } else { format!("t/tmp/data{counter}-{port}.txt") };
+    // Lanes run at the same time in one working directory: the files lie beside the server root of each.
+    let root = interpreter.global(&format!("{UTIL}::ServRoot")).to_text();
+    let folder = Path::new(&root).parent().unwrap_or(Path::new("t")).join("tmp");
+    let name = folder.join(format!("data{counter}.txt")).display().to_string();
     let path = interpreter.path(name.as_bytes());
     let written = match path.parent() {
         Some(directory) => std::fs::create_dir_all(directory).and_then(|()| std::fs::write(&path, request)),

@@ -217,7 +217,11 @@ fn relative_to_absolute(interpreter: &mut Interpreter, arguments: Vec<Value>, _:
 
 fn make_path(interpreter: &mut Interpreter, arguments: Vec<Value>, _: Want) -> Outcome<Vec<Value>> {
     let paths = arguments.iter().filter(|value| !matches!(value, Value::Hash(_)));
-    let made = paths.filter(|value| std::fs::create_dir_all(interpreter.path(&value.to_bytes())).is_ok()).count();
+    let mut made = 0;
+    for path in paths.map(|value| interpreter.path(&value.to_bytes())) {
+        interpreter.host.may_write(&path).map_err(|message| interpreter.die(message))?;
+        made += usize::from(std::fs::create_dir_all(path).is_ok());
+    }
     one(made as i64)
 }
 

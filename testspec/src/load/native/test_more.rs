@@ -45,6 +45,7 @@ const BASE: &[Function] = &[
     ("next_block", nothing, Some("")),
     ("no_diag_on_only", nothing, None),
     ("no_diff", no_diff, Some("")),
+    ("run", run, Some("&;$")),
     ("BAIL_OUT", bail_out, None),
     ("can_ok", pass, None),
     ("cmp_ok", compare, None),
@@ -111,6 +112,7 @@ pub(super) const MODULES: &[NativeModule] = &[
             "next_block",
             "no_diag_on_only",
             "no_diff",
+            "run",
             "can_ok",
             "cmp_ok",
             "diag",
@@ -183,12 +185,40 @@ fn plan(interpreter: &mut Interpreter, arguments: Vec<Value>, _: Want) -> Outcom
 }
 
 fn blocks(interpreter: &mut Interpreter, _: Vec<Value>, want: Want) -> Outcome<Vec<Value>> {
-    if want == Want::List && interpreter.global("rsty::started").is_true() {
+    if want == Want::List && !interpreter.global("rsty::started").is_true() {
+        // The file walks over its blocks itself: it does so again for each of them.
+        return Err(walk(interpreter));
+    }
+    if want == Want::List {
         let blocks = interpreter.array(&"rsty::blocks".into());
         let blocks = blocks.borrow().clone();
         return Ok(blocks);
     }
     Ok(vec![interpreter.global("rsty::block_count")])
+}
+
+/// Stops the prologue at a statement that runs over all blocks.
+fn walk(interpreter: &mut Interpreter) -> Stop {
+    interpreter.set_global("rsty::flavour", "Plain");
+    interpreter.set_global("rsty::started", 1);
+    interpreter.repeat_statement();
+    Stop::Exit(0)
+}
+
+/// `run { … }`: calls the code with each block.
+fn run(interpreter: &mut Interpreter, arguments: Vec<Value>, _: Want) -> Outcome<Vec<Value>> {
+    if !interpreter.global("rsty::started").is_true() {
+        return Err(walk(interpreter));
+    }
+    let Value::Code(code) = first(&arguments) else {
+        return Err(interpreter.die("run needs a block of code"));
+    };
+    let blocks = interpreter.array(&"rsty::blocks".into());
+    let blocks = blocks.borrow().clone();
+    for block in blocks {
+        interpreter.call(&code, vec![block], Want::Void)?;
+    }
+    Ok(Vec::new())
 }
 
 /// `filters({section => …})` or filters for every section.

@@ -116,7 +116,18 @@ const EXPORTS: &[&str] = &[
 ];
 
 pub(super) const MODULES: &[NativeModule] = &[
-    NativeModule { name: "Test::Nginx::Util", parents: &[], functions: FUNCTIONS, exports: EXPORTS, setup: None },
+    NativeModule {
+        name: "Test::Nginx::Util",
+        parents: &[],
+        functions: FUNCTIONS,
+        exports: EXPORTS,
+        // The original uses these itself, so specs name them without a `use` of their own.
+        setup: Some(|it| {
+            ["Cwd", "File::Path", "File::Spec", "List::Util", "POSIX"]
+                .into_iter()
+                .try_for_each(|module| it.require(module))
+        }),
+    },
     NativeModule {
         name: "Test::Nginx::Socket",
         parents: &["Test::Base"],

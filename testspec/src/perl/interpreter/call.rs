@@ -3,10 +3,11 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use crate::model::{Code, Value};
-use crate::perl::ast::{Callee, Expr, MethodName, Name};
+use crate::model::{Array, Code, Value};
+use crate::perl::ast::{Callee, Expr, MethodName, Name, Sigil, SubDefinition};
 
-use super::{Interpreter, Outcome, Stop, SubKind, Want};
+use super::place::{Place, is_array};
+use super::{Interpreter, Outcome, Scope, Stop, SubKind, Want};
 
 impl Interpreter {
     /// Calls a subroutine.
@@ -18,23 +19,99 @@ impl Interpreter {
                 self.deeper(|it| function(it, arguments, want))
             }
             SubKind::Perl { definition, scope } => {
-                let (definition, scope) = (Rc::clone(definition), super::Scope::inside(scope));
-                let outer_arguments = std::mem::replace(&mut self.arguments, Rc::new(RefCell::new(arguments)));
-                let outer_want = std::mem::replace(&mut self.want, want);
-                let saved = self.locals.len();
-                let result = self.in_frame(Rc::clone(&definition.unit), Rc::clone(&definition.package), scope, |it| {
-                    let want = if want == Want::Void { Want::Scalar } else { want };
-                    it.statements(&definition.body, want)
-                });
-                self.restore_locals(saved);
-                self.arguments = outer_arguments;
-                self.want = outer_want;
-                match result {
-                    Err(Stop::Return(values)) => Ok(values),
-                    other => other,
-                }
+                self.call_perl(definition, scope, Rc::new(RefCell::new(arguments)), want)
             }
         }
+    }
+
+    fn call_perl(
+        &mut self,
+        definition: &Rc<SubDefinition>,
+        scope: &Rc<Scope>,
+        arguments: Array,
+        want: Want,
+    ) -> Outcome<Vec<Value>> {
+        let definition = Rc::clone(definition);
+        let outer_closure = std::mem::replace(&mut self.closure, Rc::clone(scope));
+        let outer_arguments = std::mem::replace(&mut self.arguments, arguments);
+        let outer_want = std::mem::replace(&mut self.want, want);
+        let saved = self.locals.len();
+        let inside = Scope::inside(scope);
+        let result = self.in_frame(Rc::clone(&definition.unit), Rc::clone(&definition.package), inside, |it| {
+            let want = if want == Want::Void { Want::Scalar } else { want };
+            it.statements(&definition.body, want)
+        });
+        self.restore_locals(saved);
+        self.arguments = outer_arguments;
+        self.closure = outer_closure;
+        self.want = outer_want;
+        match result {
+            Err(Stop::Return(values)) => Ok(values),
+            other => other,
+        }
+    }
+
+    /// Calls a subroutine that names elements of `@_`: what it makes of them is written back to the caller's
+    /// variables.
+    fn call_aliased(
+        &mut self,
+        definition: &Rc<SubDefinition>,
+        scope: &Rc<Scope>,
+        arguments: &[Expr],
+        want: Want,
+    ) -> Outcome<Vec<Value>> {
+        let mut places = Vec::new();
+        let mut before = Vec::new();
+        for argument in arguments {
+            self.argument_places(argument, &mut before, &mut places)?;
+        }
+        let shared = Rc::new(RefCell::new(before.clone()));
+        let result = self.call_perl(definition, scope, Rc::clone(&shared), want);
+        let after = shared.borrow();
+        // What was shifted away is gone from the front.
+        let gone = before.len().saturating_sub(after.len());
+        for ((place, old), new) in places.iter().zip(&before).skip(gone).zip(after.iter()) {
+            let is_same = old.is_defined() == new.is_defined() && old.to_bytes() == new.to_bytes();
+            if let (Some(place), false) = (place, is_same) {
+                place.write(new.clone());
+            }
+        }
+        result
+    }
+
+    fn argument_places(
+        &mut self,
+        argument: &Expr,
+        values: &mut Vec<Value>,
+        places: &mut Vec<Option<Place>>,
+    ) -> Outcome<()> {
+        match argument {
+            Expr::List(items) => {
+                for item in items {
+                    self.argument_places(item, values, places)?;
+                }
+            }
+            _ if is_array(argument) => {
+                let array = self.array_of(argument)?;
+                let items = array.borrow().clone();
+                places.extend((0..items.len()).map(|index| Some(Place::Element(Rc::clone(&array), index as i64))));
+                values.extend(items);
+            }
+            Expr::Lexical(Sigil::Scalar, _)
+            | Expr::Global(Sigil::Scalar, _)
+            | Expr::Deref(Sigil::Scalar, _)
+            | Expr::Index(..)
+            | Expr::Key(..) => {
+                let place = self.place_of(argument)?;
+                values.push(place.read());
+                places.push(Some(place));
+            }
+            _ => {
+                self.list_into(argument, values)?;
+                places.resize(values.len(), None);
+            }
+        }
+        Ok(())
     }
 
     /// Calls a subroutine by its full name.
@@ -55,6 +132,14 @@ impl Interpreter {
         current: bool,
         want: Want,
     ) -> Outcome<Vec<Value>> {
+        if let Callee::Named(name) = callee
+            && !current
+            && let Some(sub) = self.sub(name).cloned()
+            && let SubKind::Perl { definition, scope } = &sub.kind
+            && definition.aliases
+        {
+            return self.call_aliased(definition, scope, arguments, want);
+        }
         let values = if current { self.arguments.borrow().clone() } else { self.list_of(arguments)? };
         match callee {
             Callee::Named(name) => self.call_named(name, values, want),

@@ -7,6 +7,7 @@ use crate::model::{Code, Reference, Value};
 use crate::perl::ast::{AssignOp, BinaryOp, Expr, LogicalOp, Sigil, Step};
 
 use super::place::{Place, is_array, is_hash, is_list_target, pairs, wrap};
+use super::scope::Slot;
 use super::{Interpreter, Outcome, Stop, Sub, SubKind, Want};
 
 impl Interpreter {
@@ -76,7 +77,7 @@ impl Interpreter {
             Expr::Repeat { what, times, is_list: false } => {
                 let text = self.scalar(what)?.to_bytes();
                 let times = usize::try_from(self.scalar(times)?.to_int()).unwrap_or(0);
-                self.fits(text.len().saturating_mul(times))?;
+                self.makes(text.len().saturating_mul(times))?;
                 Ok(Value::str(text.repeat(times)))
             }
             Expr::AnonArray(items) => {
@@ -104,6 +105,10 @@ impl Interpreter {
                 self.localize(inner)?;
                 Ok(Value::Undef)
             }
+            Expr::State { id, name, init } => Ok(match self.state_variable(*id, name, init.as_deref())? {
+                Slot::Scalar(cell) => cell.borrow().clone(),
+                _ => Value::Undef,
+            }),
             Expr::List(items) => match items.split_last() {
                 Some((tail, rest)) => {
                     for item in rest {
@@ -243,7 +248,7 @@ impl Interpreter {
             Expr::Repeat { what, times, is_list: true } => {
                 let items = self.list(what)?;
                 let times = usize::try_from(self.scalar(times)?.to_int()).unwrap_or(0);
-                self.fits(items.len().saturating_mul(times).saturating_mul(16))?;
+                self.makes(items.len().saturating_mul(times).saturating_mul(16))?;
                 for _ in 0..times {
                     out.extend(items.iter().cloned());
                 }
@@ -433,7 +438,7 @@ impl Interpreter {
                 let times = usize::try_from(self.scalar(right)?.to_int()).unwrap_or(0);
                 let place = self.place_of(left)?;
                 let text = place.read().to_bytes();
-                self.fits(text.len().saturating_mul(times))?;
+                self.makes(text.len().saturating_mul(times))?;
                 let value = Value::str(text.repeat(times));
                 place.write(value.clone());
                 Ok(value)
@@ -515,7 +520,7 @@ impl Interpreter {
         }
         let (from, to) = (from.to_int(), to.to_int());
         if from <= to {
-            self.fits(usize::try_from(to.saturating_sub(from)).unwrap_or(usize::MAX).saturating_mul(16))?;
+            self.makes(usize::try_from(to.saturating_sub(from)).unwrap_or(usize::MAX).saturating_mul(16))?;
             out.extend((from..=to).map(Value::Int));
         }
         Ok(())
@@ -557,7 +562,7 @@ impl Interpreter {
             Place::Cell(cell) => Reference::Cell(cell),
             Place::Element(array, index) => Reference::Element(array, index),
             Place::Entry(hash, key) => Reference::Entry(hash, key),
-            part @ Place::Part(..) => Reference::Cell(Rc::new(RefCell::new(part.read()))),
+            part @ (Place::Part(..) | Place::Position(..)) => Reference::Cell(Rc::new(RefCell::new(part.read()))),
         }))
     }
 

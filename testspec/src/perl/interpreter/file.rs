@@ -34,6 +34,11 @@ enum State {
 }
 
 impl File {
+    /// A file that is open for writing.
+    pub(crate) fn writing(file: fs::File) -> Self {
+        Self::new(State::Writing(file))
+    }
+
     fn new(state: State) -> Self {
         Self { state: Rc::new(RefCell::new(state)) }
     }
@@ -108,25 +113,35 @@ impl Interpreter {
             Builtin::Fileno => Value::Int(3),
             Builtin::Umask => Value::Int(0o022),
             Builtin::Unlink => {
+                for value in &values {
+                    self.check_write(&self.path(&value.to_bytes()))?;
+                }
                 let removed =
                     values.iter().filter(|value| fs::remove_file(self.path(&value.to_bytes())).is_ok()).count();
                 Value::Int(removed as i64)
             }
             Builtin::Mkdir => {
+                self.check_write(&path)?;
                 let made = fs::create_dir(path);
                 self.outcome(made)
             }
             Builtin::Rmdir => {
+                self.check_write(&path)?;
                 let removed = fs::remove_dir(path);
                 self.outcome(removed)
             }
             Builtin::Rename => {
                 let to = self.path(&values.get(1).map(Value::to_bytes).unwrap_or_default());
+                self.check_write(&path)?;
+                self.check_write(&to)?;
                 let renamed = fs::rename(path, to);
                 self.outcome(renamed)
             }
             Builtin::Chmod => {
                 use std::os::unix::fs::PermissionsExt as _;
+                for value in values.iter().skip(1) {
+                    self.check_write(&self.path(&value.to_bytes()))?;
+                }
                 let mode = fs::Permissions::from_mode(first.to_int() as u32);
                 let changed = values
                     .iter()
@@ -136,6 +151,11 @@ impl Interpreter {
             }
             other => return Err(self.unsupported(&format!("`{}`", other.name()))),
         })
+    }
+
+    /// Dies where the host does not let this file be changed.
+    fn check_write(&self, path: &Path) -> Outcome<()> {
+        self.host.may_write(path).map_err(|message| self.die(message))
     }
 
     fn open(&mut self, arguments: &[Expr]) -> Outcome<Value> {
@@ -189,6 +209,9 @@ impl Interpreter {
             }
             (mode, name) => {
                 let path = self.path(&name.to_bytes());
+                if mode != b"<" {
+                    self.check_write(&path)?;
+                }
                 match mode {
                     b"<" | b"+<" => fs::read(path).map(|data| State::Reading { data, at: 0 }),
                     b">" | b"+>" => fs::File::create(path).map(State::Writing),
@@ -315,7 +338,7 @@ impl Interpreter {
     }
 
     /// Runs a command and returns what it wrote; sets `$?`.
-    pub(super) fn shell(&mut self, command: &[u8]) -> Outcome<Vec<u8>> {
+    pub(crate) fn shell(&mut self, command: &[u8]) -> Outcome<Vec<u8>> {
         let environment: Vec<(Vec<u8>, Vec<u8>)> = {
             let hash = self.hash(&"main::ENV".into());
             let hash = hash.borrow();

@@ -24,7 +24,12 @@ impl Interpreter {
             B::Push | B::Unshift | B::Pop | B::Shift => self.queue(builtin, arguments),
             B::Splice => Ok(super::expression::last(self.splice(arguments)?)),
             B::Keys | B::Values => match arguments.first() {
-                Some(hash) if is_hash(hash) => Ok(Value::Int(self.hash_of(hash)?.borrow().len() as i64)),
+                Some(hash) if is_hash(hash) => {
+                    let hash = self.hash_of(hash)?;
+                    self.end_walk(&hash);
+                    let count = hash.borrow().len();
+                    Ok(Value::Int(count as i64))
+                }
                 Some(array) => Ok(Value::Int(self.array_of(array)?.borrow().len() as i64)),
                 None => Ok(Value::Int(0)),
             },
@@ -68,7 +73,14 @@ impl Interpreter {
             }
             B::Caller => Ok(Value::str(self.package.as_bytes())),
             B::Substr => self.substring(arguments),
-            B::Pos | B::Each => Err(self.unsupported(&format!("`{}`", builtin.name()))),
+            B::Each => match arguments.first() {
+                Some(container) => Ok(self.each(container)?.into_iter().next().unwrap_or_default()),
+                None => Ok(Value::Undef),
+            },
+            B::Pos => match arguments.first() {
+                Some(target) => Ok(self.position_of(target)?.read()),
+                None => Ok(Value::Undef),
+            },
             _ => {
                 let values = self.list_of(arguments)?;
                 self.simple(builtin, &values)
@@ -446,7 +458,8 @@ fn find_text(builtin: Builtin, values: &[Value]) -> Value {
     Value::Int(found.map_or(-1, |at| at as i64))
 }
 
-fn shell_quoted(word: &[u8]) -> Vec<u8> {
+/// A word that a shell takes as it is.
+pub(crate) fn shell_quoted(word: &[u8]) -> Vec<u8> {
     let mut out = vec![b'\''];
     for &byte in word {
         if byte == b'\'' {

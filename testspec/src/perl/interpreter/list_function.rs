@@ -25,7 +25,12 @@ impl Interpreter {
                 items.reverse();
                 out.append(&mut items);
             }
-            Builtin::Keys | Builtin::Values | Builtin::Each => self.entries(builtin, arguments, out)?,
+            Builtin::Keys | Builtin::Values => self.entries(builtin, arguments, out)?,
+            Builtin::Each => {
+                if let Some(container) = arguments.first() {
+                    out.append(&mut self.each(container)?);
+                }
+            }
             Builtin::Localtime | Builtin::Gmtime => {
                 let seconds = self.time_argument(arguments)?;
                 let parts = if builtin == Builtin::Gmtime { time::utc(seconds) } else { time::local(seconds) };
@@ -80,9 +85,7 @@ impl Interpreter {
         };
         if is_hash(container) {
             let hash = self.hash_of(container)?;
-            if builtin == Builtin::Each {
-                return Err(self.unsupported("`each`"));
-            }
+            self.end_walk(&hash);
             for (key, value) in hash.borrow().iter() {
                 out.push(if builtin == Builtin::Keys { Value::str(key) } else { value.clone() });
             }
@@ -91,8 +94,7 @@ impl Interpreter {
         let array = self.array_of(container)?;
         match builtin {
             Builtin::Keys => out.extend((0..array.borrow().len()).map(|index| Value::Int(index as i64))),
-            Builtin::Values => out.extend(array.borrow().iter().cloned()),
-            _ => return Err(self.unsupported("`each`")),
+            _ => out.extend(array.borrow().iter().cloned()),
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 //!
 //! State that Perl keeps in package variables is kept there too, natively provided modules included,
 //! so that a prologue can read and set it as it does with the originals. Arrays hold values, not
-//! variables: aliasing exists for `foreach` only, not for `@_`.
+//! variables: where `foreach` and `@_` are aliases, what they changed is written back.
 //!
 //! Nothing outside is reached but through the [`Host`]. Steps, depth and the size of strings are
 //! bounded; going over a bound ends the evaluation with a message.
@@ -12,6 +12,7 @@ mod expression;
 mod file;
 mod function;
 mod list_function;
+mod memory;
 mod module;
 mod pattern;
 mod place;
@@ -32,6 +33,7 @@ use super::parser::{ParseError, Parser};
 use super::{Host, PerlError};
 
 pub use file::File;
+pub(crate) use function::shell_quoted;
 pub(crate) use module::NativeModule;
 pub(crate) use scope::Scope;
 
@@ -136,8 +138,15 @@ pub(crate) struct Interpreter {
     captures: Captures,
     evals: usize,
     random: u64,
+    positions: Rc<memory::Positions>,
+    walks: memory::Walks,
+    states: memory::States,
+    state_count: usize,
+    /// The scope that the running subroutine closes over.
+    closure: Rc<Scope>,
     pending: Option<Pending>,
     main_package: Name,
+    repeats_statement: bool,
     /// The statement of the main file that ran last.
     main_at: u32,
 }
@@ -176,8 +185,14 @@ impl Interpreter {
             captures: Captures::default(),
             evals: 0,
             random: 0x9e37_79b9_7f4a_7c15 ^ u64::from(std::process::id()),
+            positions: Rc::default(),
+            walks: memory::Walks::default(),
+            states: memory::States::default(),
+            state_count: 0,
+            closure: Rc::default(),
             pending: None,
             main_package: "main".into(),
+            repeats_statement: false,
             main_at: 0,
         };
         interpreter.define_standard_files();
@@ -227,11 +242,48 @@ impl Interpreter {
                 result
             });
             if let Err(stop) = result {
+                if self.repeats_statement {
+                    pending.body.push_front(statement);
+                }
                 self.pending = Some(pending);
                 return Err(stop);
             }
         }
         Ok(())
+    }
+
+    /// Runs the statement that the main file stopped at, and keeps it: it walks over the blocks, and is run again for
+    /// each of them.
+    pub(crate) fn run_again(&mut self) -> Outcome<()> {
+        let Some(mut pending) = self.pending.take() else { return Ok(()) };
+        let rest = pending.body.split_off(pending.body.len().min(1));
+        let statement = pending.body.pop_front();
+        let (unit, scope, package) =
+            (Rc::clone(&pending.unit), Rc::clone(&pending.scope), Rc::clone(&self.main_package));
+        let result = match &statement {
+            Some(statement) => {
+                self.in_frame(unit, package, scope, |it| it.statements(std::slice::from_ref(statement), Want::Void))
+            }
+            None => Ok(Vec::new()),
+        };
+        pending.body.extend(statement);
+        pending.body.extend(rest);
+        self.pending = Some(pending);
+        result.map(|_| ())
+    }
+
+    /// From now on the statement that the main file stops at is run again for each block.
+    pub(crate) fn repeat_statement(&mut self) {
+        self.repeats_statement = true;
+    }
+
+    /// Leaves the repeated statement behind.
+    pub(crate) fn end_repetition(&mut self) {
+        if std::mem::take(&mut self.repeats_statement)
+            && let Some(pending) = &mut self.pending
+        {
+            pending.body.pop_front();
+        }
     }
 
     /// Where the evaluation is, or was when it stopped: the file and the line's span.
@@ -386,6 +438,14 @@ impl Interpreter {
         if bytes > self.limits.bytes { Err(self.unsupported("a value this large")) } else { Ok(()) }
     }
 
+    /// Checks the size of a value that is made anew. Large values count as steps, so that many of them are bounded,
+    /// too.
+    fn makes(&mut self, bytes: usize) -> Outcome<()> {
+        self.fits(bytes)?;
+        self.steps += bytes as u64 / 16;
+        self.step()
+    }
+
     fn unsupported(&self, what: &str) -> Stop {
         self.unsupported_at(what, &self.unit, self.at as usize)
     }
@@ -485,6 +545,12 @@ impl Interpreter {
             Some(SubKind::Perl { definition, .. }) => Some(definition.prototype.clone()),
             None => self.declared.get(name).cloned(),
         }
+    }
+
+    /// A number for another `state` declaration.
+    pub(crate) fn next_state(&mut self) -> usize {
+        self.state_count += 1;
+        self.state_count
     }
 
     pub(crate) fn declare_sub(&mut self, name: &Name, prototype: Option<Rc<str>>) {

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use crate::model::{HashMap, Regex, Value};
 use crate::perl::ast::{Case, Expr, MatchPattern, Part, Pattern};
 
+use super::memory::Subject;
 use super::place::Place;
 use super::{Captures, Interpreter, Outcome};
 
@@ -108,32 +109,29 @@ impl Interpreter {
     ) -> Outcome<Value> {
         let (regex, flags) = self.regex_and_flags(pattern)?;
         if flags.contains('g') {
-            return self.match_next(target, &regex, negated);
+            return self.match_next(target, &regex, negated, flags.contains('c'));
         }
         let subject = self.target_text(target)?;
         let found = self.search(&regex, &subject, 0)?;
         Ok(Value::bool(found.is_some() != negated))
     }
 
-    /// `//g` in scalar context goes on where the last match of the same string ended.
-    fn match_next(&mut self, target: Option<&Expr>, regex: &Regex, negated: bool) -> Outcome<Value> {
+    /// `//g` in scalar context goes on where the last match in the same variable ended; `keeps` is `//gc`.
+    fn match_next(&mut self, target: Option<&Expr>, regex: &Regex, negated: bool, keeps: bool) -> Outcome<Value> {
         let place = self.target_place(target)?;
-        let key = match &place {
-            Place::Cell(cell) => format!("pos {:x}", Rc::as_ptr(cell).addr()),
-            _ => return Err(self.unsupported("repeated matching of this")),
+        let Some(variable) = Subject::of(&place) else {
+            return Err(self.unsupported("repeated matching of this"));
         };
         let subject = place.read().to_bytes();
-        let positions = self.hash(&"rsty::positions".into());
-        let from = positions.borrow().get(key.as_bytes()).map_or(0, |at| usize::try_from(at.to_int()).unwrap_or(0));
-        let found = self.search(regex, &subject, from)?;
+        let (from, was_empty) = self.positions.find(&variable, &subject).unwrap_or((0, false));
+        let mut found = self.search(regex, &subject, from)?;
+        if was_empty && found == Some((from, from)) {
+            found = if from < subject.len() { self.search(regex, &subject, from + 1)? } else { None };
+        }
         match found {
-            Some((start, end)) => {
-                let next = if end == start { end + 1 } else { end };
-                positions.borrow_mut().insert(key.as_bytes(), Value::Int(next as i64));
-            }
-            None => {
-                positions.borrow_mut().remove(key.as_bytes());
-            }
+            Some((start, end)) => self.positions.set(variable, subject, end, start == end),
+            None if keeps => {}
+            None => self.positions.clear(&variable),
         }
         Ok(Value::bool(found.is_some() != negated))
     }
@@ -145,23 +143,39 @@ impl Interpreter {
         out: &mut Vec<Value>,
     ) -> Outcome<()> {
         let (regex, flags) = self.regex_and_flags(pattern)?;
-        let subject = self.target_text(target)?;
+        let repeats = flags.contains('g');
+        let place = if repeats { Some(self.target_place(target)?) } else { None };
+        let subject = match &place {
+            Some(place) => place.read().to_bytes(),
+            None => self.target_text(target)?,
+        };
+        let variable = place.as_ref().and_then(Subject::of);
         let mut from = 0;
+        if let Some(variable) = &variable {
+            from = self.positions.find(variable, &subject).map_or(0, |(at, _)| at);
+            self.positions.clear(variable);
+        }
         while let Some((start, end)) = self.search(&regex, &subject, from)? {
             let groups = self.captures.groups.len();
             if groups > 1 {
                 for group in 1..groups {
                     out.push(self.group(group));
                 }
-            } else if flags.contains('g') {
+            } else if repeats {
                 out.push(self.group(0));
             } else {
                 out.push(Value::Int(1));
             }
-            if !flags.contains('g') {
+            if !repeats {
                 break;
             }
             from = if end == start { end + 1 } else { end };
+            if from > subject.len() {
+                break;
+            }
+        }
+        if let Some(variable) = variable.filter(|_| flags.contains('c')) {
+            self.positions.set(variable, subject, from, false);
         }
         Ok(())
     }

@@ -7,6 +7,7 @@ use crate::model::{Array, Hash, HashMap, Reference, Value};
 use crate::perl::ast::{Declarator, Expr, Name, Paren, Sigil};
 use crate::perl::builtin::Builtin;
 
+use super::memory::{Positions, Subject};
 use super::scope::{Slot, sigil_of};
 use super::{Interpreter, Outcome, Restore};
 
@@ -18,6 +19,8 @@ pub(super) enum Place {
     Entry(Hash, Vec<u8>),
     /// A part of a string: offset and length.
     Part(Box<Place>, usize, usize),
+    /// Where the last `//g` in a variable with this text ended.
+    Position(Rc<Positions>, Subject, Rc<Vec<u8>>),
 }
 
 impl Place {
@@ -32,6 +35,9 @@ impl Place {
             Self::Part(whole, start, len) => {
                 let text = whole.read().to_bytes();
                 Value::str(text.get(*start..start + len).unwrap_or_default())
+            }
+            Self::Position(positions, subject, text) => {
+                positions.find(subject, text).map_or(Value::Undef, |(at, _)| Value::Int(at as i64))
             }
         }
     }
@@ -55,6 +61,11 @@ impl Place {
                 let end = (start + len).min(text.len());
                 text.splice((*start).min(end)..end, value.to_bytes().iter().copied());
                 whole.write(Value::str(text));
+            }
+            Self::Position(positions, subject, _) if !value.is_defined() => positions.clear(subject),
+            Self::Position(positions, subject, text) => {
+                let at = wrap(value.to_int(), text.len()).unwrap_or(0).min(text.len());
+                positions.set(subject.clone(), Rc::clone(text), at, false);
             }
         }
     }
@@ -173,6 +184,14 @@ impl Interpreter {
                     _ => return Err(self.unsupported("this assignment")),
                 }
             }
+            Expr::Builtin(Builtin::Pos, arguments) => match arguments.first() {
+                Some(target) => self.position_of(target)?,
+                None => return Err(self.unsupported("this assignment")),
+            },
+            Expr::State { id, name, init } => match self.state_variable(*id, name, init.as_deref())? {
+                Slot::Scalar(cell) => Place::Cell(cell),
+                _ => return Err(self.unsupported("this declaration")),
+            },
             Expr::Builtin(Builtin::Substr, arguments) => {
                 let Some(target) = arguments.first() else {
                     return Err(self.die("Not enough arguments for substr"));

@@ -74,11 +74,11 @@ impl Scope {
         slot
     }
 
-    /// Declares a scalar that is an existing cell.
-    pub(crate) fn bind(&self, name: &Name, cell: Rc<RefCell<Value>>) {
+    /// Makes a name stand for an existing variable.
+    pub(crate) fn bind(&self, name: &Name, slot: Slot) {
         let mut variables = self.variables.borrow_mut();
         variables.retain(|variable| variable.name != *name);
-        variables.push(Variable { name: Rc::clone(name), slot: Slot::Scalar(cell), fresh: false });
+        variables.push(Variable { name: Rc::clone(name), slot, fresh: false });
     }
 
     /// Declares a variable while parsing.

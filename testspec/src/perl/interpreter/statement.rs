@@ -5,6 +5,7 @@ use std::rc::Rc;
 use crate::model::{Array, Value};
 use crate::perl::ast::{Block, Expr, Jump, LoopVariable, Name, Sigil, Statement, StatementKind};
 
+use super::scope::Slot;
 use super::{Interpreter, Outcome, Restore, Scope, Stop, Want};
 
 /// A value of a loop's list with the array element that it is an alias of.
@@ -210,8 +211,8 @@ impl Interpreter {
             let cell = match (&shared, variable) {
                 (Some(cell), _) => Rc::clone(cell),
                 (None, LoopVariable::My(name)) => {
-                    let cell = Rc::default();
-                    self.scope.bind(name, Rc::clone(&cell));
+                    let cell: Rc<std::cell::RefCell<Value>> = Rc::default();
+                    self.scope.bind(name, Slot::Scalar(Rc::clone(&cell)));
                     cell
                 }
                 (None, _) => Rc::default(),

@@ -421,7 +421,8 @@ fn is_assignable(expr: &Expr) -> bool {
         | Expr::Local(_)
         | Expr::Ternary(..)
         | Expr::Step(..)
-        | Expr::Builtin(Builtin::Substr | Builtin::Undef, _) => true,
+        | Expr::Builtin(Builtin::Pos | Builtin::Substr | Builtin::Undef, _)
+        | Expr::State { .. } => true,
         Expr::Logical(LogicalOp::And | LogicalOp::Or, _, right) => is_assignable(right),
         Expr::List(items) => items.iter().all(is_assignable),
         _ => false,

@@ -91,7 +91,7 @@ impl Parser<'_> {
             let blank = self.cursor.byte().is_some_and(|byte| byte.is_ascii_whitespace());
             self.space();
             let starts_term = match self.cursor.byte() {
-                Some(b'"' | b'\'' | b'$' | b'@' | b'`') => true,
+                Some(b'"' | b'\'' | b'$' | b'@' | b'`' | b'(') => true,
                 Some(b'<') => self.cursor.byte_at(1) == Some(b'<'),
                 Some(byte) if is_word_start(byte) => {
                     super::operator::Operator::at(&self.cursor).is_none()

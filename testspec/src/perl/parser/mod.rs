@@ -9,6 +9,7 @@ mod list_operator;
 mod number;
 mod operator;
 mod quote;
+mod signature;
 mod statement;
 mod term;
 
@@ -65,6 +66,8 @@ pub(crate) struct Parser<'a> {
     braces: usize,
     subs: usize,
     depth: usize,
+    /// Whether the subroutine being read names elements of `@_`.
+    names_arguments: bool,
     /// Messages that don't stop parsing.
     errors: Vec<Vec<u8>>,
     /// Offset of the last complete token, for "near".
@@ -95,6 +98,7 @@ impl<'a> Parser<'a> {
             braces: 0,
             subs: 0,
             depth: 0,
+            names_arguments: false,
             errors: Vec::new(),
             last_token: 0,
         }

@@ -267,6 +267,7 @@ impl Parser<'_> {
             self.introduce();
             let body = self.block()?;
             let list = init.unwrap_or(Expr::List(Vec::new()));
+            self.names_arguments |= walks_arguments(&list);
             return Ok(StatementKind::Foreach { variable, list, body, label });
         }
         self.expect(b"(")?;
@@ -274,6 +275,7 @@ impl Parser<'_> {
         self.expect(b")")?;
         self.introduce();
         let body = self.block()?;
+        self.names_arguments |= walks_arguments(&list);
         Ok(StatementKind::Foreach { variable, list, body, label })
     }
 
@@ -315,6 +317,7 @@ impl Parser<'_> {
                 self.mark();
                 self.cursor.advance(modifier.len());
                 let list = self.expression()?;
+                self.names_arguments |= walks_arguments(&list);
                 let inner = vec![Statement { at, kind: StatementKind::Expr(expr) }];
                 let variable = LoopVariable::Global("main::_".into());
                 StatementKind::Foreach { variable, list, body: inner, label: None }
@@ -436,6 +439,15 @@ impl Parser<'_> {
             }
             Err(stop) => Err(ParseError::Stopped(Box::new(stop))),
         }
+    }
+}
+
+/// Whether a loop over this changes the caller's variables.
+fn walks_arguments(list: &Expr) -> bool {
+    match list {
+        Expr::Arguments => true,
+        Expr::List(items) => items.iter().any(walks_arguments),
+        _ => false,
     }
 }
 

@@ -199,6 +199,7 @@ impl Parser<'_> {
         match self.cursor.byte() {
             Some(b'[') => {
                 let array = self.container(Sigil::Array, of);
+                self.names_arguments |= matches!(array, Expr::Arguments);
                 let index = self.index()?;
                 Ok(Expr::Index(Box::new(array), Box::new(index)))
             }
@@ -277,7 +278,7 @@ impl Parser<'_> {
         }
         match name.as_str() {
             "my" | "our" => return self.declaration(if name == "my" { Declarator::My } else { Declarator::Our }),
-            "state" => return self.unsupported("`state` variables"),
+            "state" => return self.state_declaration(),
             "local" => {
                 let what = self.nested(|parser| parser.at_least(level::UNARY))?;
                 return Ok(Expr::Local(Box::new(what)));
@@ -431,32 +432,68 @@ impl Parser<'_> {
         Ok(Expr::Declare(declarator, names, paren))
     }
 
+    /// `state $x = EXPR`: the value is that of the first time.
+    fn state_declaration(&mut self) -> Parsed<Expr> {
+        self.space();
+        let sigil = match self.cursor.byte() {
+            Some(b'$') => Sigil::Scalar,
+            Some(b'@') => Sigil::Array,
+            Some(b'%') => Sigil::Hash,
+            Some(b'(') => return self.unsupported("a list of `state` variables"),
+            _ => return Err(self.syntax_error()),
+        };
+        self.cursor.advance(1);
+        let Some(word) = self.cursor.name() else {
+            return Err(self.syntax_error());
+        };
+        let name: Name = format!("{}{word}", char::from(sigil.byte())).into();
+        self.pending.push((sigil, word, None));
+        self.space();
+        let assigns = self.cursor.byte() == Some(b'=') && !matches!(self.cursor.byte_at(1), Some(b'=' | b'~'));
+        let init = if assigns {
+            self.cursor.advance(1);
+            Some(Box::new(self.assignment()?))
+        } else {
+            None
+        };
+        Ok(Expr::State { id: self.interpreter.next_state(), name, init })
+    }
+
     fn anonymous_sub(&mut self) -> Parsed<Expr> {
         let prototype = self.prototype()?;
         let definition = self.sub_body(None, prototype)?;
         Ok(Expr::AnonSub(definition))
     }
 
-    /// `($$)` behind `sub`.
+    /// `($$)` behind `sub`; a signature is left for [`Self::sub_body`].
     pub(super) fn prototype(&mut self) -> Parsed<Option<Rc<str>>> {
         self.space();
-        if self.cursor.byte() != Some(b'(') {
+        if self.cursor.byte() != Some(b'(') || self.at_signature() {
             return Ok(None);
         }
         let text = self.quoted("Prototype")?;
         let text: String = text.content.iter().map(|byte| char::from(*byte)).filter(|c| !c.is_whitespace()).collect();
-        if text.chars().any(char::is_alphanumeric) {
-            return self.unsupported("a subroutine signature");
-        }
         Ok(Some(text.into()))
     }
 
+    /// The rest of a subroutine, from its signature if it has one.
     pub(super) fn sub_body(&mut self, name: Option<Name>, prototype: Option<Rc<str>>) -> Parsed<Rc<SubDefinition>> {
         let package = Rc::clone(&self.package);
+        let outer = std::mem::replace(&mut self.names_arguments, false);
         self.subs += 1;
-        let body = self.block();
+        let body = self.scoped(|parser| {
+            parser.space();
+            let mut body = Vec::new();
+            if parser.cursor.byte() == Some(b'(') {
+                let shown = name.as_deref().map_or_else(|| format!("{package}::__ANON__"), str::to_owned);
+                body = parser.signature(&shown)?;
+            }
+            body.append(&mut parser.block()?);
+            Ok(body)
+        });
         self.subs -= 1;
-        Ok(Rc::new(SubDefinition { name, package, prototype, body: body?, unit: Rc::clone(&self.unit) }))
+        let aliases = std::mem::replace(&mut self.names_arguments, outer);
+        Ok(Rc::new(SubDefinition { name, package, prototype, body: body?, aliases, unit: Rc::clone(&self.unit) }))
     }
 
     fn eval_term(&mut self) -> Parsed<Expr> {

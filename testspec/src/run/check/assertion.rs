@@ -1,5 +1,8 @@
 //! One assertion, and the list of those a block has made.
 
+/// The most skipped assertions of a block.
+const ASSERTIONS_MAX: usize = 10_000;
+
 /// What became of an assertion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -62,6 +65,7 @@ pub struct Recorder {
     section: Option<&'static str>,
     assertions: Vec<Assertion>,
     warnings: Vec<String>,
+    notes: Vec<String>,
     extra: bool,
 }
 
@@ -139,6 +143,16 @@ impl Recorder {
         self.warnings.push(text.into());
     }
 
+    /// Something to tell beside the verdict.
+    pub fn note(&mut self, text: impl Into<String>) {
+        self.notes.push(text.into());
+    }
+
+    /// Takes the notes.
+    pub fn take_notes(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.notes)
+    }
+
     /// Whether a failure was recorded.
     pub fn has_failed(&self) -> bool {
         self.assertions.iter().any(|assertion| assertion.verdict == Verdict::Failed)
@@ -151,7 +165,8 @@ impl Recorder {
 
     fn not_made(&mut self, verdict: Verdict, count: u32, reason: &str) {
         // A count comes from the file: far beyond any plan it is a mistake, and must not fill the memory.
-        for _ in 0..count.min(10_000) {
+        let room = ASSERTIONS_MAX.saturating_sub(self.assertions.len());
+        for _ in 0..room.min(count as usize) {
             let name = format!("{} - {reason}", self.prefix);
             self.assertions.push(Assertion { verdict, name, section: None, detail: None });
         }

@@ -1,8 +1,9 @@
 //! The error log, and what a block says about it.
 //!
-//! A server writes to its log after it has answered. The original sleeps 45 ms before it looks. Here a check that
-//! waits for a line looks again and again, ends as soon as it is satisfied, and gives a line somewhat longer; a
-//! check that a line is absent keeps the original's pause.
+//! A server writes to its log after it has answered. The original sleeps 45 ms before it looks. Here a check ends as
+//! soon as every wanted line is there and the server has nothing left to do (see [`crate::run::idle`]); a wanted line
+//! that is late gets somewhat longer. Where nobody can tell what the server does, a check that a line is absent keeps
+//! the original's pause.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -32,7 +33,6 @@ pub struct Pace {
 }
 
 /// The circumstances of one check.
-#[derive(Debug)]
 pub struct LogCheck<'a> {
     /// The block.
     pub block: &'a Block,
@@ -40,6 +40,8 @@ pub struct LogCheck<'a> {
     pub repeat: usize,
     /// How long to wait.
     pub pace: Pace,
+    /// Whether the server will write nothing more before this moment.
+    pub is_idle: &'a dyn Fn(Instant) -> bool,
 }
 
 impl ErrorLog {
@@ -58,32 +60,53 @@ impl ErrorLog {
         self.position = 0;
     }
 
-    /// The lines not yet checked, as soon as `enough` says so or `limit` has passed, but not before `settle`.
-    fn lines(&mut self, settle: Duration, limit: Duration, enough: impl Fn(&[&[u8]]) -> bool) -> Vec<Vec<u8>> {
+    /// The lines not yet checked, once `enough` holds for them and no more will come.
+    fn lines(&mut self, wait: &Wait<'_>, enough: impl Fn(&[&[u8]]) -> bool) -> Vec<Vec<u8>> {
         let start = Instant::now();
+        let settled = start + wait.settle;
         let mut pause = Duration::from_millis(1);
         let mut seen = None;
+        let mut looked_idle = false;
         loop {
             let elapsed = start.elapsed();
+            // Twice in a row: what the client sent last may still be on its way to the server.
+            let idle = (wait.is_idle)(settled.max(Instant::now()));
+            let is_quiet = idle && looked_idle;
+            looked_idle = idle;
+            let is_settled = elapsed >= wait.settle || (is_quiet && wait.settle_can_end);
+            let give_up = elapsed >= if is_quiet { wait.settle.max(wait.floor) } else { wait.settle.max(wait.limit) };
             let length = std::fs::metadata(&self.path).map_or(0, |metadata| metadata.len());
-            let last = elapsed >= limit.max(settle);
-            if last || (elapsed >= settle && seen != Some(length)) {
+            if give_up || (is_settled && seen != Some(length)) {
                 let text = self.text();
                 seen = Some(length);
                 let from = if self.accumulate { 0 } else { self.position.min(text.len()) };
                 let lines: Vec<&[u8]> =
                     text.get(from..).unwrap_or_default().split_inclusive(|byte| *byte == b'\n').collect();
-                if last || enough(&lines) {
+                if give_up || enough(&lines) {
                     let lines = lines.into_iter().map(<[u8]>::to_vec).collect();
                     self.position = text.len();
                     return lines;
                 }
             }
-            let rest = if elapsed < settle { settle.saturating_sub(elapsed) } else { pause };
-            std::thread::sleep(rest);
+            let rest = wait.settle.saturating_sub(elapsed);
+            std::thread::sleep(if wait.settle_can_end || rest.is_zero() { pause } else { rest });
             pause = (pause * 3 / 2).min(Duration::from_millis(10));
         }
     }
+}
+
+/// Until when a check looks.
+struct Wait<'a> {
+    /// How long an unwanted line may take.
+    settle: Duration,
+    /// Whether that ends as soon as the server has nothing left to do.
+    settle_can_end: bool,
+    /// How long a wanted line may take while the server has nothing left to do.
+    floor: Duration,
+    /// How long a wanted line may take while the server is at work.
+    limit: Duration,
+    /// Whether the server will write nothing more before this moment.
+    is_idle: &'a dyn Fn(Instant) -> bool,
 }
 
 /// `grep_error_log`, `error_log`, `no_error_log`, and the remarks about alarming lines.
@@ -102,8 +125,15 @@ pub fn check_error_log(
     } else {
         let must_settle = grep.is_some() || !unwanted.is_empty() || check.pace.always_settle;
         let settle = if must_settle { check.pace.settle } else { Duration::ZERO };
-        let limit = if grep.is_some() || !wanted.is_empty() { check.pace.patience } else { settle };
-        log.lines(settle, limit, |lines| {
+        let looks_for_lines = grep.is_some() || !wanted.is_empty();
+        let wait = Wait {
+            settle,
+            settle_can_end: !check.pace.always_settle,
+            floor: if looks_for_lines { check.pace.settle } else { settle },
+            limit: if looks_for_lines { check.pace.patience } else { settle },
+            is_idle: check.is_idle,
+        };
+        log.lines(&wait, |lines| {
             wanted.iter().all(|pattern| lines.iter().any(|line| pattern.matches(line)))
                 && grep.as_ref().is_none_or(|grep| grep.is_satisfied(lines))
         })
@@ -134,7 +164,9 @@ pub fn check_shutdown_log(block: &Block, log: &mut ErrorLog, recorder: &mut Reco
     let wanted = block.value("shutdown_error_log").map(|value| patterns(&value)).unwrap_or_default();
     let unwanted = block.value("no_shutdown_error_log").map(|value| patterns(&value)).unwrap_or_default();
     // The server has gone: its log is complete.
-    let lines = log.lines(Duration::ZERO, Duration::ZERO, |_| true);
+    let none = Duration::ZERO;
+    let wait = Wait { settle: none, settle_can_end: true, floor: none, limit: none, is_idle: &|_| true };
+    let lines = log.lines(&wait, |_| true);
     let lines: Vec<&[u8]> = lines.iter().map(Vec::as_slice).collect();
     recorder.section("shutdown_error_log");
     check_wanted(&wanted, &lines, "error.log", "", recorder);
@@ -324,11 +356,45 @@ mod tests {
         }
         let variables = BTreeMap::new();
         let mut recorder = Recorder::new("b");
-        let check = LogCheck { block: &block, repeat: 0, pace: PACE };
+        let check = LogCheck { block: &block, repeat: 0, pace: PACE, is_idle: &|_| false };
         let mut log = ErrorLog::new(file.path().to_owned(), false);
         check_error_log(&check, &mut log, &mut Expander::new(&variables, 1984), &mut recorder)?;
         let (assertions, ..) = recorder.finish();
         Ok(assertions.into_iter().map(|assertion| (assertion.verdict, assertion.name)).collect())
+    }
+
+    fn time_of_check(is_idle: &dyn Fn(Instant) -> bool, always_settle: bool, text: &str) -> Duration {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        let block = Block::new(b"b".to_vec(), Vec::new(), Span::at(0), 1, 1);
+        block.set_value("error_log", Value::from("wanted"));
+        block.set_value("no_error_log", Value::from("[error]"));
+        let variables = BTreeMap::new();
+        let (settle, patience) = (Duration::from_millis(300), Duration::from_millis(900));
+        let check = LogCheck { block: &block, repeat: 0, pace: Pace { settle, patience, always_settle }, is_idle };
+        let mut log = ErrorLog::new(file.path().to_owned(), false);
+        let start = Instant::now();
+        check_error_log(&check, &mut log, &mut Expander::new(&variables, 1984), &mut Recorder::new("b")).unwrap();
+        start.elapsed()
+    }
+
+    #[test]
+    fn an_idle_server_ends_the_pause() {
+        let settle = Duration::from_millis(300);
+        assert!(time_of_check(&|_| true, false, "wanted\n") < settle);
+        assert!(time_of_check(&|_| false, false, "wanted\n") >= settle);
+    }
+
+    #[test]
+    fn the_pause_between_requests_stays() {
+        assert!(time_of_check(&|_| true, true, "wanted\n") >= Duration::from_millis(300));
+    }
+
+    #[test]
+    fn a_wanted_line_gets_the_pause_and_more_only_from_a_server_at_work() {
+        let missing = time_of_check(&|_| true, false, "");
+        assert!((Duration::from_millis(300)..Duration::from_millis(900)).contains(&missing), "{missing:?}");
+        assert!(time_of_check(&|_| false, false, "") >= Duration::from_millis(900));
     }
 
     #[test]

@@ -35,6 +35,8 @@ pub struct Exchange<'a> {
 pub struct Outcome {
     /// What was received; the text of a write error where nothing was.
     pub received: Vec<u8>,
+    /// When the peer ended it; the peer was awake then.
+    pub ended: Option<Instant>,
     /// Whether the idle timeout ended it.
     pub timed_out: bool,
     /// Whether the deadline ended it.
@@ -102,7 +104,10 @@ impl Connection {
             if ready.intersects(PollFlags::POLLIN | PollFlags::POLLHUP | PollFlags::POLLERR) {
                 match self.receive() {
                     Ok(Progress::Going) => {}
-                    Ok(Progress::Done) => return Ok(()),
+                    Ok(Progress::Done) => {
+                        self.outcome.ended = Some(Instant::now());
+                        return Ok(());
+                    }
                     Err(error) => {
                         let message = format!("HTTP response read failure: {}", text(&error));
                         return Err(std::io::Error::other(message));
@@ -238,7 +243,7 @@ mod tests {
         let packets = [Packet { bytes: b"GET".to_vec(), delay: None }];
         let outcome = exchange(&plan(serve(b"hello", Duration::ZERO), &packets)).unwrap();
         assert_eq!(outcome.received, b"hello");
-        assert!(!outcome.timed_out);
+        assert!(!outcome.timed_out && outcome.ended.is_some());
     }
 
     #[test]
@@ -246,6 +251,6 @@ mod tests {
         let packets = [Packet { bytes: b"GET".to_vec(), delay: None }];
         let outcome = exchange(&plan(serve(b"part", Duration::from_secs(1)), &packets)).unwrap();
         assert_eq!(outcome.received, b"part");
-        assert!(outcome.timed_out);
+        assert!(outcome.timed_out && outcome.ended.is_none());
     }
 }

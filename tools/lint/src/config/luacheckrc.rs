@@ -78,6 +78,10 @@ impl Reader<'_, '_, '_> {
                     self.standard(&name.unwrap_or_default(), table);
                 }
             }
+            "max_line_length" => into.max_line_length = self.number(value).or(Some(usize::MAX)),
+            "max_cyclomatic_complexity" => {
+                into.max_complexity = self.number(value).and_then(|limit| u32::try_from(limit).ok());
+            }
             "global" if self.is_false(value) => into.codes.push("1".into()),
             "unused" if self.is_false(value) => into.codes.extend(["2".into(), "3".into()]),
             "unused_args" if self.is_false(value) => into.codes.push("212".into()),
@@ -135,6 +139,10 @@ impl Reader<'_, '_, '_> {
 
     fn text(&self, value: ExprId) -> Option<String> {
         self.tree.string(value).map(|text| String::from_utf8_lossy(text).into_owned())
+    }
+
+    fn number(&self, value: ExprId) -> Option<usize> {
+        std::str::from_utf8(self.tree.slice(self.tree.expr(value).range)).ok()?.parse().ok()
     }
 
     fn is_false(&self, value: ExprId) -> bool {

@@ -25,6 +25,11 @@ impl Map {
         (outer + (inner - start.min(inner))) as usize
     }
 
+    /// Whether the text is the outer one.
+    pub fn is_whole_file(&self) -> bool {
+        matches!(self.pieces.as_slice(), [(0, 0)])
+    }
+
     /// Whether the text stands in the outer one without change, so that edits can be carried over.
     pub fn is_plain(&self) -> bool {
         self.pieces.len() <= 1

@@ -43,6 +43,11 @@ impl Phase {
         ALL.iter().find(|(_, name, _)| *name == stem).map(|(phase, ..)| *phase)
     }
 
+    /// All phases.
+    pub fn every() -> impl Iterator<Item = Self> {
+        ALL.iter().map(|(phase, ..)| *phase)
+    }
+
     /// The directive's name without `_by_lua`.
     pub fn stem(self) -> &'static str {
         ALL.iter().find(|(phase, ..)| *phase == self).map_or("", |(_, name, _)| *name)

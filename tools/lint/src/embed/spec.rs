@@ -43,7 +43,8 @@ fn section_snippets(document: &Document, section: &SectionNode, found: &mut Vec<
         "user_files" if !evaluated => user_files(document, span, found),
         "src" | "lua" if !evaluated => found.push(whole(document, span, None)),
         _ => {
-            let stem = name.strip_suffix("_by_lua").map(|stem| stem.trim_start_matches("extra_"));
+            let stem = name.strip_suffix("_block").unwrap_or(name).strip_suffix("_by_lua");
+            let stem = stem.map(|stem| stem.trim_start_matches("extra_"));
             if let Some(phase) = stem.and_then(Phase::of_directive)
                 && !evaluated
             {

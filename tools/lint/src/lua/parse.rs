@@ -95,6 +95,7 @@ impl<'s> Parser<'s> {
             variadic: true,
             body: BlockId(0),
             loops: 0,
+            exprs: (0, 0),
         });
         self.scopes.open(FrameKind::Function);
         let body = self.block()?;
@@ -103,6 +104,7 @@ impl<'s> Parser<'s> {
         }
         self.close_scope()?;
         self.tree.functions[0].body = body;
+        self.tree.functions[0].exprs.1 = self.tree.exprs.len() as u32;
         self.tree.main = body;
         Ok(())
     }

@@ -264,6 +264,8 @@ pub struct Function {
     pub body: BlockId,
     /// How many loops of the function around it surround it.
     pub loops: u16,
+    /// The expressions of its body: from the first one up to, but not with, the second.
+    pub exprs: (u32, u32),
 }
 
 /// How a local came to be.

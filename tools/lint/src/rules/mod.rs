@@ -1,25 +1,44 @@
 //! The rules, one file each: documentation, check, fix and tests.
 
 mod blocking_call;
+mod complex_function;
 mod duplicate_key;
 mod empty_block;
+mod empty_statement;
 mod global_table_write;
 mod header_after_output;
+mod library_change;
+mod long_line;
+mod loop_runs_once;
 mod missing_return;
+mod mixed_indentation;
+mod module_call;
+mod module_level_request_data;
 mod module_level_socket;
 mod negated_comparison;
+mod ngx_var_in_loop;
 mod regex_without_o;
 mod reversed_loop;
 mod shadowed_local;
+mod socket_left_open;
+mod trailing_blank;
 mod unbalanced_assignment;
+mod unchecked_connect;
 mod uncompiled_in_loop;
 mod undeclared_global;
+mod undefined_field;
 mod undefined_global;
+mod uninitialised_read;
 mod unreachable_code;
+mod unread_table;
+mod unreturned_module;
 mod unused_argument;
 mod unused_label;
 mod unused_local;
+mod unused_value;
 mod wrong_phase;
+
+use std::path::Path;
 
 use rsty_diag::{Fix, Severity};
 
@@ -50,6 +69,8 @@ pub struct Rule {
 pub enum Group {
     /// Code that fails or does something else than it says.
     Correctness,
+    /// How the text is laid out.
+    Format,
     /// Globals.
     Globals,
     /// Code that is slower than it looks.
@@ -62,12 +83,14 @@ pub enum Group {
 
 impl Group {
     /// All groups.
-    pub const ALL: [Self; 5] = [Self::Correctness, Self::Globals, Self::Performance, Self::Style, Self::Unused];
+    pub const ALL: [Self; 6] =
+        [Self::Correctness, Self::Format, Self::Globals, Self::Performance, Self::Style, Self::Unused];
 
     /// The group's name.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Correctness => "correctness",
+            Self::Format => "format",
             Self::Globals => "globals",
             Self::Performance => "performance",
             Self::Style => "style",
@@ -84,24 +107,41 @@ impl Group {
 /// All rules, by id.
 pub static ALL: &[&Rule] = &[
     &blocking_call::RULE,
+    &complex_function::RULE,
     &duplicate_key::RULE,
     &empty_block::RULE,
+    &empty_statement::RULE,
     &global_table_write::RULE,
     &header_after_output::RULE,
+    &library_change::RULE,
+    &long_line::RULE,
+    &loop_runs_once::RULE,
     &missing_return::RULE,
+    &mixed_indentation::RULE,
+    &module_call::RULE,
+    &module_level_request_data::RULE,
     &module_level_socket::RULE,
     &negated_comparison::RULE,
+    &ngx_var_in_loop::RULE,
     &regex_without_o::RULE,
     &reversed_loop::RULE,
     &shadowed_local::RULE,
+    &socket_left_open::RULE,
+    &trailing_blank::RULE,
     &unbalanced_assignment::RULE,
+    &unchecked_connect::RULE,
     &uncompiled_in_loop::RULE,
     &undeclared_global::RULE,
+    &undefined_field::RULE,
     &undefined_global::RULE,
+    &uninitialised_read::RULE,
     &unreachable_code::RULE,
+    &unread_table::RULE,
+    &unreturned_module::RULE,
     &unused_argument::RULE,
     &unused_label::RULE,
     &unused_local::RULE,
+    &unused_value::RULE,
     &wrong_phase::RULE,
 ];
 
@@ -133,6 +173,7 @@ pub const SYNTAX_ERROR: &str = "syntax_error";
 pub struct Sink<'a> {
     /// The settings of the file.
     pub settings: &'a Settings,
+    pub(crate) file: &'a Path,
     pub(crate) rule: &'static Rule,
     pub(crate) findings: &'a mut Vec<Finding>,
 }
@@ -188,8 +229,11 @@ mod tests {
     #[test]
     fn the_documentation_has_the_same_pages() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/lint-rules.md");
+        if std::env::var_os("RSTY_BLESS").is_some() {
+            std::fs::write(path, pages()).expect("docs/lint-rules.md");
+        }
         let written = std::fs::read_to_string(path).expect("docs/lint-rules.md");
-        assert!(written == pages(), "write it anew: rsty lint --explain all > docs/lint-rules.md");
+        assert!(written == pages(), "write it anew: RSTY_BLESS=1 cargo test -p rsty-lint");
     }
 
     #[test]

@@ -5,9 +5,13 @@ use std::borrow::Cow;
 use rsty_diag::Severity;
 
 use super::{Group, Rule, Sink};
+use crate::api::{is_disabled, is_requestless, is_yieldable};
+use crate::calls::Calls;
 use crate::chunk::{Call, Chunk};
 use crate::embed::Phase;
-use crate::lua::tree::{ExprId, ExprKind, FunctionId};
+use crate::lua::tree::{ExprId, ExprKind, FunctionId, Range};
+use crate::modules::exported;
+use crate::settings::Settings;
 
 pub(super) static RULE: Rule = Rule {
     id: "wrong_phase",
@@ -21,89 +25,33 @@ pub(super) static RULE: Rule = Rule {
 const PAGE: &str = "\
 A function of the `ngx` API is called in a phase where the server refuses it: the call fails with «API
 disabled in the context of …». Which phase a piece of code runs in is known from the directive around it;
-calls are followed through local functions, `pcall`, light threads and timers.
+calls are followed through local functions, `pcall`, light threads and timers, and into modules of the project, which are
+looked for around the file and in `lib`, `lualib`, `src` and `lua` there.
 
 ```lua
 -- log_by_lua_block
 ngx.say(\"bye\")                           -- finding: the response is already sent
 
 ngx.timer.at(0, function()
-    ngx.say(\"late\")                      -- finding: a timer has no request
+    ngx.say(\"late\")                      -- finding: a timer has no response
+    local host = ngx.var.host            -- finding: nor a request
 end)
+```
+
+Functions that a framework calls in a phase are named in `rsty.toml`:
+
+```toml
+[[lint.overrides]]
+files = [\"plugins/*/handler.lua\"]
+phases = { access = \"access\", log = \"log\" }    # function = phase
 ```
 
 Work that must wait (sockets, `ngx.sleep`) can be moved to a timer: `ngx.timer.at(0, f)`. Functions that ask
 `ngx.get_phase()` are not looked at.
 ";
 
-/// Phases that may wait.
-const YIELDABLE: &[Phase] = &[
-    Phase::ServerRewrite,
-    Phase::Rewrite,
-    Phase::Access,
-    Phase::Precontent,
-    Phase::Content,
-    Phase::Preread,
-    Phase::Timer,
-    Phase::ProxySslCertificate,
-    Phase::ProxySslVerify,
-    Phase::SslClientHello,
-    Phase::SslCertificate,
-    Phase::SslSessionFetch,
-];
-
-/// Phases that may write the response.
-const RESPONDING: &[Phase] =
-    &[Phase::ServerRewrite, Phase::Rewrite, Phase::Access, Phase::Precontent, Phase::Content, Phase::Preread];
-
-const EXITING: &[Phase] = &[
-    Phase::ServerRewrite,
-    Phase::Rewrite,
-    Phase::Access,
-    Phase::Precontent,
-    Phase::Content,
-    Phase::Preread,
-    Phase::Timer,
-    Phase::HeaderFilter,
-    Phase::Balancer,
-    Phase::ProxySslCertificate,
-    Phase::ProxySslVerify,
-    Phase::SslClientHello,
-    Phase::SslCertificate,
-    Phase::SslSessionStore,
-    Phase::SslSessionFetch,
-];
-
-/// The phases in which a function works; `None` for one that works in all.
-fn allowed(name: &str) -> Option<&'static [Phase]> {
-    Some(match name {
-        "ngx.say" | "ngx.print" | "ngx.flush" | "ngx.eof" | "ngx.send_headers" | "ngx.exec" | "ngx.redirect"
-        | "ngx.req.read_body" | "ngx.req.socket" => RESPONDING,
-        "ngx.exit" => EXITING,
-        "ngx.location.capture" | "ngx.location.capture_multi" => &[Phase::Rewrite, Phase::Access, Phase::Content],
-        "ngx.sleep"
-        | "ngx.socket.tcp"
-        | "ngx.socket.udp"
-        | "ngx.socket.stream"
-        | "ngx.socket.connect"
-        | "ngx.thread.spawn"
-        | "ngx.thread.wait"
-        | "ngx.thread.kill"
-        | "ngx.run_worker_thread" => YIELDABLE,
-        _ => return None,
-    })
-}
-
-/// Whether a call fails in a phase.
-fn is_disabled(name: &str, phase: Phase) -> bool {
-    match name {
-        "ngx.timer.at" | "ngx.timer.every" => phase == Phase::ExitWorker,
-        _ => allowed(name).is_some_and(|phases| !phases.contains(&phase)),
-    }
-}
-
 fn check(chunk: &Chunk<'_>, sink: &mut Sink<'_>) {
-    let phases = function_phases(chunk);
+    let phases = function_phases(chunk, sink.settings);
     if phases.iter().all(Vec::is_empty) {
         return;
     }
@@ -113,6 +61,7 @@ fn check(chunk: &Chunk<'_>, sink: &mut Sink<'_>) {
         let expr = tree.expr(call.expr);
         let Some(phases) = phases.get(expr.function.index()) else { continue };
         if let Some(phase) = phases.iter().find(|phase| is_disabled(&name, **phase)) {
+            let name = name.trim_start_matches('@');
             sink.report(chunk, expr.range, format!("`{name}` is disabled in {}", phase.context()));
         } else if name == "ngx.req.set_uri"
             && let Some(jump) = tree.expr_list(call.arguments).nth(shift + 1)
@@ -120,18 +69,73 @@ fn check(chunk: &Chunk<'_>, sink: &mut Sink<'_>) {
             && let Some(phase) = phases.iter().find(|phase| !matches!(phase, Phase::Rewrite | Phase::ServerRewrite))
         {
             sink.report(chunk, expr.range, format!("`ngx.req.set_uri` can't jump in {}", phase.context()));
+        } else if name.starts_with('@') {
+            through_module(chunk, sink, &name, expr.range, phases);
         }
     }
-    for expr in &tree.exprs {
-        if let ExprKind::MethodCall { object, method, .. } = expr.kind
-            && let Some(phases) = phases.get(expr.function.index())
-            && let Some(phase) = phases.iter().find(|phase| !YIELDABLE.contains(phase))
-            && waits(chunk, object, tree.name(method))
-        {
-            let method = chunk.text(method);
-            sink.report(chunk, expr.range, format!("`:{method}` waits, which is disabled in {}", phase.context()));
+    for (index, expr) in tree.exprs.iter().enumerate() {
+        let Some(phases) = phases.get(expr.function.index()).filter(|phases| !phases.is_empty()) else { continue };
+        match expr.kind {
+            ExprKind::MethodCall { object, method, .. } => {
+                if let Some(phase) = phases.iter().find(|phase| !is_yieldable(**phase))
+                    && waits(chunk, object, tree.name(method))
+                {
+                    let method = chunk.text(method);
+                    sink.report(
+                        chunk,
+                        expr.range,
+                        format!("`:{method}` waits, which is disabled in {}", phase.context()),
+                    );
+                } else if let Some(module) = chunk.path(object).filter(|path| path.starts_with('@')) {
+                    let name = format!("{module}.{}", chunk.text(method));
+                    through_module(chunk, sink, &name, expr.range, phases);
+                }
+            }
+            ExprKind::Index { .. } => {
+                if let Some(phase) = phases.iter().find(|phase| is_requestless(**phase))
+                    && let Some(path) = request_field(chunk, ExprId(index as u32))
+                {
+                    sink.report(
+                        chunk,
+                        expr.range,
+                        format!("`{path}` needs a request, and {} has none", phase.context()),
+                    );
+                }
+            }
+            _ => {}
         }
     }
+}
+
+/// Tells where a function of another file calls what a phase disables.
+fn through_module(chunk: &Chunk<'_>, sink: &mut Sink<'_>, name: &str, range: Range, phases: &[Phase]) {
+    for phase in phases {
+        let found = sink.settings.modules.find(sink.file, name, &|called| is_disabled(called, *phase));
+        if let Some(found) = found {
+            let (name, called) = (name.trim_start_matches('@'), found.name.trim_start_matches('@'));
+            let message =
+                format!("`{name}` calls `{called}` ({}), which is disabled in {}", found.place, phase.context());
+            sink.report(chunk, range, message);
+            return;
+        }
+    }
+}
+
+/// A field of `ngx` that is about the request: the tables `ngx.var` and `ngx.header` when indexed, `ngx.status`.
+fn request_field(chunk: &Chunk<'_>, id: ExprId) -> Option<String> {
+    let tree = chunk.tree;
+    let ExprKind::Index { object, key } = tree.expr(id).kind else { return None };
+    let is_ngx = |id| match tree.expr(chunk.original(id)).kind {
+        ExprKind::Global(index) => tree.name(tree.globals[index as usize].name) == b"ngx",
+        _ => false,
+    };
+    let key = tree.string(key);
+    if matches!(key, Some(b"status" | b"headers_sent")) && is_ngx(object) {
+        return chunk.path(id);
+    }
+    let ExprKind::Index { object: outer, key: table } = tree.expr(chunk.original(object)).kind else { return None };
+    let table = tree.string(table).filter(|table| matches!(*table, b"var" | b"header"))?;
+    is_ngx(outer).then(|| format!("ngx.{}", String::from_utf8_lossy(table)))
 }
 
 /// The function that a call really calls, with where its arguments start: `pcall(f, x)` calls `f`.
@@ -158,50 +162,35 @@ fn waits(chunk: &Chunk<'_>, object: ExprId, method: &[u8]) -> bool {
 }
 
 /// The phases in which each function is known to run.
-fn function_phases(chunk: &Chunk<'_>) -> Vec<Vec<Phase>> {
-    let tree = chunk.tree;
-    let mut phases: Vec<Vec<Phase>> = vec![Vec::new(); tree.functions.len()];
-    let aware = |name: &str| name == "ngx.get_phase" || name == "ngx.get_raw_phase";
-    let mut asking = vec![false; tree.functions.len()];
-    for call in chunk.calls.iter().filter(|call| aware(chunk.callee(call))) {
-        asking[tree.expr(call.expr).function.index()] = true;
+fn function_phases(chunk: &Chunk<'_>, settings: &Settings) -> Vec<Vec<Phase>> {
+    let mut phases: Vec<Vec<Phase>> = vec![Vec::new(); chunk.tree.functions.len()];
+    let timers = chunk.calls.iter().any(|call| chunk.callee(call).starts_with("ngx.timer."));
+    let entries = if chunk.phase.is_none() { settings.entry_points.as_slice() } else { &[] };
+    if chunk.phase.is_none() && !timers && entries.is_empty() {
+        return phases;
     }
-    let mut callees: Vec<Vec<FunctionId>> = vec![Vec::new(); tree.functions.len()];
-    let mut pending = Vec::new();
-    if let Some(phase) = chunk.phase {
-        pending.push((FunctionId(0), phase));
-    }
-    for expr in &tree.exprs {
-        if let ExprKind::Call { callee, .. } = expr.kind
-            && let Some(function) = chunk.function_of(callee)
-        {
-            callees[expr.function.index()].push(function);
+    let calls = Calls::of(chunk);
+    let mut pending: Vec<_> = calls.timers.iter().map(|function| (*function, Phase::Timer)).collect();
+    if !entries.is_empty() {
+        for (name, function) in exported(chunk) {
+            pending.extend(entries.iter().filter(|(entry, _)| *entry == name).map(|(_, phase)| (function, *phase)));
         }
     }
-    for call in &chunk.calls {
-        let mut functions = tree.expr_list(call.arguments).filter_map(|argument| chunk.function_of(argument));
-        match chunk.callee(call) {
-            "ngx.timer.at" | "ngx.timer.every" => pending.extend(functions.next().map(|f| (f, Phase::Timer))),
-            "pcall" | "xpcall" | "ngx.thread.spawn" | "coroutine.wrap" | "coroutine.create" => {
-                callees[tree.expr(call.expr).function.index()].extend(functions);
-            }
-            _ => {}
-        }
-    }
+    pending.extend(chunk.phase.map(|phase| (FunctionId(0), phase)));
     while let Some((function, phase)) = pending.pop() {
         let known = &mut phases[function.index()];
-        if asking[function.index()] || known.contains(&phase) {
+        if calls.asks(function) || known.contains(&phase) {
             continue;
         }
         known.push(phase);
-        pending.extend(callees[function.index()].iter().map(|callee| (*callee, phase)));
+        pending.extend(calls.callees(function).iter().map(|callee| (*callee, phase)));
     }
     phases
 }
 
 #[cfg(test)]
 mod tests {
-    use crate::testing::{found, found_in_conf};
+    use crate::testing::{found, found_in_conf, found_with};
 
     #[test]
     fn the_directive_tells_the_phase() {
@@ -221,6 +210,26 @@ mod tests {
             found_in_conf("wrong_phase", "log_by_lua_block { ngx.timer.at(0, function() ngx.sleep(1) end) }")
                 .is_empty()
         );
+    }
+
+    #[test]
+    fn functions_that_the_server_calls_have_a_phase() {
+        let text = "local _M = {}\nfunction _M:log() ngx.say(1) end\nfunction _M.access() ngx.say(1) end\nreturn _M";
+        let entries = |settings: &mut crate::settings::Settings| {
+            settings.add_entry_point("log", "log").expect("known");
+            settings.add_entry_point("access", "access").expect("known");
+            assert!(settings.add_entry_point("log", "logging").is_err());
+        };
+        assert_eq!(found_with("wrong_phase", text, entries), ["2:19"]);
+        assert!(found("wrong_phase", text).is_empty());
+    }
+
+    #[test]
+    fn where_no_request_is_its_data_is_not() {
+        assert_eq!(found("wrong_phase", "ngx.timer.at(0, function() f(ngx.var.a, ngx.status) end)"), ["1:30", "1:41"]);
+        assert_eq!(found_in_conf("wrong_phase", "init_by_lua_block { local v = ngx.var f(v.x) }").len(), 1);
+        assert!(found_in_conf("wrong_phase", "log_by_lua_block { f(ngx.var.a, ngx.header.b) }").is_empty());
+        assert_eq!(found_in_conf("wrong_phase", "init_worker_by_lua_block { ngx.req.get_headers() }"), ["1:28"]);
     }
 
     #[test]

@@ -10,6 +10,7 @@
 //! | `server.rs` | a server under test: start, workers, figures from `/proc`, post-conditions |
 //! | `client.rs` | a small HTTP client and the probe that asks for a page all the time |
 //! | `clients.rs` | slow and greedy clients: C1 to C6 |
+//! | `processes.rs` | reloads, deaths and upgrades of processes: E1, E3 to E5, E8 to E10 |
 //! | `shared_memory.rs` | workers that die while they hold a zone's lock: E6, E7 |
 //! | `scripts.rs` | leaks, aborted requests and hostile peers of cosockets: F5 to F7 |
 //!
@@ -17,6 +18,7 @@
 
 mod client;
 mod clients;
+mod processes;
 mod scripts;
 mod server;
 mod shared_memory;
@@ -55,8 +57,15 @@ const CHECKS: &[Check] = &[
     Check { id: "C4", tier: Tier::Night, title: "thousands of idle connections", run: clients::idle_flood },
     Check { id: "C5", tier: Tier::Change, title: "no descriptors left", run: clients::no_descriptors },
     Check { id: "C6", tier: Tier::Change, title: "no room for a body's file", run: clients::full_disk },
+    Check { id: "E1", tier: Tier::Change, title: "reloads under load", run: processes::reload_under_load },
+    Check { id: "E3", tier: Tier::Night, title: "500 reloads", run: processes::many_reloads },
+    Check { id: "E4", tier: Tier::Change, title: "killed workers", run: processes::killed_worker },
+    Check { id: "E5", tier: Tier::Change, title: "a worker that dies at its start", run: processes::crash_loop },
     Check { id: "E6", tier: Tier::Night, title: "workers killed inside a zone", run: shared_memory::killed_inside },
     Check { id: "E7", tier: Tier::Change, title: "finalizers that use a zone", run: shared_memory::finalizers },
+    Check { id: "E8", tier: Tier::Change, title: "a graceful end", run: processes::graceful_end },
+    Check { id: "E9", tier: Tier::Change, title: "a killed master", run: processes::killed_master },
+    Check { id: "E10", tier: Tier::Change, title: "a new binary under load", run: processes::upgrade },
     Check { id: "F5", tier: Tier::Night, title: "leaks by area of the API", run: scripts::leaks },
     Check { id: "F6", tier: Tier::Change, title: "clients that leave at every byte", run: scripts::aborts },
     Check { id: "F7", tier: Tier::Change, title: "hostile peers of cosockets", run: scripts::hostile_peers },

@@ -170,6 +170,11 @@ impl Server {
         &self.before
     }
 
+    /// The master's process id.
+    pub(super) fn master(&self) -> u32 {
+        self.child.id()
+    }
+
     /// The processes whose parent is the master.
     pub(super) fn workers(&self) -> BTreeSet<u32> {
         let task = format!("/proc/{0}/task/{0}/children", self.child.id());
@@ -273,7 +278,7 @@ fn is_zombie(pid: u32) -> bool {
     stat_fields(pid).first().is_none_or(|state| state == "Z")
 }
 
-fn descriptors(pid: u32) -> usize {
+pub(super) fn descriptors(pid: u32) -> usize {
     fs::read_dir(Path::new("/proc").join(pid.to_string()).join("fd")).map_or(0, Iterator::count)
 }
 

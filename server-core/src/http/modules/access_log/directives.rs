@@ -11,12 +11,13 @@ use super::format::Format;
 use super::target::{Buffered, Target};
 use crate::conf::value::{self, Resolution};
 use crate::conf::{Arity, Contexts, Directive, Rule, Word};
+use crate::cycle::Subsystem;
 use crate::http::code::Code;
 use crate::http::complex_value::ComplexValue;
 use crate::http::conf::{Merge, Scope};
 use crate::http::phases::{Handler, Outcome};
 use crate::http::request::Request;
-use crate::log::Syslog;
+use crate::log::{Level, Syslog};
 
 /// Settings of `http { }`: the formats, in the order of the file.
 #[derive(Default)]
@@ -37,6 +38,13 @@ struct Log {
     target: Target,
     format: Rc<Format>,
     condition: Option<ComplexValue>,
+}
+
+impl LocConf {
+    /// Whether no `access_log` stood at this level.
+    pub(crate) fn is_unset(&self) -> bool {
+        self.logs.is_none()
+    }
 }
 
 impl Merge for LocConf {
@@ -123,6 +131,9 @@ fn access_log(scope: &mut Scope<'_>, directive: &Directive) -> Result<(), Diagno
         scope.loc.access_log.logs.get_or_insert_default();
         return Ok(());
     }
+    if rest.is_empty() && scope.main.core.subsystem == Subsystem::Stream {
+        return Err(directive.error("missing_log_format", "log format is not specified"));
+    }
     let (format_name, parameters) = match rest {
         [first, parameters @ ..] if !first.text.contains(&b'=') && !first.is("gzip") => (&*first.text, parameters),
         _ => (&b"combined"[..], rest),
@@ -133,6 +144,21 @@ fn access_log(scope: &mut Scope<'_>, directive: &Directive) -> Result<(), Diagno
         Rc::new(Log { target: parameters.target(scope, directive, target)?, format, condition: parameters.condition });
     let logs = scope.loc.access_log.logs.get_or_insert_default();
     Rc::make_mut(logs).push(log);
+    Ok(())
+}
+
+/// The log that nginx writes where no `access_log` says otherwise: `logs/access.log`, in the format `combined`. Without
+/// that folder there is none, which is told.
+pub(crate) fn default_log(scope: &mut Scope<'_>, loc: &mut LocConf, directive: &Directive) -> Result<(), Diagnostic> {
+    let path = scope.cycle.full_path(b"logs/access.log");
+    if !path.parent().is_some_and(std::path::Path::is_dir) {
+        let message = format!("no access log is written: \"{}\" has no folder", path.display());
+        scope.cycle.notice(Level::Notice, directive.error("access_log", message));
+        return Ok(());
+    }
+    let format = format(scope, directive, b"combined")?;
+    let target = Target::File(scope.cycle.files.file(path));
+    loc.logs = Some(Rc::new(vec![Rc::new(Log { target, format, condition: None })]));
     Ok(())
 }
 

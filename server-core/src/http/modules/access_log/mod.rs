@@ -6,5 +6,5 @@ mod format;
 mod target;
 
 pub use directives::{LocConf, MainConf, SrvConf};
-pub(crate) use directives::{LogHandler, RULES};
+pub(crate) use directives::{LogHandler, RULES, default_log};
 pub(crate) use target::flush_all;

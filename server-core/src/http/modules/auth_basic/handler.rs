@@ -8,7 +8,7 @@ use bytes::Bytes;
 use rsty_diag::Diagnostic;
 
 use super::super::file_status::number;
-use super::password::{Verdict, verify};
+use super::password::{Verdict, verify, verify_by_system};
 use crate::conf::value::duplicate;
 use crate::conf::{Arity, Contexts, Directive, Rule};
 use crate::http::code::Code;
@@ -77,20 +77,66 @@ impl Handler for AuthBasicHandler {
     }
 
     fn handle(&self, r: &Rc<Request>) -> Outcome {
-        check(r).into()
+        check(r)
     }
 }
 
-fn check(r: &Request) -> Code {
+fn check(r: &Rc<Request>) -> Outcome {
+    match look_up(r) {
+        Err(code) => code.into(),
+        Ok(found) => match verify(&found.password, &found.entry) {
+            Verdict::Match => Code::OK.into(),
+            Verdict::Mismatch => mismatch(r, &found).into(),
+            Verdict::AskSystem => {
+                let r = Rc::clone(r);
+                Outcome::wait(async move { ask_system(&r, &found).await })
+            }
+        },
+    }
+}
+
+/// A user's entry and what the client says the password is.
+struct Found {
+    realm: Bytes,
+    user: Bytes,
+    password: Bytes,
+    entry: Vec<u8>,
+}
+
+fn mismatch(r: &Request, found: &Found) -> Code {
+    r.log_bytes(Level::Error, &[b"user \"", &found.user, b"\": password mismatch"]);
+    demand(r, &found.realm)
+}
+
+/// The schemes of the system's `crypt` are slow by design, so they are computed beside the event loop.
+async fn ask_system(r: &Request, found: &Found) -> Code {
+    let (password, entry) = (found.password.clone(), found.entry.clone());
+    let answer = tokio::task::spawn_blocking(move || verify_by_system(&password, &entry)).await;
+    match answer {
+        Ok(Ok(true)) => Code::OK,
+        Ok(Ok(false)) => mismatch(r, found),
+        Ok(Err(errno)) => {
+            r.log_errno(Level::Crit, errno, format_args!("crypt_r() failed"));
+            Code::INTERNAL_SERVER_ERROR
+        }
+        Err(error) => {
+            r.log(Level::Crit, format_args!("a password could not be compared: {error}"));
+            Code::INTERNAL_SERVER_ERROR
+        }
+    }
+}
+
+/// Finds the user's entry, or the code that ends the matter.
+fn look_up(r: &Request) -> Result<Found, Code> {
     let conf = &r.loc().auth_basic;
-    let (Some(realm), Some(file)) = (&conf.realm, &conf.file) else { return Code::DECLINED };
+    let (Some(realm), Some(file)) = (&conf.realm, &conf.file) else { return Err(Code::DECLINED) };
     let realm = realm.eval(r);
     if realm == "off" {
-        return Code::DECLINED;
+        return Err(Code::DECLINED);
     }
     let Some((user, password)) = credentials(r) else {
         r.log(Level::Info, format_args!("no user/password was provided for basic authentication"));
-        return demand(r, &realm);
+        return Err(demand(r, &realm));
     };
     let path = absolute_path(r, &file.eval(r));
     let content = match std::fs::read(&path) {
@@ -99,7 +145,7 @@ fn check(r: &Request) -> Code {
             let errno = number(&error);
             let level = if errno == libc::ENOENT { Level::Error } else { Level::Crit };
             r.log_errno(level, errno, format_args!("open() \"{}\" failed", path.display()));
-            return if errno == libc::ENOENT { Code::FORBIDDEN } else { Code::INTERNAL_SERVER_ERROR };
+            return Err(if errno == libc::ENOENT { Code::FORBIDDEN } else { Code::INTERNAL_SERVER_ERROR });
         }
     };
     let entry = content.split(|&byte| byte == b'\n').find_map(|line| {
@@ -111,20 +157,9 @@ fn check(r: &Request) -> Code {
         let name = path.display();
         let user = String::from_utf8_lossy(&user);
         r.log(Level::Error, format_args!("user \"{user}\" was not found in \"{name}\""));
-        return demand(r, &realm);
+        return Err(demand(r, &realm));
     };
-    match verify(&password, entry) {
-        Verdict::Match => Code::OK,
-        Verdict::Mismatch => {
-            r.log_bytes(Level::Error, &[b"user \"", &user, b"\": password mismatch"]);
-            demand(r, &realm)
-        }
-        Verdict::UnknownScheme => {
-            let text = b"\": the password is stored in a form that is not supported";
-            r.log_bytes(Level::Error, &[b"user \"", &user, text]);
-            demand(r, &realm)
-        }
-    }
+    Ok(Found { realm, user, password, entry: entry.to_vec() })
 }
 
 /// User and password of `Authorization: Basic`, kept in the request.

@@ -1,4 +1,4 @@
-//! Passwords as password files keep them: plain, salted SHA-1 and Apache's MD5.
+//! Passwords as password files keep them: plain, salted SHA-1, Apache's MD5; all others are the system's business.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -6,13 +6,15 @@ use openssl::hash::{MessageDigest, hash};
 use openssl::memcmp;
 use openssl::sha::sha1;
 
+use crate::process::crypt::crypt;
+
 /// Whether a password belongs to an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
     Match,
     Mismatch,
-    /// The entry is encrypted in a way that we do not know.
-    UnknownScheme,
+    /// Only the system's `crypt` can tell ([`verify_by_system`]).
+    AskSystem,
 }
 
 /// Compares a password with the entry of a password file.
@@ -34,11 +36,17 @@ pub(crate) fn verify(password: &[u8], entry: &[u8]) -> Verdict {
             let salt = &salt[..salt.len().min(8)];
             return match md5_crypt(password, salt, magic) {
                 Some(computed) => verdict(equal(&computed, entry)),
-                None => Verdict::UnknownScheme,
+                None => Verdict::AskSystem,
             };
         }
     }
-    Verdict::UnknownScheme
+    Verdict::AskSystem
+}
+
+/// Compares a password with an entry that the system's library encrypted. Takes its time, on purpose: not for the
+/// event loop.
+pub(crate) fn verify_by_system(password: &[u8], entry: &[u8]) -> Result<bool, i32> {
+    crypt(password, entry).map(|computed| equal(&computed, entry))
 }
 
 fn verdict(matches: bool) -> Verdict {
@@ -104,7 +112,21 @@ mod tests {
             assert_eq!(verdict, Verdict::Match, "{entry}");
             assert_eq!(verify(b"other", entry.as_bytes()), Verdict::Mismatch, "{entry}");
         }
-        assert_eq!(verify(b"x", b"$6$salt$digest"), Verdict::UnknownScheme);
+        assert_eq!(verify(b"x", b"$6$salt$digest"), Verdict::AskSystem);
+    }
+
+    #[test]
+    fn the_system_knows_its_own_schemes() {
+        // From `openssl passwd -6 -salt saltsalt secret`.
+        let entry =
+            b"$6$saltsalt$TVLlQcbpFVof5W3Yz4DTP6gRstiNuHwwTt6GLc1E5n0U0aDehy0S5knV8wiOQSpT0Y77vwPZN.Pq.H91p5hVO1";
+        let Ok(matches) = verify_by_system(b"secret", entry) else { return };
+        assert!(matches);
+        assert_eq!(verify_by_system(b"other", entry), Ok(false));
+        assert_eq!(verify_by_system(b"x\0y", entry), Ok(false));
+        assert!(
+            verify_by_system(b"secret", b"*0").is_ok_and(|matches| !matches) || verify_by_system(b"x", b"*0").is_err()
+        );
     }
 
     #[test]

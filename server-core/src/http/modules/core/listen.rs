@@ -34,7 +34,7 @@ pub struct Listen {
     pub options: ListenOptions,
 }
 
-pub(super) fn apply(scope: &mut Scope<'_>, directive: &Directive) -> Result<(), Diagnostic> {
+pub(crate) fn apply(scope: &mut Scope<'_>, directive: &Directive) -> Result<(), Diagnostic> {
     let Some((address, options)) = directive.args.split_first() else { return Ok(()) };
     for address in addresses(directive, address)? {
         let mut spec = ListenSpec::new(address);

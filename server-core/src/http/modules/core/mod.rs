@@ -3,7 +3,7 @@
 mod blocks;
 mod directives;
 mod error_pages;
-mod listen;
+pub(crate) mod listen;
 mod media_types;
 mod server_names;
 mod settings;

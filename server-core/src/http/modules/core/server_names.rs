@@ -31,6 +31,8 @@ pub struct PortServers {
     pub default: Option<&'static SrvConf>,
     /// Options of the address, from all its `listen` lines.
     pub options: ListenOptions,
+    /// Whether a name may lead away from the default server, or captures something.
+    named: bool,
     exact: HashMap<Bytes, &'static SrvConf>,
     tails: Vec<(&'static Bytes, &'static SrvConf)>,
     heads: Vec<(&'static Bytes, &'static SrvConf)>,
@@ -106,7 +108,8 @@ impl PortServers {
             }
             self.default = Some(server);
         }
-        self.default.get_or_insert(server);
+        let first = *self.default.get_or_insert(server);
+        self.named |= !std::ptr::eq(first, server);
         self.options.default_server |= options.default_server;
         self.options.ssl |= options.ssl;
         self.options.http2 |= options.http2;
@@ -118,7 +121,10 @@ impl PortServers {
                 }
                 ServerName::Head(name) => self.heads.push((name, server)),
                 ServerName::Tail(name) => self.tails.push((name, server)),
-                ServerName::Regex(regex) => self.regexes.push((regex, server)),
+                ServerName::Regex(regex) => {
+                    self.named = true;
+                    self.regexes.push((regex, server));
+                }
             }
         }
         Ok(())
@@ -131,6 +137,11 @@ impl PortServers {
             .chain(self.tails.iter().chain(&self.heads).map(|(_, server)| server))
             .all(|server| self.default.is_some_and(|default| std::ptr::eq(default, *server)))
             && self.regexes.is_empty()
+    }
+
+    /// Whether it makes a difference which host a request is for.
+    pub(crate) fn is_named(&self) -> bool {
+        self.named
     }
 
     /// The server for a host in lower case: exact name, longest `*.name`, longest `name.*`, first pattern.

@@ -13,9 +13,11 @@ use super::error_pages::ErrorPage;
 use super::listen::Listen;
 use super::server_names::{PortServers, ServerName};
 use crate::conf::value::Buffers;
+use crate::cycle::Subsystem;
 use crate::http::complex_value::ComplexValue;
 use crate::http::conf::{self, Merge};
 use crate::http::location::{Child, Kind, LocRef, Locations};
+use crate::http::output::Filters;
 use crate::http::phases::{Handler, HandlerLists};
 use crate::http::setting::Setting;
 use crate::http::variables::Variables;
@@ -25,6 +27,8 @@ use crate::upstream::resolver::ResolverConf;
 /// Settings of `http { }`.
 #[derive(Default)]
 pub struct MainConf {
+    /// Whose settings these are.
+    pub subsystem: Subsystem,
     /// All variables.
     pub variables: Variables,
     /// The servers while the configuration is read.
@@ -229,6 +233,8 @@ settings! {
         pub handler: Option<&'static dyn Handler>,
         /// The phase handlers that apply here.
         pub handlers: HandlerLists,
+        /// The filters that apply here.
+        pub filters: Filters,
         /// The locations inside, while the configuration is read.
         pub(crate) children: Vec<Child>,
         /// The locations inside.

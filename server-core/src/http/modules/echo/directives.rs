@@ -31,6 +31,13 @@ pub struct LocConf {
     has_output: bool,
 }
 
+impl LocConf {
+    /// Whether there is text around bodies.
+    pub(crate) fn wraps_body(&self) -> bool {
+        !self.before_body.is_empty() || !self.after_body.is_empty()
+    }
+}
+
 /// What a directive does when its turn comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Action {

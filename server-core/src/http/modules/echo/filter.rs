@@ -12,7 +12,7 @@ use crate::log::Level;
 pub(crate) fn header_filter(r: &Rc<Request>, next: HeaderNext) -> Code {
     let conf = &r.loc().echo;
     trace(r, b"header");
-    if conf.before_body.is_empty() && conf.after_body.is_empty() {
+    if !conf.wraps_body() {
         if let Some(state) = r.ctx::<State>() {
             state.skip_filter.set(true);
         }
@@ -39,7 +39,7 @@ pub(crate) fn body_filter(r: &Rc<Request>, mut chain_in: Chain, next: BodyNext) 
         return next.run(r, chain_in);
     }
     let conf = &r.loc().echo;
-    if conf.before_body.is_empty() && conf.after_body.is_empty() {
+    if !conf.wraps_body() {
         return next.run(r, chain_in);
     }
     let Some(state) = r.ctx::<State>().filter(|state| !state.skip_filter.get()) else { return next.run(r, chain_in) };

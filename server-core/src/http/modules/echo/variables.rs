@@ -14,7 +14,10 @@ pub(crate) const VARIABLES: &[VariableDef] = &[
     VariableDef::volatile("echo_request_uri", |r, _| non_empty(r.uri.get())),
     VariableDef::volatile("echo_client_request_method", |r, _| non_empty(r.main_ref().method_name.get())),
     VariableDef::volatile("echo_request_body", |r, _| r.body.borrow().as_ref()?.in_memory()),
-    VariableDef::volatile("echo_client_request_headers", |r, _| non_empty(r.main_ref().raw_head.get())),
+    VariableDef::volatile("echo_client_request_headers", |r, _| {
+        let main = r.main_ref();
+        non_empty([&*main.raw_line.borrow(), &main.raw_fields.borrow()].concat().into())
+    }),
     VariableDef::volatile("echo_it", |r, _| r.ctx::<State>()?.current_choice()),
     VariableDef::volatile("echo_incr", incr),
     VariableDef::volatile("echo_response_status", response_status),

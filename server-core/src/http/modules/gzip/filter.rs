@@ -57,6 +57,13 @@ const PROXIED_NO_ETAG: u32 = 1 << 7;
 const PROXIED_AUTH: u32 = 1 << 8;
 const PROXIED_ANY: u32 = 1 << 9;
 
+impl LocConf {
+    /// `gzip on`
+    pub(crate) fn is_on(&self) -> bool {
+        self.on.unwrap_or(false)
+    }
+}
+
 impl Merge for LocConf {
     fn merge(&mut self, outer: &Self) -> Result<(), Diagnostic> {
         self.on = self.on.or(outer.on);
@@ -157,6 +164,18 @@ pub(crate) fn client_accepts(r: &Request) -> bool {
     !r.headers_in.contains(HeaderId::Via) || proxied_allows(r, conf.proxied.unwrap_or(PROXIED_OFF))
 }
 
+/// Tells caches that there is another form of the response, when `gzip_vary` is on.
+pub(crate) fn announce_variants(r: &Request) {
+    if varies(r) {
+        r.headers_out.list.borrow_mut().insert(0, Header::new("Vary", "Accept-Encoding"));
+    }
+}
+
+/// Whether `gzip_vary` is on.
+pub(crate) fn varies(r: &Request) -> bool {
+    r.loc().gzip.vary.unwrap_or(false)
+}
+
 fn proxied_allows(r: &Request, proxied: u32) -> bool {
     let has = |bit| proxied & bit != 0;
     if has(PROXIED_OFF) {
@@ -195,7 +214,7 @@ pub(crate) fn header_filter(r: &Rc<Request>, next: HeaderNext) -> Code {
     let conf = &r.loc().gzip;
     let out = &r.headers_out;
     let length = out.content_length.get();
-    if !conf.on.unwrap_or(false)
+    if !conf.is_on()
         || !matches!(out.status.get(), 200 | 403 | 404)
         || out.value(HeaderId::ContentEncoding).is_some_and(|encoding| !encoding.is_empty())
         || length != -1 && length < conf.min_length.unwrap_or(20) as i64
@@ -204,9 +223,7 @@ pub(crate) fn header_filter(r: &Rc<Request>, next: HeaderNext) -> Code {
     {
         return next.run(r);
     }
-    if conf.vary.unwrap_or(false) {
-        out.list.borrow_mut().insert(0, Header::new("Vary", "Accept-Encoding"));
-    }
+    announce_variants(r);
     if !client_accepts(r) {
         return next.run(r);
     }

@@ -4,4 +4,4 @@ mod accept;
 mod filter;
 
 pub use filter::{LocConf, MainConf, SrvConf};
-pub(crate) use filter::{RULES, VARIABLES, body_filter, client_accepts, header_filter};
+pub(crate) use filter::{RULES, VARIABLES, announce_variants, body_filter, client_accepts, header_filter, varies};

@@ -50,6 +50,18 @@ enum Inherit {
     On,
 }
 
+impl LocConf {
+    /// Whether there is something to add to heads.
+    pub(crate) fn changes_output(&self) -> bool {
+        !self.headers.is_empty() || self.expires.is_some() || self.adds_trailers()
+    }
+
+    /// Whether there is something to add behind bodies.
+    pub(crate) fn adds_trailers(&self) -> bool {
+        !self.trailers.is_empty()
+    }
+}
+
 impl Merge for LocConf {
     fn merge(&mut self, outer: &Self) -> Result<(), Diagnostic> {
         self.headers_inherit = self.headers_inherit.or(outer.headers_inherit);

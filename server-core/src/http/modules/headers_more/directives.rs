@@ -62,6 +62,13 @@ enum Direction {
     Output,
 }
 
+impl LocConf {
+    /// Whether response headers are changed here.
+    pub(crate) fn changes_output(&self) -> bool {
+        !self.output.is_empty()
+    }
+}
+
 impl Merge for LocConf {
     fn merge(&mut self, outer: &Self) -> Result<(), Diagnostic> {
         for (own, outer) in [(&mut self.output, &outer.output), (&mut self.input, &outer.input)] {

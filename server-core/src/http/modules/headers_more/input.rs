@@ -5,6 +5,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 
 use super::directives::{Command, Field};
+use super::matching::replace;
 use crate::conf::value::number;
 use crate::http::code::Code;
 use crate::http::conf;
@@ -77,7 +78,13 @@ fn set(r: &Request, field: &Field, value: Bytes) -> Option<()> {
         HeaderId::UserAgent => head.set_user_agent(&value),
         _ => {}
     }
-    set_matching(r, field, value);
+    set_matching(r, field, &value);
+    // A subrequest shares the fields of its parent, unless a script made it, which gives it a list of its own.
+    let mut request = r;
+    while let Some(parent) = request.parent().filter(|_| !request.subrequest_in_memory.get()) {
+        set_matching(parent, field, &value);
+        request = parent;
+    }
     Some(())
 }
 
@@ -96,27 +103,14 @@ fn host(value: &[u8]) -> Option<Vec<u8>> {
     (!host.is_empty()).then(|| host.to_ascii_lowercase())
 }
 
-/// Changes the first header with the name and removes the others.
-fn set_matching(r: &Request, field: &Field, value: Bytes) {
+/// Sets, adds or clears the field in the request's list.
+fn set_matching(r: &Request, field: &Field, value: &Bytes) {
     let mut list = r.headers_in.list.borrow_mut();
     let prefix = field.name.strip_suffix(b"*").filter(|_| field.wildcard && value.is_empty());
-    let matches = |header: &Header| match prefix {
-        Some(prefix) => header.name.get(..prefix.len()).is_some_and(|head| head.eq_ignore_ascii_case(prefix)),
-        None => header.is(&field.name),
-    };
-    let mut found = false;
-    list.retain(|header| {
-        let keep = !matches(header) || (!found && !value.is_empty());
-        found |= matches(header);
-        keep
-    });
-    if found {
-        if let Some(header) = list.iter_mut().find(|header| matches(header)) {
-            header.value = value;
-        }
-    } else if !field.replace && !value.is_empty() && !r.main_ref().raw_head.is_empty() {
-        // The head of a bad request is not complete and stays as it is.
-        list.push(Header { id: field.id, name: field.name.clone(), value });
+    let found = replace(&mut list, &field.name, prefix, value);
+    // The head of a bad request is not complete and stays as it is.
+    if !found && !field.replace && !value.is_empty() && !r.main_ref().raw_fields.is_empty() {
+        list.push(Header { id: field.id, name: field.name.clone(), value: value.clone() });
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod directives;
 mod input;
+mod matching;
 mod output;
 
 pub(crate) use directives::RULES;

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 
 use super::directives::{Command, Field};
+use super::matching::replace;
 use crate::conf::value::number;
 use crate::http::code::Code;
 use crate::http::header::{Header, HeaderId};
@@ -94,25 +95,11 @@ fn set_content_type(r: &Request, value: &Bytes) {
     out.content_type.set(value.slice_ref(kind));
 }
 
-/// Changes the first header with the name and removes the others.
+/// Sets, adds or clears the field in the response's list.
 fn set_matching(r: &Request, field: &Field, value: Bytes) {
     let mut list = r.headers_out.list.borrow_mut();
     let prefix = field.name.strip_suffix(b"*").filter(|_| field.wildcard);
-    let matches = |header: &Header| match prefix {
-        Some(prefix) => header.name.get(..prefix.len()).is_some_and(|head| head.eq_ignore_ascii_case(prefix)),
-        None => header.is(&field.name),
-    };
-    let mut found = false;
-    list.retain(|header| {
-        let keep = !matches(header) || (!found && !value.is_empty());
-        found |= matches(header);
-        keep
-    });
-    if found {
-        if let Some(header) = list.iter_mut().find(|header| matches(header)) {
-            header.value = value;
-        }
-    } else if !field.wildcard && !value.is_empty() {
+    if !replace(&mut list, &field.name, prefix, &value) && !field.wildcard && !value.is_empty() {
         list.push(Header { id: field.id, name: field.name.clone(), value });
     }
 }

@@ -11,7 +11,8 @@ use super::session::ctx_of;
 use crate::http::{Code, Request};
 use crate::lua::{Phase, sched};
 use crate::upstream::address::PeerAddress;
-use crate::upstream::group::{Keepalive, Verdict};
+use crate::upstream::group::Keepalive;
+use crate::upstream::selection::Verdict;
 
 /// What the code has said, and what it may ask.
 #[derive(Debug, Default)]
@@ -28,6 +29,8 @@ pub(crate) struct Balance {
     pub(crate) recreate: Cell<bool>,
     /// `bind_to_local_addr`
     pub(crate) bind: Cell<Option<SocketAddr>>,
+    /// `set_upstream_tls`
+    pub(crate) tls: Cell<bool>,
     /// Attempts that are left.
     pub(crate) tries: Cell<u32>,
     /// Attempts so far, the current one included.
@@ -48,8 +51,8 @@ impl Balance {
 pub(crate) struct Chosen {
     /// The server; `None` leaves the choice to the group.
     pub(crate) peer: Option<PeerAddress>,
-    /// What separates its idle connections from others to the same server.
-    pub(crate) pool: Vec<u8>,
+    /// The host that separates its idle connections from others to the same server.
+    pub(crate) host: Vec<u8>,
     /// Whether and how its connection is kept.
     pub(crate) keepalive: Option<Keepalive>,
     /// Its own deadlines.
@@ -109,7 +112,7 @@ pub(crate) fn choose(
     if let Some((peer, host)) = balance.peer.borrow().clone() {
         *tries += balance.more_tries.get();
         chosen.peer = Some(peer);
-        chosen.pool = [b"lua:", &host[..]].concat();
+        chosen.host = host;
     }
     Ok(chosen)
 }

@@ -259,6 +259,13 @@ impl Merge for LocConf {
     }
 }
 
+impl LocConf {
+    /// Whether a script sees the heads or bodies of responses.
+    pub(crate) fn filters_response(&self) -> bool {
+        self.header_filter.is_some() || self.body_filter.is_some()
+    }
+}
+
 impl StartScript {
     /// A file script's path, or `None`.
     pub fn file(&self) -> Option<&[u8]> {

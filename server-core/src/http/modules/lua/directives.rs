@@ -8,6 +8,7 @@ use super::conf::StartScript;
 use super::script::{FileScript, Script};
 use super::{filters, handlers};
 use crate::conf::{Arity, Block, Contexts, Directive, Rule, Word, value};
+use crate::cycle::Subsystem;
 use crate::http::ComplexValue;
 use crate::http::conf::Scope;
 use crate::http::modules::rewrite::{self, Argument};
@@ -195,7 +196,11 @@ pub(crate) const RULES: &[Rule] = &[
 ];
 
 fn load_resty_core(scope: &mut Scope<'_>, directive: &Directive) -> Result<(), Diagnostic> {
-    let message = "lua_load_resty_core is deprecated (the lua-resty-core library is required since ngx_lua v0.10.16)";
+    let since = match scope.main.core.subsystem {
+        Subsystem::Http => "ngx_lua v0.10.16",
+        Subsystem::Stream => "ngx_stream_lua v0.0.8",
+    };
+    let message = format!("lua_load_resty_core is deprecated (the lua-resty-core library is required since {since})");
     scope.cycle.notice(Level::Warn, directive.error("deprecated_directive", message));
     Ok(())
 }
@@ -204,7 +209,8 @@ fn code_cache(scope: &mut Scope<'_>, directive: &Directive) -> Result<(), Diagno
     let slot = &mut scope.loc.lua.code_cache;
     value::set_flag(slot, directive)?;
     if *slot == Some(false) {
-        let message = "lua_code_cache is off; this will hurt performance";
+        let mark = if scope.main.core.subsystem == Subsystem::Stream { "stream " } else { "" };
+        let message = format!("{mark}lua_code_cache is off; this will hurt performance");
         scope.cycle.notice(Level::Alert, directive.error("lua_code_cache_off", message));
     }
     Ok(())

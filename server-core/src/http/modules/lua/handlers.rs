@@ -169,8 +169,11 @@ fn enter(r: &Rc<Request>, phase: Phase, script: &'static Rc<Script>) -> Outcome 
 }
 
 fn start(r: &Rc<Request>, phase: Phase, script: &Script) -> Outcome {
+    if crate::dev::is_on() {
+        crate::dev::reload::check(r.conn().cycle());
+    }
     let Some(ctx) = ctx_of(r) else { return Code::INTERNAL_SERVER_ERROR.into() };
-    if let Err(error) = script.push(&ctx.vm, r, cache_of(r)) {
+    if let Err(error) = load(r, &ctx, script) {
         let code = match error {
             LoadError::NotFound => Code(404),
             LoadError::Unreadable => Code::SERVICE_UNAVAILABLE,
@@ -187,31 +190,16 @@ fn start(r: &Rc<Request>, phase: Phase, script: &Script) -> Outcome {
     }
 }
 
-/// Runs the threads of the context until they are through.
+/// Pushes the function of a script.
+pub(crate) fn load(r: &Rc<Request>, ctx: &Ctx, script: &Script) -> Result<(), LoadError> {
+    script.push(&ctx.vm, r, cache_of(r))
+}
+
+/// Runs the threads of a phase that was begun, and answers for it.
 fn wait(r: &Rc<Request>, ctx: Rc<Ctx>, phase: Phase) -> Outcome {
     let r = Rc::clone(r);
     Outcome::wait(async move {
-        let watched = r.loc().lua.check_client_abort == Some(true) && r.is_main() && !r.conn().is_fake();
-        let mut gone = watched.then(|| Box::pin(r.conn().client_gone()));
-        let ran = poll_fn(|cx| {
-            loop {
-                if let Poll::Ready(ran) = sched::poll(&ctx, &*r, cx) {
-                    return Poll::Ready(Some(ran));
-                }
-                // While a script reads from the client, that read notices the end.
-                let watch = gone.as_mut().filter(|_| !r.conn().is_being_read());
-                if watch.is_none_or(|watch| watch.as_mut().poll(cx).is_pending()) {
-                    return Poll::Pending;
-                }
-                gone = None;
-                r.log(Level::Info, format_args!("client prematurely closed connection"));
-                if sched::client_gone(&ctx, &*r).is_none() {
-                    return Poll::Ready(None);
-                }
-            }
-        })
-        .await;
-        let code = match ran {
+        let code = match run(&r, &ctx).await {
             Some(ran) => finish(&r, &ctx, phase, ran),
             None => {
                 r.conn().error.set(true);
@@ -221,6 +209,31 @@ fn wait(r: &Rc<Request>, ctx: Rc<Ctx>, phase: Phase) -> Outcome {
         session_debug!(&*r, "lua run thread returned {}", code.0);
         code
     })
+}
+
+/// Runs the threads of the context until they are through; `None` when the client went away before.
+pub(crate) async fn run(r: &Rc<Request>, ctx: &Rc<Ctx>) -> Option<Ran> {
+    let watched = r.loc().lua.check_client_abort == Some(true) && r.is_main() && !r.conn().is_fake();
+    let mut gone = watched.then(|| Box::pin(r.conn().client_gone()));
+    poll_fn(|cx| {
+        loop {
+            if let Poll::Ready(ran) = sched::poll(ctx, &**r, cx) {
+                return Poll::Ready(Some(ran));
+            }
+            // While a script reads from the client, that read notices the end.
+            let watch = gone.as_mut().filter(|_| !r.conn().is_being_read());
+            if watch.is_none_or(|watch| watch.as_mut().poll(cx).is_pending()) {
+                return Poll::Pending;
+            }
+            gone = None;
+            let mark = if r.conn().is_stream() { "stream " } else { "" };
+            r.log(Level::Info, format_args!("{mark}client prematurely closed connection"));
+            if sched::client_gone(ctx, &**r).is_none() {
+                return Poll::Ready(None);
+            }
+        }
+    })
+    .await
 }
 
 pub(crate) fn cache_of(r: &Request) -> Cache {

@@ -6,7 +6,7 @@ use std::rc::{Rc, Weak};
 
 use crate::http::Request;
 use crate::log::Level;
-use crate::lua::session::Notice;
+use crate::lua::session::{Notice, level as session_level};
 use crate::lua::socket::{Endpoint, SocketConf};
 use crate::lua::{Ctx, Session, Vm, sched};
 use crate::upstream::resolver::Resolver;
@@ -21,7 +21,10 @@ impl Session for Request {
     }
 
     fn log(&self, level: u8, message: fmt::Arguments<'_>) {
-        if let Some(level) = Level::from_number(level) {
+        let Some(level) = Level::from_number(level) else { return };
+        if self.conn().is_stream() && self.logs(level) {
+            log_of_stream(self, level, message);
+        } else {
             Self::log(self, level, message);
         }
     }
@@ -37,7 +40,7 @@ impl Session for Request {
             return None;
         }
         let r = self.rc();
-        Some(Box::new(move |message| r.log(Level::Debug, message)))
+        Some(Box::new(move |message| Session::log(&*r, session_level::DEBUG, message)))
     }
 
     fn socket_conf(&self) -> SocketConf {
@@ -60,6 +63,13 @@ impl Session for Request {
     fn uri(&self) -> String {
         format!("{}?{}", String::from_utf8_lossy(&self.uri.get()), String::from_utf8_lossy(&self.args.get()))
     }
+}
+
+/// Writes a line of the Lua core with the name that this has in `stream { }`.
+fn log_of_stream(r: &Request, level: Level, message: fmt::Arguments<'_>) {
+    let text = message.to_string();
+    let mark = if text.starts_with("lua ") { "stream " } else { "" };
+    r.log(level, format_args!("{mark}{text}"));
 }
 
 /// The Lua context of a request, made when there is none.

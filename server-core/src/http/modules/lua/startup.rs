@@ -9,8 +9,9 @@ use std::rc::Rc;
 
 use super::conf::StartScript;
 use super::timers;
-use crate::cycle::Cycle;
+use crate::cycle::{Cycle, Subsystem};
 use crate::http::Request;
+use crate::http::conf::MainConf;
 use crate::log::Level;
 use crate::lua::code::pop_message;
 use crate::lua::sys::raw::*;
@@ -32,14 +33,16 @@ pub enum StartError {
     Vm(#[from] VmError),
 }
 
-/// Creates the VM of a cycle whose configuration uses Lua, and runs `init_by_lua*`.
+/// Creates the VM of each subsystem whose configuration uses Lua, and runs `init_by_lua*`.
 pub fn start(cycle: &'static Cycle) -> Result<(), StartError> {
-    let conf = &cycle.http.lua;
-    if !conf.used {
-        return Ok(());
-    }
+    cycle.mains().filter(|main| main.lua.used).try_for_each(|main| start_subsystem(cycle, main))
+}
+
+fn start_subsystem(cycle: &'static Cycle, main: &'static MainConf) -> Result<(), StartError> {
+    let conf = &main.lua;
     api::log::set_fallback(&cycle.log);
     ffi::worker::set_cycle(cycle);
+    ffi::upstream::set_groups(&cycle.http.upstream);
     ffi::regex::set_limits(ffi::regex::Limits {
         match_limit: conf.regex_match_limit.and_then(|limit| u32::try_from(limit).ok()).unwrap_or(0),
         cache_entries: conf.regex_cache_max_entries.and_then(|max| u32::try_from(max).ok()).unwrap_or(1024),
@@ -47,7 +50,7 @@ pub fn start(cycle: &'static Cycle) -> Result<(), StartError> {
     if let Some(room) = conf.capture_error_log {
         ffi::errlog::enable_capture(room);
     }
-    let vm = new_vm(cycle)?;
+    let vm = new_vm(cycle, main)?;
     // A cycle is started once.
     let _ = conf.vm.set(Rc::clone(&vm));
     let Some(script) = &conf.init else { return Ok(()) };
@@ -59,18 +62,24 @@ pub fn start(cycle: &'static Cycle) -> Result<(), StartError> {
 }
 
 /// A VM with everything scripts find in it.
-fn new_vm(cycle: &'static Cycle) -> Result<Rc<Vm>, VmError> {
-    let conf = &cycle.http.lua;
+fn new_vm(cycle: &'static Cycle, main: &'static MainConf) -> Result<Rc<Vm>, VmError> {
+    let conf = &main.lua;
+    let subsystem = main.core.subsystem;
     let options = Options {
         path: conf.package_path.as_deref().map(<[u8]>::to_vec),
         cpath: conf.package_cpath.as_deref().map(<[u8]>::to_vec),
         prefix: cycle.prefix().as_os_str().as_bytes().to_vec(),
         thread_cache: conf.thread_cache.unwrap_or(1024),
     };
-    let zones = zones(cycle)?;
-    ffi::public::publish(zones);
+    let zones = zones(cycle, main)?;
+    if subsystem == Subsystem::Http {
+        ffi::public::publish(zones);
+    }
     let vm = Vm::new(&options)?;
-    api::inject(&vm, |state| api::http::inject(state, cycle))?;
+    api::inject(&vm, subsystem, |state| match subsystem {
+        Subsystem::Http => api::http::inject(state, cycle),
+        Subsystem::Stream => api::http::inject_stream(state, cycle),
+    })?;
     // SAFETY: the VM is new: its main state is outside of any call. A worker leaks its cycle, and the zones with it.
     unsafe {
         let _guard = StackGuard::new(vm.state());
@@ -79,18 +88,38 @@ fn new_vm(cycle: &'static Cycle) -> Result<Rc<Vm>, VmError> {
         lua_setfield(vm.state(), -2, c"shared".as_ptr());
         lualib::install(vm.state());
     }
-    vm.run_layer("=resty_core", b"require 'resty.core'")?;
+    vm.run_layer("=given", b"require 'rsty.given'")?;
+    load_resty_core(cycle, &vm)?;
+    if subsystem == Subsystem::Stream {
+        // lua-resty-core leaves the handshakes of stream sockets to the server.
+        vm.run_layer("=socket_tls", b"require 'resty.core.socket_tls'")?;
+    }
     vm.run_layer("=_G write guard", WRITE_GUARD.as_bytes())?;
+    if cycle.conf.watch {
+        crate::dev::reload::install(&vm)?;
+    }
     Ok(vm)
 }
 
-/// The shared dictionaries of a cycle; those of the cycle before that did not change are kept.
-pub(crate) fn zones(cycle: &'static Cycle) -> Result<&'static Zones, VmError> {
-    let conf = &cycle.http.lua;
+/// Loads the Lua layer: the library that stands on the package path, else our own.
+fn load_resty_core(cycle: &'static Cycle, vm: &Vm) -> Result<(), VmError> {
+    vm.run_layer("=resty_core", b"require 'resty.core'").map_err(|error| match error {
+        VmError::Layer { message, .. } => {
+            let conf = cycle.conf.conf_file.display();
+            let advice = "ensure that the one on lua_package_path is made for this version, or remove it from there";
+            VmError::RestyCore(format!("{advice} (reason: {message}) in {conf}"))
+        }
+        other => other,
+    })
+}
+
+/// The shared dictionaries of a subsystem; those of the cycle before that did not change are kept.
+pub(crate) fn zones(cycle: &'static Cycle, main: &'static MainConf) -> Result<&'static Zones, VmError> {
+    let conf = &main.lua;
     if let Some(zones) = conf.zones.get() {
         return Ok(zones);
     }
-    let before = cycle.conf.previous.and_then(|cycle| cycle.http.lua.zones.get());
+    let before = cycle.conf.previous.and_then(|cycle| cycle.main(main.core.subsystem)?.lua.zones.get());
     let mut zones = Zones::default();
     for (name, size) in &conf.shared_dicts {
         zones.open(name, *size, before).map_err(|error| VmError::Layer {
@@ -104,14 +133,14 @@ pub(crate) fn zones(cycle: &'static Cycle) -> Result<&'static Zones, VmError> {
 /// The VM of one request (`lua_code_cache off`), with `init_by_lua*` run in it.
 pub(crate) fn request_vm(r: &Rc<Request>) -> Option<Rc<Vm>> {
     let cycle = r.conn().cycle();
-    let vm = match new_vm(cycle) {
+    let vm = match new_vm(cycle, r.main_conf()) {
         Ok(vm) => vm,
         Err(error) => {
             r.log(Level::Error, format_args!("failed to initialize Lua VM: {error}"));
             return None;
         }
     };
-    if let Some(script) = &cycle.http.lua.init
+    if let Some(script) = &r.main_conf().lua.init
         && let Err(message) = run(&vm, script)
     {
         r.log(Level::Error, format_args!("init_by_lua error: {message}"));
@@ -126,28 +155,56 @@ pub(crate) fn request_vm(r: &Rc<Request>) -> Option<Rc<Vm>> {
 /// Runs `init_worker_by_lua*`. A failure is logged; the worker goes on.
 pub fn init_worker(cycle: &'static Cycle) {
     ffi::errlog::start_capture();
-    worker_script(cycle, cycle.http.lua.init_worker.as_ref(), Phase::INIT_WORKER, "init_worker_by_lua");
+    for main in cycle.mains() {
+        worker_script(cycle, main, main.lua.init_worker.as_ref(), Phase::INIT_WORKER, "init_worker_by_lua");
+    }
 }
 
 /// Runs `exit_worker_by_lua*`.
 pub fn exit_worker(cycle: &'static Cycle) {
-    worker_script(cycle, cycle.http.lua.exit_worker.as_ref(), Phase::EXIT_WORKER, "exit_worker_by_lua");
+    for main in cycle.mains() {
+        worker_script(cycle, main, main.lua.exit_worker.as_ref(), Phase::EXIT_WORKER, "exit_worker_by_lua");
+    }
 }
 
-fn worker_script(cycle: &'static Cycle, script: Option<&StartScript>, phase: Phase, name: &str) {
-    let (Some(script), Some(vm)) = (script, cycle.http.lua.vm.get()) else { return };
-    let Some(r) = timers::fake_request(cycle, phase, Vec::new()) else { return };
-    // The script runs in the worker's VM even when requests have their own (`lua_code_cache off`).
+fn worker_script(
+    cycle: &'static Cycle,
+    main: &'static MainConf,
+    script: Option<&StartScript>,
+    phase: Phase,
+    name: &str,
+) {
+    let (Some(script), Some(vm)) = (script, main.lua.vm.get()) else { return };
+    in_worker(cycle, main, vm, phase, |r| {
+        if let Err(message) = run(vm, script) {
+            let suffix = if script.file().is_some() { "_file" } else { "" };
+            r.log(Level::Error, format_args!("{name}{suffix} error: {message}"));
+        }
+    });
+}
+
+/// Does something with the VM of `http { }` as if `init_worker_by_lua*` did it.
+pub(crate) fn in_worker_phase(cycle: &'static Cycle, action: impl FnOnce()) {
+    let Some(vm) = cycle.http.lua.vm.get() else { return };
+    in_worker(cycle, &cycle.http, vm, Phase::INIT_WORKER, |_| action());
+}
+
+/// Does something in a phase that has no request, with one that no client made.
+fn in_worker(
+    cycle: &'static Cycle,
+    main: &'static MainConf,
+    vm: &Rc<Vm>,
+    phase: Phase,
+    action: impl FnOnce(&Rc<Request>),
+) {
+    let Some(r) = timers::fake_request(cycle, main, phase, Vec::new()) else { return };
+    // The worker's VM, even when requests have their own (`lua_code_cache off`).
     let ctx = Ctx::new(Rc::clone(vm));
     r.lua.replace(Some(Rc::clone(&ctx)));
     ctx.phase.set(phase);
-    let ran = {
+    {
         let _entered = current::enter(&ctx, &*r);
-        run(vm, script)
-    };
-    if let Err(message) = ran {
-        let suffix = if script.file().is_some() { "_file" } else { "" };
-        r.log(Level::Error, format_args!("{name}{suffix} error: {message}"));
+        action(&r);
     }
     r.run_cleanups();
 }

@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 use super::session::ctx_of;
 use crate::cycle::Cycle;
 use crate::http::Request;
-use crate::http::conf::{LocConf, SrvConf};
+use crate::http::conf::{LocConf, MainConf, SrvConf};
 use crate::http::connection::Connection;
 use crate::log::Level;
 use crate::log_at;
@@ -77,6 +77,8 @@ pub(crate) struct Timer {
     pub(crate) every: bool,
     /// The cycle of whoever created it.
     pub(crate) cycle: &'static Cycle,
+    /// The settings of the subsystem of whoever created it.
+    pub(crate) main_conf: &'static MainConf,
     /// The server's settings.
     pub(crate) srv: &'static SrvConf,
     /// The location's settings.
@@ -88,7 +90,7 @@ pub(crate) struct Timer {
 /// Puts a timer to work.
 pub(crate) fn schedule(timer: Timer) {
     // The worker's own VM is not counted.
-    let is_private = timer.cycle.http.lua.vm.get().is_none_or(|vm| !Rc::ptr_eq(vm, &timer.vm));
+    let is_private = timer.main_conf.lua.vm.get().is_none_or(|vm| !Rc::ptr_eq(vm, &timer.vm));
     if is_private {
         timer.vm.retain();
     }
@@ -136,12 +138,13 @@ fn next(timer: &Timer) -> Timer {
 }
 
 async fn fire(timer: Timer, premature: bool) {
-    let r = fake_request_with(timer.cycle, timer.srv, timer.loc, Phase::TIMER, timer.place.clone());
+    let r = fake_request_with(timer.cycle, timer.main_conf, (timer.srv, timer.loc), Phase::TIMER, timer.place.clone());
     session_debug!(&*r, "lua ngx.timer expired");
-    let limit = timer.cycle.http.lua.max_running_timers.unwrap_or(256);
+    let limit = timer.main_conf.lua.max_running_timers.unwrap_or(256);
     if RUNNING.get() >= limit {
         let place = definition(timer.co);
-        let message = format!("{limit} lua_max_running_timers are not enough");
+        let mark = if r.conn().is_stream() { "stream lua: " } else { "" };
+        let message = format!("{mark}{limit} lua_max_running_timers are not enough");
         log_at!(timer.cycle.log, Level::Alert, "lua failed to run timer with function defined at {place}: {message}");
         timer.vm.release_thread(&*r, timer.co, timer.reference, false);
         return;
@@ -168,10 +171,11 @@ async fn fire(timer: Timer, premature: bool) {
 
 /// Ends a request that no client made.
 fn finish(r: &Rc<Request>, ran: Ran) {
-    session_debug!(&**r, "http lua finalize fake request: {ran:?}, a:1, c:1");
-    session_debug!(&**r, "http lua close fake request");
+    let module = if r.conn().is_stream() { "stream" } else { "http" };
+    session_debug!(&**r, "{module} lua finalize fake request: {ran:?}, a:1, c:1");
+    session_debug!(&**r, "{module} lua close fake request");
     r.run_cleanups();
-    session_debug!(&**r, "http lua close fake http connection {:p}", Rc::as_ptr(r.conn()));
+    session_debug!(&**r, "{module} lua close fake {module} connection {:p}", Rc::as_ptr(r.conn()));
 }
 
 /// `SOURCE:LINE` of the function at the bottom of the stack.
@@ -186,17 +190,22 @@ fn definition(co: State) -> String {
     }
 }
 
-/// A request for `init_worker_by_lua*` and its like, with the settings of the `http` level.
-pub(crate) fn fake_request(cycle: &'static Cycle, phase: Phase, place: Vec<u8>) -> Option<Rc<Request>> {
-    let srv = cycle.http.core.fallback?;
+/// A request for `init_worker_by_lua*` and its like, with the settings of the `http` or `stream` level.
+pub(crate) fn fake_request(
+    cycle: &'static Cycle,
+    main_conf: &'static MainConf,
+    phase: Phase,
+    place: Vec<u8>,
+) -> Option<Rc<Request>> {
+    let srv = main_conf.core.fallback?;
     let loc = srv.core.loc.get().copied()?;
-    Some(fake_request_with(cycle, srv, loc, phase, place))
+    Some(fake_request_with(cycle, main_conf, (srv, loc), phase, place))
 }
 
 fn fake_request_with(
     cycle: &'static Cycle,
-    srv: &'static SrvConf,
-    loc: &'static LocConf,
+    main_conf: &'static MainConf,
+    (srv, loc): (&'static SrvConf, &'static LocConf),
     phase: Phase,
     place: Vec<u8>,
 ) -> Rc<Request> {
@@ -206,7 +215,7 @@ fn fake_request_with(
     } else {
         [b", context: ", phase.name().as_bytes(), &place].concat()
     };
-    let conn = Connection::fake(cycle, 0);
+    let conn = Connection::fake(cycle, main_conf, 0);
     conn.fake_context.replace(context);
     conn.fake_place.replace(place);
     fake_request_on(conn, srv, loc)

@@ -2,6 +2,7 @@
 //!
 //! Each runs on behalf of a request that no client made, beside the connection that is in its handshake.
 
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::rc::Rc;
 
@@ -50,7 +51,7 @@ pub(crate) fn store_session(conn: &Rc<Connection>, srv: &'static SrvConf) {
 
 fn request(conn: &Rc<Connection>, srv: &'static SrvConf, phase: Phase) -> Option<Rc<Request>> {
     let loc = srv.core.loc.get().copied()?;
-    let fake = Connection::fake(conn.cycle(), conn.number);
+    let fake = Connection::fake(conn.cycle(), conn.main_conf(), conn.number);
     let mut context = format!(", context: {}", phase.name()).into_bytes();
     context.extend_from_slice(&conn.place());
     fake.fake_context.replace(context);
@@ -100,6 +101,70 @@ async fn run(
     }
     conn.action.set(outer);
     ok
+}
+
+/// Runs a script in the handshake with a server behind us, on behalf of the request that goes there; whether the
+/// handshake may go on.
+pub(crate) async fn run_proxied(r: &Rc<Request>, script: &Script, phase: Phase) -> bool {
+    let (action, name, callback) = match phase {
+        Phase::PROXY_SSL_CERT => {
+            r.debug(format_args!("proxy ssl cert: connection reusable: 0"));
+            ("loading proxy ssl certificate by lua", "proxy_ssl_certificate_by_lua", "cert cb")
+        }
+        _ => {
+            r.debug(format_args!("proxy ssl verify: connection reusable: 0"));
+            ("loading proxy ssl verify by lua", "proxy_ssl_verify_by_lua", "cert verify callback")
+        }
+    };
+    let Some(ctx) = ctx_of(r) else { return false };
+    sched::reset(&ctx, &**r);
+    let conn = Rc::clone(r.conn());
+    let outer = conn.action.replace(Some(action));
+    let done = |ok| {
+        conn.action.set(outer);
+        ok
+    };
+    if script.push(&ctx.vm, r, handlers::cache_of(r)).is_err() {
+        return done(false);
+    }
+    ctx.phase.set(phase);
+    ctx.entered_content.set(true);
+    let under_way = UnderWay { r, name, callback, done: Cell::new(false) };
+    let mut ran = sched::start(&ctx, &**r);
+    let waited = ran == Ran::Again;
+    if waited {
+        ran = poll_fn(|cx| sched::poll(&ctx, &**r, cx)).await;
+    }
+    under_way.done.set(true);
+    let code = match ran {
+        Ran::Exit => ctx.exit_code.get(),
+        Ran::Failed => 500,
+        _ => 0,
+    };
+    let ok = code != -1 && code < 300;
+    let exit = u8::from(ok);
+    if waited {
+        r.debug(format_args!("{name}: {callback} exit code: {exit}"));
+    } else {
+        r.debug(format_args!("{name}: handler return value: {code}, {callback} exit code: {exit}"));
+    }
+    done(ok)
+}
+
+/// A script in a handshake with a server; says so when it is cut off.
+struct UnderWay<'a> {
+    r: &'a Rc<Request>,
+    name: &'static str,
+    callback: &'static str,
+    done: Cell<bool>,
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        if !self.done.get() {
+            self.r.debug(format_args!("{}: {} aborted", self.name, self.callback));
+        }
+    }
 }
 
 /// Ends the request even when the connection goes away in the middle.

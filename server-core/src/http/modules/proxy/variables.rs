@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::target::ProxyVars;
+use crate::http::upstream::destination::ProxyVars;
 use crate::http::variables::{Flags, VariableDef};
 
 /// The variables.

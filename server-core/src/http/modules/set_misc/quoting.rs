@@ -1,11 +1,10 @@
 //! Quoting and escaping of text for SQL, JSON and URIs: pure functions on bytes.
 
-const HEX_LOWER: &[u8; 16] = b"0123456789abcdef";
-const HEX_UPPER: &[u8; 16] = b"0123456789ABCDEF";
+use crate::codec::{self, Dollars, Escape, hex_value};
 
 /// Two lower-case hexadecimal digits a byte.
 pub(crate) fn encode_hex(input: &[u8]) -> Vec<u8> {
-    input.iter().flat_map(|&byte| hex_pair(byte, HEX_LOWER)).collect()
+    codec::to_hex(input)
 }
 
 /// The inverse of [`encode_hex`], in either case; `None` for odd lengths and other characters.
@@ -18,22 +17,7 @@ pub(crate) fn decode_hex(input: &[u8]) -> Option<Vec<u8>> {
 
 /// A string literal as MySQL reads it; an empty input is `''`.
 pub(crate) fn quote_sql(input: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(input.len() + 2);
-    out.push(b'\'');
-    for &byte in input {
-        match byte {
-            0 => out.extend_from_slice(b"\\0"),
-            8 => out.extend_from_slice(b"\\b"),
-            b'\n' => out.extend_from_slice(b"\\n"),
-            b'\r' => out.extend_from_slice(b"\\r"),
-            b'\t' => out.extend_from_slice(b"\\t"),
-            26 => out.extend_from_slice(b"\\Z"),
-            b'\\' | b'\'' | b'"' | b'$' => out.extend_from_slice(&[b'\\', byte]),
-            _ => out.push(byte),
-        }
-    }
-    out.push(b'\'');
-    out
+    codec::quote_sql(input, Dollars::Escaped)
 }
 
 /// An `E'…'` literal for PostgreSQL. Bytes that are no UTF-8 are written in octal; an empty input is `''`.
@@ -74,7 +58,7 @@ pub(crate) fn quote_json(input: &[u8]) -> Vec<u8> {
             b'\\' | b'"' => out.extend_from_slice(&[b'\\', byte]),
             0..32 => {
                 out.extend_from_slice(b"\\u00");
-                out.extend(hex_pair(byte, HEX_LOWER));
+                out.extend(codec::to_hex(&[byte]));
             }
             _ => out.push(byte),
         }
@@ -85,16 +69,7 @@ pub(crate) fn quote_json(input: &[u8]) -> Vec<u8> {
 
 /// Percent-encodes everything but letters, digits and the unreserved marks `!'()*-._~`.
 pub(crate) fn escape_uri(input: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(input.len());
-    for &byte in input {
-        if byte.is_ascii_alphanumeric() || b"!'()*-._~".contains(&byte) {
-            out.push(byte);
-        } else {
-            out.push(b'%');
-            out.extend(hex_pair(byte, HEX_UPPER));
-        }
-    }
-    out
+    codec::escaped(input, Escape::Component).into_owned()
 }
 
 /// Decodes `%XX` and `+`. A `%` that no hexadecimal digit follows disappears, as in nginx.
@@ -119,14 +94,6 @@ pub(crate) fn unescape_uri(input: &[u8]) -> Vec<u8> {
         }
     }
     out
-}
-
-fn hex_pair(byte: u8, digits: &[u8; 16]) -> [u8; 2] {
-    [digits[usize::from(byte >> 4)], digits[usize::from(byte & 15)]]
-}
-
-fn hex_value(digit: u8) -> Option<u8> {
-    char::from(digit).to_digit(16).map(|value| value as u8)
 }
 
 #[cfg(test)]

@@ -31,6 +31,13 @@ pub struct LocConf {
     last_modified: Option<bool>,
 }
 
+impl LocConf {
+    /// Whether there is something to replace.
+    pub(crate) fn is_on(&self) -> bool {
+        !self.pairs.is_empty()
+    }
+}
+
 impl Merge for LocConf {
     fn merge(&mut self, outer: &Self) -> Result<(), Diagnostic> {
         if self.pairs.is_empty() {
@@ -86,7 +93,7 @@ struct State {
 /// Decides whether the body is searched.
 pub(crate) fn header_filter(r: &Rc<Request>, next: HeaderNext) -> Code {
     let conf = &r.loc().sub;
-    if conf.pairs.is_empty() || r.headers_out.content_length.get() == 0 || !conf.types.accept(r, &["text/html"]) {
+    if !conf.is_on() || r.headers_out.content_length.get() == 0 || !conf.types.accept(r, &["text/html"]) {
         return next.run(r);
     }
     let needles = conf.pairs.iter().map(|(needle, _)| needle.eval(r).to_vec());

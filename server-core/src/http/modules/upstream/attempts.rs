@@ -1,12 +1,14 @@
 //! What a request knows of its attempts with servers behind us.
 
 use std::cell::RefCell;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 
 use bytes::Bytes;
 
 use crate::http::header::HeaderList;
 use crate::http::request::Request;
+use crate::upstream::connection::Connection;
+use crate::upstream::group::Group;
 
 /// One attempt with one server. Times are in milliseconds; `None` when that point was not reached.
 #[derive(Clone, Debug, Default)]
@@ -30,7 +32,7 @@ pub struct Attempt {
 }
 
 /// All attempts of a request, also those before internal redirects.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Attempts {
     /// In order; `None` stands between the attempts of different locations.
     pub list: RefCell<Vec<Option<Attempt>>>,
@@ -38,6 +40,9 @@ pub struct Attempts {
     pub headers: RefCell<HeaderList>,
     /// The trailers of the last response.
     pub trailers: RefCell<HeaderList>,
+    /// The group that is asked.
+    pub group: RefCell<Option<Rc<Group>>>,
+    connection: RefCell<Weak<Connection>>,
 }
 
 impl Attempts {
@@ -53,6 +58,16 @@ impl Attempts {
         let attempts = Rc::new(Self::default());
         *r.upstream.borrow_mut() = Some(Rc::clone(&attempts));
         attempts
+    }
+
+    /// Notes the connection of the current attempt.
+    pub(crate) fn use_connection(&self, connection: &Rc<Connection>) {
+        *self.connection.borrow_mut() = Rc::downgrade(connection);
+    }
+
+    /// The connection of the last attempt, as long as it lives.
+    pub(crate) fn connection(&self) -> Option<Rc<Connection>> {
+        self.connection.borrow().upgrade()
     }
 
     /// Begins an attempt.

@@ -2,16 +2,20 @@
 
 use std::cell::OnceCell;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use rsty_diag::Diagnostic;
 
+use super::servers::{self, finish_zone};
 use crate::conf::value::{self, duplicate, invalid_value};
-use crate::conf::{Arity, Contexts, Directive, Rule, Word};
+use crate::conf::{Arity, Contexts, Directive, Rule};
+use crate::http::cache::zone::CacheZone;
+use crate::http::complex_value::ComplexValue;
 use crate::http::conf::Scope;
 use crate::upstream::address::Target;
-use crate::upstream::group::{Group, Keepalive, Method, Peer};
+use crate::upstream::group::{Group, Keepalive, Method, Server};
 
 /// A group that exists when the configuration is complete.
 pub type GroupRef = Rc<OnceCell<Rc<Group>>>;
@@ -21,7 +25,11 @@ pub type GroupRef = Rc<OnceCell<Rc<Group>>>;
 pub struct MainConf {
     /// The groups of the configuration, and those made for single hosts.
     pub groups: Vec<Named>,
-    building: Option<Building>,
+    /// The caches, by the directives that define them.
+    pub(crate) caches: Vec<Arc<CacheZone>>,
+    /// Names of caches that are used, to be checked.
+    pub(crate) cache_uses: Vec<(Box<[u8]>, Directive)>,
+    pub(super) building: Option<Building>,
     pending: Vec<Pending>,
 }
 
@@ -34,16 +42,22 @@ pub type LocConf = ();
 pub struct Named {
     /// The name, in lower case.
     pub name: Box<[u8]>,
-    /// The port of a group that was made for a host; `None` for an `upstream` block.
+    /// The port, where the name has one; groups made for hosts always have.
     pub port: Option<u16>,
+    /// Whether it is an `upstream` block.
+    pub is_block: bool,
     /// The group.
     pub group: Rc<Group>,
 }
 
+/// The `upstream` block that is being read.
 #[derive(Default)]
-struct Building {
-    group: Group,
+pub(super) struct Building {
+    pub(super) group: Group,
+    pub(super) zone: bool,
+    chosen: bool,
     keepalive: Option<usize>,
+    local: bool,
     requests: Option<u32>,
     time: Option<Duration>,
     timeout: Option<Duration>,
@@ -64,6 +78,12 @@ impl MainConf {
         slot
     }
 
+    /// The name of a group as scripts see it.
+    pub(crate) fn name_of(&self, group: &Rc<Group>) -> Bytes {
+        let named = self.groups.iter().find(|named| Rc::ptr_eq(&named.group, group));
+        named.map_or_else(|| group.name.clone(), Named::text)
+    }
+
     /// The group that requests for this host use.
     pub fn find(&self, host: &[u8], port: Option<u16>) -> Option<&Rc<Group>> {
         let fits = |named: &&Named| {
@@ -74,10 +94,16 @@ impl MainConf {
 
     /// Settles all references, when the whole configuration has been read.
     pub(crate) fn finish(&mut self) -> Result<(), Diagnostic> {
+        for (name, directive) in &self.cache_uses {
+            if !self.caches.iter().any(|cache| cache.name == *name) {
+                let (used, name) = (directive.name(), String::from_utf8_lossy(name));
+                return Err(directive.error("unknown_zone", format!("\"{used}\" zone \"{name}\" is unknown")));
+            }
+        }
         for Pending { target, slot, directive } in std::mem::take(&mut self.pending) {
             let known = self.groups.iter().find(|named| named.fits(&target));
             let group = match known {
-                Some(named) if named.port.is_none() && target.has_port => {
+                Some(named) if named.port.is_none() && named.is_block && target.has_port => {
                     let name = String::from_utf8_lossy(&target.host);
                     let message = format!("upstream \"{name}\" may not have port {}", target.port);
                     return Err(directive.error("upstream_port", message));
@@ -96,14 +122,25 @@ impl MainConf {
         if addresses.is_empty() {
             return Err(not_found(directive, &written(target)));
         }
-        let group = Rc::new(Group::of(target.host.clone(), addresses));
+        let mut group = Group::of(target.host.clone(), addresses.iter().cloned());
+        // As the configuration would have it, without a name of its own.
+        group.servers.push(Server::implied(target.clone(), addresses));
+        let group = Rc::new(group);
         let name = target.host.to_ascii_lowercase().into();
-        self.groups.push(Named { name, port: Some(target.port), group: Rc::clone(&group) });
+        self.groups.push(Named { name, port: Some(target.port), is_block: false, group: Rc::clone(&group) });
         Ok(group)
     }
 }
 
 impl Named {
+    /// The name as scripts see it.
+    pub(crate) fn text(&self) -> Bytes {
+        match self.port {
+            Some(port) => [&self.group.name[..], b":", port.to_string().as_bytes()].concat().into(),
+            None => self.group.name.clone(),
+        }
+    }
+
     fn fits(&self, target: &Target) -> bool {
         self.name.eq_ignore_ascii_case(&target.host) && self.port.is_none_or(|port| port == target.port)
     }
@@ -114,24 +151,21 @@ fn written(target: &Target) -> String {
     if target.has_port { format!("{host}:{}", target.port) } else { host.into_owned() }
 }
 
-fn not_found(directive: &Directive, name: &str) -> Diagnostic {
+pub(super) fn not_found(directive: &Directive, name: &str) -> Diagnostic {
     directive.error("host_not_found", format!("host not found in upstream \"{name}\""))
 }
 
 /// The directive table.
 pub(crate) const RULES: &[Rule] = &[
     Rule { name: "upstream", contexts: Contexts::HTTP, args: Arity::Block(1, 1), apply: upstream },
-    inner("server", Arity::Words(1, Arity::MANY), server),
-    inner("least_conn", Arity::Words(0, 0), |scope, directive| {
-        let again = with(scope, |building| {
-            building.group.balancer.is_some()
-                || std::mem::replace(&mut building.group.method, Method::LeastConnections) != Method::RoundRobin
-        });
-        warn_if(scope, directive, again);
-        Ok(())
-    }),
-    // Workers share no counters; each shares out its own requests.
-    inner("zone", Arity::Words(1, 2), |_, _| Ok(())),
+    inner("server", Arity::Words(1, Arity::MANY), servers::server),
+    inner("zone", Arity::Words(1, 2), servers::zone),
+    inner("resolver", Arity::Words(1, Arity::MANY), servers::own_resolver),
+    inner("resolver_timeout", Arity::Words(1, 1), servers::own_resolver),
+    inner("least_conn", Arity::Words(0, 0), |scope, directive| method(scope, directive, Method::LeastConnections)),
+    inner("ip_hash", Arity::Words(0, 0), |scope, directive| method(scope, directive, Method::IpHash)),
+    inner("hash", Arity::Words(1, 2), hash),
+    inner("random", Arity::Words(0, 2), random),
     inner("keepalive", Arity::Words(1, 2), keepalive),
     inner("keepalive_requests", Arity::Words(1, 1), |scope, directive| {
         with(scope, |building| value::set_number(&mut building.requests, directive)).unwrap_or(Ok(()))
@@ -163,7 +197,7 @@ const fn inner(
 }
 
 /// Changes the group that is being read.
-fn with<T>(scope: &mut Scope<'_>, change: impl FnOnce(&mut Building) -> T) -> Option<T> {
+pub(super) fn with<T>(scope: &mut Scope<'_>, change: impl FnOnce(&mut Building) -> T) -> Option<T> {
     scope.main.upstream.building.as_mut().map(change)
 }
 
@@ -172,23 +206,42 @@ const KEEPALIVE_DEFAULT: usize = 32;
 
 fn upstream(scope: &mut Scope<'_>, directive: &Directive) -> Result<(), Diagnostic> {
     let Some(name) = directive.arg(0) else { return Ok(()) };
-    let known = |named: &Named| named.port.is_none() && named.name.eq_ignore_ascii_case(&name.text);
+    let text = Bytes::copy_from_slice(&name.text);
+    // A name may have a port, which is a part of it.
+    let (host, port) = match Target::parse(&text, 0) {
+        Ok(target) if target.has_port && !target.is_unix => (target.host, Some(target.port)),
+        _ => (text, None),
+    };
+    let known = |named: &Named| named.is_block && named.port == port && named.name.eq_ignore_ascii_case(&host);
     if scope.main.upstream.groups.iter().any(known) {
         let message = format!("duplicate upstream \"{}\"", name.lossy());
         return Err(directive.error_at(name, "duplicate_upstream", message));
     }
-    let group = Group { name: Bytes::copy_from_slice(&name.text), ..Group::default() };
+    let group = Group::named(host);
     scope.main.upstream.building = Some(Building { group, ..Building::default() });
-    scope.nested(Contexts::UPSTREAM, directive)?;
+    let inside = if scope.context == Contexts::STREAM { Contexts::STREAM_UPSTREAM } else { Contexts::UPSTREAM };
+    scope.nested(inside, directive)?;
     let Some(building) = scope.main.upstream.building.take() else { return Ok(()) };
     let mut group = building.group;
     let by_lua = group.balancer.is_some();
-    if !by_lua && group.primary.is_empty() && group.backup.is_empty() {
+    if !by_lua && group.servers.is_empty() {
         return Err(directive.error("no_servers", "no servers are inside upstream"));
     }
-    if !by_lua && group.primary.is_empty() {
+    if !by_lua && group.servers.iter().all(|server| server.backup) {
         return Err(directive.error("no_servers", format!("no servers in upstream \"{}\"", name.lossy())));
     }
+    if let Some(server) = group.resolved_servers().next()
+        && !building.zone
+    {
+        let name = String::from_utf8_lossy(&server.name);
+        let message = format!("resolving names at run time requires upstream \"{name}\" to be in shared memory");
+        return Err(directive.error("zone_needed", message));
+    }
+    let (mut primary, mut backup) = servers::peers_of(&group);
+    if building.zone {
+        finish_zone(directive, &mut primary, &mut backup)?;
+    }
+    group.set_peers(primary.into_iter().map(Rc::new).collect(), backup.into_iter().map(Rc::new).collect());
     // Lua code decides by itself which connections are kept, unless the configuration says so.
     let max = building.keepalive.unwrap_or(if by_lua { 0 } else { KEEPALIVE_DEFAULT });
     group.keepalive = (max > 0).then(|| Keepalive {
@@ -196,14 +249,22 @@ fn upstream(scope: &mut Scope<'_>, directive: &Directive) -> Result<(), Diagnost
         requests: building.requests.unwrap_or(1000),
         time: building.time.unwrap_or(Duration::from_hours(1)),
         timeout: building.timeout.unwrap_or(Duration::from_mins(1)),
-        local: building.keepalive.is_none(),
+        local: building.keepalive.is_none() || building.local,
     });
-    let name = name.text.to_ascii_lowercase().into();
-    scope.main.upstream.groups.push(Named { name, port: None, group: Rc::new(group) });
+    let name = group.name.to_ascii_lowercase().into();
+    scope.main.upstream.groups.push(Named { name, port, is_block: true, group: Rc::new(group) });
     Ok(())
 }
 
 fn keepalive(scope: &mut Scope<'_>, directive: &Directive) -> Result<(), Diagnostic> {
+    let local = match directive.arg(1) {
+        None => false,
+        Some(word) if word.is("local") => true,
+        Some(word) => {
+            let message = format!("invalid parameter \"{}\"", word.lossy());
+            return Err(directive.error_at(word, "invalid_parameter", message));
+        }
+    };
     with(scope, |building| {
         if building.keepalive.is_some() {
             return Err(duplicate(directive));
@@ -215,9 +276,21 @@ fn keepalive(scope: &mut Scope<'_>, directive: &Directive) -> Result<(), Diagnos
             directive.error_at(word, "invalid_value", message)
         })?;
         building.keepalive = Some(count);
+        building.local = local;
         Ok(())
     })
     .unwrap_or(Ok(()))
+}
+
+/// Sets the way of choosing; says so when it was set before.
+fn method(scope: &mut Scope<'_>, directive: &Directive, method: Method) -> Result<(), Diagnostic> {
+    let again = with(scope, |building| {
+        let by_lua = building.group.balancer.is_some();
+        building.group.method = method;
+        std::mem::replace(&mut building.chosen, true) || by_lua
+    });
+    warn_if(scope, directive, again);
+    Ok(())
 }
 
 /// Says that the way of choosing was set before.
@@ -229,7 +302,39 @@ fn warn_if(scope: &mut Scope<'_>, directive: &Directive, again: Option<bool>) {
     }
 }
 
+/// `hash KEY [consistent]`
+fn hash(scope: &mut Scope<'_>, directive: &Directive) -> Result<(), Diagnostic> {
+    let word = directive.arg(0).ok_or_else(|| invalid_value(directive))?;
+    let key = ComplexValue::of_word(scope, directive, word)?;
+    let chosen = match directive.arg(1) {
+        None => Method::Hash(key),
+        Some(word) if word.is("consistent") => Method::ConsistentHash(key),
+        Some(word) => {
+            let message = format!("invalid parameter \"{}\"", word.lossy());
+            return Err(directive.error_at(word, "invalid_parameter", message));
+        }
+    };
+    method(scope, directive, chosen)
+}
+
+/// `random [two [least_conn]]`
+fn random(scope: &mut Scope<'_>, directive: &Directive) -> Result<(), Diagnostic> {
+    let wrong = match (directive.arg(0), directive.arg(1)) {
+        (Some(word), _) if !word.is("two") => Some(word),
+        (_, Some(word)) if !word.is("least_conn") => Some(word),
+        _ => None,
+    };
+    if let Some(word) = wrong {
+        let message = format!("invalid parameter \"{}\"", word.lossy());
+        return Err(directive.error_at(word, "invalid_parameter", message));
+    }
+    method(scope, directive, Method::Random { two: directive.arg(0).is_some() })
+}
+
 fn balancer_by_lua(scope: &mut Scope<'_>, directive: &Directive) -> Result<(), Diagnostic> {
+    // What stands before the script is replaced by it.
+    let before = with(scope, |building| building.keepalive.take().is_some() || building.chosen);
+    warn_if(scope, directive, before);
     let script = crate::http::modules::lua::directives::script_of(scope, directive, "balancer_by_lua")?;
     with(
         scope,
@@ -238,70 +343,4 @@ fn balancer_by_lua(scope: &mut Scope<'_>, directive: &Directive) -> Result<(), D
         },
     )
     .unwrap_or(Ok(()))
-}
-
-fn server(scope: &mut Scope<'_>, directive: &Directive) -> Result<(), Diagnostic> {
-    let Some((address, parameters)) = directive.args.split_first() else { return Ok(()) };
-    let text = Bytes::copy_from_slice(&address.text);
-    let target = Target::parse(&text, 80).map_err(|error| {
-        let message = format!("{error} in upstream \"{}\"", address.lossy());
-        directive.error_at(address, "invalid_address", message)
-    })?;
-    let addresses = target.resolve();
-    if addresses.is_empty() {
-        return Err(not_found(directive, &address.lossy()));
-    }
-    let parameters = Parameters::read(directive, parameters)?;
-    let peers = addresses.into_iter().map(|address| {
-        let mut peer = Peer::new(address).weighing(parameters.weight);
-        peer.max_conns = parameters.max_conns;
-        peer.max_fails = parameters.max_fails;
-        peer.fail_timeout = parameters.fail_timeout;
-        peer.down.set(parameters.down);
-        Rc::new(peer)
-    });
-    with(scope, |building| {
-        let list = if parameters.backup { &mut building.group.backup } else { &mut building.group.primary };
-        list.extend(peers);
-    });
-    Ok(())
-}
-
-struct Parameters {
-    weight: i64,
-    max_conns: u32,
-    max_fails: u32,
-    fail_timeout: i64,
-    backup: bool,
-    down: bool,
-}
-
-impl Parameters {
-    fn read(directive: &Directive, words: &[Word]) -> Result<Self, Diagnostic> {
-        let mut all = Self { weight: 1, max_conns: 0, max_fails: 1, fail_timeout: 10, backup: false, down: false };
-        for word in words {
-            let text = &*word.text;
-            let number = |prefix: &[u8]| text.strip_prefix(prefix).and_then(value::number);
-            let count = |prefix: &[u8]| number(prefix).and_then(|number| u32::try_from(number).ok());
-            if let Some(weight) = number(b"weight=").filter(|weight| *weight > 0) {
-                all.weight = weight;
-            } else if let Some(most) = count(b"max_conns=") {
-                all.max_conns = most;
-            } else if let Some(most) = count(b"max_fails=") {
-                all.max_fails = most;
-            } else if let Some(time) =
-                text.strip_prefix(b"fail_timeout=").and_then(|time| value::time(time, value::Resolution::Seconds))
-            {
-                all.fail_timeout = i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
-            } else if text == b"backup" {
-                all.backup = true;
-            } else if text == b"down" {
-                all.down = true;
-            } else {
-                let message = format!("invalid parameter \"{}\"", word.lossy());
-                return Err(directive.error_at(word, "invalid_parameter", message));
-            }
-        }
-        Ok(all)
-    }
 }

@@ -1,9 +1,10 @@
 //! `ngx_http_upstream_module`: groups of servers behind us, and what is known of a request's attempts with them.
 //!
-//! [`blocks`] reads `upstream { }`, [`attempts`] keeps what the `$upstream_*` variables of [`variables`] show.
+//! [`blocks`] reads `upstream { }` and [`servers`] what it lists, [`attempts`] keeps what the `$upstream_*` variables of [`variables`] show.
 
 pub mod attempts;
 pub mod blocks;
+mod servers;
 mod variables;
 
 pub use attempts::{Attempt, Attempts};

@@ -3,9 +3,11 @@
 use bytes::Bytes;
 
 use super::attempts::Attempt;
-use crate::http::header::HeaderList;
+use crate::http::cache::{CacheUse, Status};
+use crate::http::header::{HeaderId, HeaderList};
 use crate::http::request::Request;
-use crate::http::variables::{Flags, VariableDef};
+use crate::http::upstream::http_head::parse_head;
+use crate::http::variables::VariableDef;
 
 /// The variables.
 pub(crate) const VARIABLES: &[VariableDef] = &[
@@ -26,7 +28,11 @@ pub(crate) const VARIABLES: &[VariableDef] = &[
         joined(r, |attempt, out| number(attempt.bytes_received, out))
     }),
     VariableDef::volatile("upstream_bytes_sent", |r, _| joined(r, |attempt, out| number(attempt.bytes_sent, out))),
-    VariableDef::new("upstream_cache_status", |_, _| None).with(Flags::NO_CACHE),
+    VariableDef::volatile("upstream_cache_status", |r, _| {
+        Some(Bytes::from_static(r.ctx::<CacheUse>()?.status.get().text().as_bytes()))
+    }),
+    VariableDef::volatile("upstream_cache_last_modified", |r, _| kept(r, HeaderId::LastModified)),
+    VariableDef::volatile("upstream_cache_etag", |r, _| kept(r, HeaderId::Etag)),
     VariableDef::family("upstream_http_", |r, name| {
         let upstream = r.upstream.borrow();
         field(&upstream.as_ref()?.headers.borrow(), name)
@@ -40,6 +46,13 @@ pub(crate) const VARIABLES: &[VariableDef] = &[
         cookie(&upstream.as_ref()?.headers.borrow(), name)
     }),
 ];
+
+/// A header of the kept response, when it is to be confirmed.
+fn kept(r: &Request, id: HeaderId) -> Option<Bytes> {
+    let used = r.ctx::<CacheUse>().filter(|used| used.status.get() == Status::Expired)?;
+    let entry = used.entry.borrow();
+    parse_head(&entry.as_ref()?.head)?.fields.value(id)
+}
 
 fn joined(r: &Request, text: impl FnMut(&Attempt, &mut Vec<u8>)) -> Option<Bytes> {
     r.upstream.borrow().as_ref()?.join(text)

@@ -1,8 +1,8 @@
 //! `ngx.exec`, `ngx.redirect`, `ngx.on_abort`. (`ngx.exit` is a Lua function over the exported C ABI.)
 
 use super::args::push_query;
+use super::request;
 use super::uri::{self, Refusals};
-use super::{real_request, request};
 use crate::http::modules::lua::response;
 use crate::lua::Phase;
 use crate::lua::api::coroutine::new_coroutine;
@@ -15,7 +15,23 @@ use crate::lua::thread::{Kind, Status};
 pub(super) fn inject(state: State) {
     sys::set_function(state, c"redirect", redirect);
     sys::set_function(state, c"exec", exec);
+    inject_stream(state);
+}
+
+/// What a connection without URIs has.
+pub(super) fn inject_stream(state: State) {
+    sys::set_function(state, c"get_phase", get_phase);
     sys::set_function(state, c"on_abort", on_abort);
+}
+
+c_function! {
+    /// The running phase's short name, for the subsystem whose Lua layer does not define it.
+    pub(super) fn get_phase(state) {
+        let name = crate::lua::current::ctx().map_or(Some("init"), |ctx| ctx.phase.get().short_name());
+        let Some(name) = name else { return Err("unknown phase".into()) };
+        sys::push(state, name.as_bytes());
+        Ok(Reply::Return(1))
+    }
 }
 
 c_function! {

@@ -10,6 +10,7 @@ mod output;
 mod req;
 mod req_socket;
 mod resp;
+mod session_socket;
 mod subrequest;
 mod timer;
 mod uri;
@@ -17,7 +18,7 @@ pub(crate) mod worker_thread;
 
 use std::rc::Rc;
 
-use crate::cycle::Cycle;
+use crate::cycle::{Cycle, Subsystem};
 use crate::http::Request;
 use crate::lua::sys::raw::*;
 use crate::lua::sys::{self, Error, State};
@@ -29,7 +30,7 @@ pub(crate) fn inject(state: State, cycle: &'static Cycle) {
     control::inject(state);
     args::inject(state);
     arg::inject(state);
-    config::inject(state, cycle);
+    config::inject(state, cycle, Subsystem::Http);
     timer::inject(state);
     worker_thread::inject(state);
     // SAFETY: fresh tables.
@@ -48,6 +49,26 @@ pub(crate) fn inject(state: State, cycle: &'static Cycle) {
         subrequest::inject(state);
         lua_setfield(state, -2, c"location".as_ptr());
         for name in [c"header", c"var", c"shared", c"worker"] {
+            lua_createtable(state, 0, 4);
+            lua_setfield(state, -2, name.as_ptr());
+        }
+    }
+}
+
+/// Puts the functions of `stream { }` into the table `ngx` on the top: those that make sense for a connection.
+pub(crate) fn inject_stream(state: State, cycle: &'static Cycle) {
+    output::inject_stream(state);
+    control::inject_stream(state);
+    args::inject(state);
+    config::inject(state, cycle, Subsystem::Stream);
+    timer::inject(state);
+    // SAFETY: fresh tables.
+    unsafe {
+        lua_createtable(state, 0, 4);
+        session_socket::inject(state);
+        lua_setfield(state, -2, c"req".as_ptr());
+        // The Lua layer fills these.
+        for name in [c"var", c"shared", c"worker", c"arg"] {
             lua_createtable(state, 0, 4);
             lua_setfield(state, -2, name.as_ptr());
         }

@@ -16,6 +16,11 @@ use crate::lua::{Ctx, Phase};
 
 pub(super) fn inject(state: State) {
     sys::set_function(state, c"send_headers", send_headers);
+    inject_stream(state);
+}
+
+/// What a connection without heads has.
+pub(super) fn inject_stream(state: State) {
     sys::set_function(state, c"print", print);
     sys::set_function(state, c"say", say);
     sys::set_function(state, c"flush", flush);
@@ -40,8 +45,11 @@ fn echo(state: State, notice: &str, end: &[u8]) -> Answer {
     if let Some(reason) = refusal(&r, ctx) {
         return sys::fail(state, reason);
     }
-    let mut data = Vec::with_capacity(64);
-    for index in 1..=sys::top(state) {
+    let count = sys::top(state);
+    // A buffer that is filled to its end needs no second allocation to be shared.
+    let length: usize = (1..=count).map(|index| text::expected_len(state, index)).sum();
+    let mut data = Vec::with_capacity(length + end.len());
+    for index in 1..=count {
         match sys::kind(state, index) {
             LUA_TNUMBER | LUA_TSTRING | LUA_TNIL | LUA_TBOOLEAN => text::append_scalar(state, index, &mut data),
             LUA_TTABLE => text::append_array(state, index, index, Strictness::Loose, &mut data)?,

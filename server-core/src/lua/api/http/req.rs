@@ -44,9 +44,11 @@ c_function! {
         if r.http_version.get() >= Version::HTTP_20 {
             return Err("http2 requests not supported yet".into());
         }
-        let head = r.raw_head.get();
-        let start = if without_request_line { memchr::memchr(b'\n', &head).map_or(head.len(), |end| end + 1) } else { 0 };
-        sys::push(state, head.get(start..).unwrap_or_default());
+        if without_request_line {
+            sys::push(state, &r.raw_fields.borrow());
+        } else {
+            sys::push(state, &[&*r.raw_line.borrow(), &r.raw_fields.borrow()].concat());
+        }
         Ok(Reply::Return(1))
     }
 }

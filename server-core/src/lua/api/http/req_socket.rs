@@ -24,6 +24,21 @@ pub(super) fn inject(state: sys::State) {
     sys::set_function(state, c"socket", socket);
 }
 
+/// Leaves a new socket object over the client's connection as the only value on the stack.
+pub(super) fn push_socket(state: sys::State, r: &Rc<Request>, ctx: &crate::lua::Ctx, kind: Kind) {
+    let conf = r.socket_conf();
+    let socket = TcpSocket::new(kind, r.pointer(), &conf, Timeouts::new(0, 0, 0, &conf));
+    let transport = Rc::new(Downstream { r: Rc::clone(r), kind });
+    socket.attach(Kept::new(transport, "".into()));
+    // SAFETY: drops the arguments.
+    unsafe { lua_settop(state, 0) };
+    let metatable = if kind == Kind::Raw { c"__tcp_raw_req_cosocket_mt" } else { c"__tcp_req_cosocket_mt" };
+    object::push_object(state, metatable);
+    object::store(state, 1, &socket);
+    let endpoint = Rc::downgrade(&socket);
+    ctx.adopt_socket(endpoint);
+}
+
 const PHASES: Phase =
     Phase::REWRITE.or(Phase::SERVER_REWRITE).or(Phase::ACCESS).or(Phase::PRECONTENT).or(Phase::CONTENT);
 
@@ -46,17 +61,7 @@ c_function! {
         if let Err(reason) = refusal {
             return sys::fail(state, reason);
         }
-        let kind = if raw { Kind::Raw } else { Kind::Body };
-        let conf = r.socket_conf();
-        let socket = TcpSocket::new(kind, r.pointer(), &conf, Timeouts::new(0, 0, 0, &conf));
-        let transport = Rc::new(Downstream { r: Rc::clone(&r), kind });
-        socket.attach(Kept { transport, reused: 0, peer: "".into() });
-        // SAFETY: drops the argument.
-        unsafe { lua_settop(state, 0) };
-        object::push_object(state, if raw { c"__tcp_raw_req_cosocket_mt" } else { c"__tcp_req_cosocket_mt" });
-        object::store(state, 1, &socket);
-        let endpoint = Rc::downgrade(&socket);
-        ctx.adopt_socket(endpoint);
+        push_socket(state, &r, ctx, if raw { Kind::Raw } else { Kind::Body });
         Ok(Reply::Return(1))
     }
 }

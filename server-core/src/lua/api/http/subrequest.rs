@@ -300,9 +300,8 @@ fn read_pairs(state: State) -> Result<Pairs, Error> {
 }
 
 /// Makes one subrequest and lets it run.
-fn start(r: &Rc<Request>, ctx: &Ctx, captures: &Rc<Captures>, index: usize, query: Query) -> Result<(), Error> {
+fn start(r: &Rc<Request>, ctx: &Ctx, captures: &Rc<Captures>, index: usize, mut query: Query) -> Result<(), Error> {
     let options = Options { in_memory: true, waited: true, ..Options::default() };
-    let args = Some(Bytes::from(query.args.clone()));
     if r.subrequests.get() <= 1 {
         r.log_bytes(Level::Error, &[b"lua subrequests cycle while processing \"", &query.uri, b"\""]);
         return Err("failed to issue subrequest: -1".into());
@@ -311,14 +310,18 @@ fn start(r: &Rc<Request>, ctx: &Ctx, captures: &Rc<Captures>, index: usize, quer
         let (uri, args) = (String::from_utf8_lossy(&query.uri), String::from_utf8_lossy(&query.args));
         session_debug!(&**r, "lua http subrequest \"{uri}?{args}\"");
     }
-    let child = subrequest::create(r, query.uri.clone(), args, options)
+    let (uri, args) = (std::mem::take(&mut query.uri), std::mem::take(&mut query.args));
+    let child = subrequest::create(r, uri, Some(args.into()), options)
         .map_err(|_| Error::from("failed to issue subrequest: -1"))?;
     adjust(r, &child, &query).map_err(|code| Error::from(format!("failed to adjust the subrequest: {code}")))?;
-    let child_ctx = Ctx::new(Rc::clone(&ctx.vm));
-    if query.ctx_ref != LUA_NOREF {
-        keep_ctx(&child, &child_ctx, query.ctx_ref);
+    // Others get theirs when they run a script, unless that would not be in our VM.
+    if query.ctx_ref != LUA_NOREF || r.loc().lua.code_cache == Some(false) {
+        let child_ctx = Ctx::new(Rc::clone(&ctx.vm));
+        if query.ctx_ref != LUA_NOREF {
+            keep_ctx(&child, &child_ctx, query.ctx_ref);
+        }
+        child.lua.replace(Some(child_ctx));
     }
-    child.lua.replace(Some(child_ctx));
     let captures = Rc::clone(captures);
     subrequest::start(&child, Some(Box::new(move |child, code| finish(child, code, &captures, index))));
     Ok(())
@@ -487,14 +490,16 @@ fn push_capture(co: State, capture: &Capture) {
         lua_setfield(co, -2, c"truncated".as_ptr());
         let body = child.captured.take();
         sys::set_string(co, c"body", &body);
-        lua_createtable(co, 0, 8);
     }
-    let table = sys::top(co);
     let out = &child.headers_out;
-    let headers: Vec<_> = out.list.borrow().iter().map(|header| (header.name.clone(), header.value.clone())).collect();
-    for (name, value) in headers {
-        sys::push(co, &name);
-        sys::push(co, &value);
+    // Nothing that fills the table runs scripts.
+    let list = out.list.borrow();
+    // SAFETY: a fresh table; there is room for it.
+    unsafe { lua_createtable(co, 0, list.len() as i32 + 3) };
+    let table = sys::top(co);
+    for header in list.iter() {
+        sys::push(co, &header.name);
+        sys::push(co, &header.value);
         add_multi(co, table);
     }
     let set = |name: &std::ffi::CStr, value: &[u8]| sys::set_string(co, name, value);

@@ -86,6 +86,7 @@ fn create(state: State, every: bool) -> Answer {
         delay,
         every,
         cycle: r.conn().cycle(),
+        main_conf: r.main_conf(),
         srv: r.srv(),
         loc: r.loc(),
         place: place_of(&r),

@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 
 use super::deep_copy::{Nil, copy};
 use super::{args, config, request};
-use crate::cycle::Cycle;
+use crate::cycle::{Cycle, Subsystem};
 use crate::http::modules::lua::startup;
 use crate::log::Level;
 use crate::log_at;
@@ -250,13 +250,14 @@ fn new_vm(cycle: &'static Cycle, caller: State) -> Option<Rc<Vm>> {
         let _guard = StackGuard::new(state);
         lua_createtable(state, 0, 32);
         args::inject(state);
-        config::inject(state, cycle);
-        ffi::shdict::push_shared(state, startup::zones(cycle).ok()?);
+        config::inject(state, cycle, Subsystem::Http);
+        ffi::shdict::push_shared(state, startup::zones(cycle, &cycle.http).ok()?);
         lua_setfield(state, -2, c"shared".as_ptr());
         lua_setfield(state, LUA_GLOBALSINDEX, c"ngx".as_ptr());
         lualib::install(state);
     }
-    vm.run_layer("=worker_thread", b"require 'resty.core.strings' require 'resty.core.shdict'").ok()?;
+    vm.run_layer("=worker_thread", b"require 'rsty.given' require 'resty.core.strings' require 'resty.core.shdict'")
+        .ok()?;
     Some(vm)
 }
 

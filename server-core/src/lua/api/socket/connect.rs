@@ -407,7 +407,7 @@ async fn run(
         notice(format_args!("connect to {}, fd:{} #0", address.text(), connecting.fd()));
     }
     match tokio::time::timeout(limit, connecting.finish()).await {
-        Ok(Ok(transport)) => Outcome::Connected(Kept { transport: transport.into(), reused: 0, peer }),
+        Ok(Ok(transport)) => Outcome::Connected(Kept::new(transport.into(), peer)),
         Ok(Err(error)) => Outcome::Failed(Failure::from_io(&error), "later"),
         Err(_elapsed) => Outcome::Failed(Failure::Timeout, "later"),
     }

@@ -47,7 +47,7 @@ pub(crate) fn push_object(state: State, metatable: &std::ffi::CStr) {
 }
 
 /// The socket in a table, if any.
-pub(super) fn socket_of(state: State, table: c_int) -> Option<Rc<TcpSocket>> {
+pub(crate) fn socket_of(state: State, table: c_int) -> Option<Rc<TcpSocket>> {
     shared_of(state, table, SOCKET)
 }
 
@@ -164,7 +164,7 @@ pub(super) fn check_table(state: State) -> Result<(), Error> {
 }
 
 /// Fails when the socket belongs to other code or does the same already. The answer is the reason scripts get.
-pub(super) fn busy(socket: &TcpSocket, session: &dyn Session, uses: Uses) -> Result<Option<&'static str>, Error> {
+pub(crate) fn busy(socket: &TcpSocket, session: &dyn Session, uses: Uses) -> Result<Option<&'static str>, Error> {
     if !socket.owner.get().is_null() && socket.owner.get() != session.pointer() {
         return Err("bad request".into());
     }
@@ -181,15 +181,15 @@ pub(super) fn busy(socket: &TcpSocket, session: &dyn Session, uses: Uses) -> Res
 
 /// The directions that a method uses.
 #[derive(Clone, Copy)]
-pub(super) struct Uses {
+pub(crate) struct Uses {
     pub(super) read: bool,
     pub(super) write: bool,
 }
 
 impl Uses {
     pub(super) const BOTH: Self = Self { read: true, write: true };
-    pub(super) const READ: Self = Self { read: true, write: false };
-    pub(super) const WRITE: Self = Self { read: false, write: true };
+    pub(crate) const READ: Self = Self { read: true, write: false };
+    pub(crate) const WRITE: Self = Self { read: false, write: true };
 }
 
 /// Says in the error log that a closed socket was used.

@@ -213,6 +213,7 @@ impl Parser<'_> {
             variadic: false,
             body: BlockId(0),
             loops,
+            exprs: (self.tree.exprs.len() as u32, 0),
         });
         self.scopes.open(FrameKind::Function);
         self.parameters(id, method)?;
@@ -223,6 +224,7 @@ impl Parser<'_> {
         let function = &mut self.tree.functions[id.index()];
         function.body = body;
         function.range = range;
+        function.exprs.1 = self.tree.exprs.len() as u32;
         self.function = outer;
         self.loops = loops;
         Ok(self.push(ExprKind::Function(id), range))

@@ -1,0 +1,216 @@
+//! `ngx_http_limit_conn_module`: so many requests at once for a key.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use rsty_diag::Diagnostic;
+
+use super::limit_zones::{LOG_LEVELS, LimitStatus, LimitZones, ZoneSpec, invalid_parameter, lacks_zone, set_status};
+use crate::conf::value::{duplicate, number, set_enum, set_flag};
+use crate::conf::{Arity, Contexts, Directive, Rule};
+use crate::http::code::Code;
+use crate::http::complex_value::ComplexValue;
+use crate::http::conf::{self, Merge, Scope};
+use crate::http::phases::{Handler, Outcome};
+use crate::http::request::Request;
+use crate::http::request_log::debug;
+use crate::http::variables::VariableDef;
+use crate::log::Level;
+use crate::lua::ffi::hash::crc32;
+use crate::shared_dict::{Change, Op, Record, Zone};
+
+/// Settings of `http { }`.
+#[derive(Default)]
+pub struct MainConf {
+    pub(crate) zones: LimitZones,
+}
+
+/// Settings of a server.
+pub type SrvConf = ();
+
+/// Settings of a location.
+#[derive(Default)]
+pub struct LocConf {
+    limits: Rc<Vec<Limit>>,
+    log_level: Option<Level>,
+    status: Option<u16>,
+    dry_run: Option<bool>,
+}
+
+#[derive(Clone, Copy)]
+struct Limit {
+    zone: usize,
+    most: u64,
+}
+
+impl Merge for LocConf {
+    fn merge(&mut self, outer: &Self) -> Result<(), Diagnostic> {
+        if self.limits.is_empty() {
+            self.limits = Rc::clone(&outer.limits);
+        }
+        self.log_level = self.log_level.or(outer.log_level);
+        self.status = self.status.or(outer.status);
+        self.dry_run = self.dry_run.or(outer.dry_run);
+        Ok(())
+    }
+}
+
+const USUAL: Contexts = Contexts::HTTP_SERVER_LOCATION;
+
+/// The directive table.
+pub(crate) const RULES: &[Rule] = &[
+    Rule { name: "limit_conn_zone", contexts: Contexts::HTTP, args: Arity::Words(2, 2), apply: limit_conn_zone },
+    Rule { name: "limit_conn", contexts: USUAL, args: Arity::Words(2, 2), apply: limit_conn },
+    Rule {
+        name: "limit_conn_log_level",
+        contexts: USUAL,
+        args: Arity::Words(1, 1),
+        apply: |scope, directive| set_enum(&mut scope.loc.limit_conn.log_level, directive, &LOG_LEVELS),
+    },
+    Rule {
+        name: "limit_conn_status",
+        contexts: USUAL,
+        args: Arity::Words(1, 1),
+        apply: |scope, directive| set_status(&mut scope.loc.limit_conn.status, directive),
+    },
+    Rule {
+        name: "limit_conn_dry_run",
+        contexts: USUAL,
+        args: Arity::Flag,
+        apply: |scope, directive| set_flag(&mut scope.loc.limit_conn.dry_run, directive),
+    },
+];
+
+fn limit_conn_zone(scope: &mut Scope<'_>, directive: &Directive) -> Result<(), Diagnostic> {
+    let [key, zone] = &directive.args[..] else { return Ok(()) };
+    let key = ComplexValue::of_word(scope, directive, key)?;
+    let Some(text) = zone.text.strip_prefix(b"zone=") else { return Err(invalid_parameter(directive, zone)) };
+    if text.is_empty() {
+        return Err(lacks_zone(directive));
+    }
+    let zone = ZoneSpec::parse(directive, zone, text)?;
+    scope.main.limit_conn.zones.declare(directive, &zone, key, 0)
+}
+
+fn limit_conn(scope: &mut Scope<'_>, directive: &Directive) -> Result<(), Diagnostic> {
+    let [name, most] = &directive.args[..] else { return Ok(()) };
+    let zone = scope.main.limit_conn.zones.refer(&name.text);
+    let limits = Rc::make_mut(&mut scope.loc.limit_conn.limits);
+    if limits.iter().any(|limit| limit.zone == zone) {
+        return Err(duplicate(directive));
+    }
+    let Some(count) = number(&most.text).filter(|&count| count > 0).and_then(|count| u64::try_from(count).ok()) else {
+        let message = format!("invalid number of connections \"{}\"", most.lossy());
+        return Err(directive.error_at(most, "invalid_value", message));
+    };
+    if count > 65_535 {
+        return Err(directive.error_at(most, "invalid_value", "connection limit must be less 65536"));
+    }
+    limits.push(Limit { zone, most: count });
+    Ok(())
+}
+
+/// Counts in the preaccess phase.
+pub(crate) struct LimitConnHandler;
+
+impl Handler for LimitConnHandler {
+    fn applies(&self, loc: &conf::LocConf) -> bool {
+        !loc.limit_conn.limits.is_empty()
+    }
+
+    fn handle(&self, r: &Rc<Request>) -> Outcome {
+        limit(r).into()
+    }
+}
+
+/// A request's place in a zone; given back when it is dropped.
+struct Place {
+    zone: Arc<Zone>,
+    key: Bytes,
+}
+
+impl Place {
+    /// Takes a place; none when as many as allowed are taken or there is no memory to count.
+    fn take(zone: &Arc<Zone>, key: &Bytes, most: u64) -> Result<(Self, u64), Refusal> {
+        let taken = zone.update(Op::SAFE, key, 0, |known| {
+            let count = known.map_or(0, |record| record.0);
+            if count >= most {
+                return (Change::Keep, None);
+            }
+            (Change::Put(Record(count + 1, 0), 0), Some(count + 1))
+        });
+        let count = taken.map_err(|_| Refusal::NoMemory)?.ok_or(Refusal::Full)?;
+        Ok((Self { zone: Arc::clone(zone), key: key.clone() }, count))
+    }
+}
+
+enum Refusal {
+    Full,
+    NoMemory,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        // A place that was taken has a record, unless the zone had to be reset; then there is nothing to give back.
+        let _ = self.zone.update(Op::SAFE, &self.key, 0, |known| match known {
+            None | Some(Record(..=1, _)) => (Change::Remove, ()),
+            Some(Record(count, _)) => (Change::Put(Record(count - 1, 0), 0), ()),
+        });
+    }
+}
+
+fn limit(r: &Rc<Request>) -> Code {
+    if status(r) != LimitStatus::None {
+        return Code::DECLINED;
+    }
+    let conf = &r.loc().limit_conn;
+    let dry_run = conf.dry_run.unwrap_or(false);
+    let mut places = Vec::new();
+    for limit in conf.limits.iter() {
+        let Some(zone) = r.main_conf().limit_conn.zones.zone(limit.zone) else { continue };
+        let Some(memory) = zone.memory() else { continue };
+        let key = zone.key.eval(r);
+        if key.is_empty() {
+            continue;
+        }
+        if key.len() > 255 {
+            let text = b"\" key is more than 255 bytes: \"";
+            r.log_bytes(Level::Error, &[b"the value of the \"", zone.key.source(), text, &key, b"\""]);
+            continue;
+        }
+        set_decision(r, LimitStatus::Passed);
+        match Place::take(memory, &key, limit.most) {
+            Ok((place, count)) => {
+                debug!(r, "limit conn: {:08X} {count}", crc32(&key));
+                places.push(place);
+            }
+            Err(refusal) => {
+                if matches!(refusal, Refusal::Full) {
+                    let level = conf.log_level.unwrap_or(Level::Error);
+                    let what = if dry_run { ", dry run," } else { "" };
+                    let name = zone.name.escape_ascii();
+                    r.log(level, format_args!("limiting connections{what} by zone \"{name}\""));
+                }
+                set_decision(r, if dry_run { LimitStatus::RejectedDryRun } else { LimitStatus::Rejected });
+                return if dry_run { Code::DECLINED } else { Code(i32::from(conf.status.unwrap_or(503))) };
+            }
+        }
+    }
+    if !places.is_empty() {
+        r.at_end(move || drop(places));
+    }
+    Code::DECLINED
+}
+
+fn status(r: &Request) -> LimitStatus {
+    r.main_ref().limit_status.get()[1]
+}
+
+fn set_decision(r: &Request, decision: LimitStatus) {
+    let decisions = &r.main_ref().limit_status;
+    decisions.set([decisions.get()[0], decision]);
+}
+
+/// The variables.
+pub(crate) const VARIABLES: &[VariableDef] = &[VariableDef::volatile("limit_conn_status", |r, _| status(r).text())];

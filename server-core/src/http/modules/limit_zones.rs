@@ -1,0 +1,190 @@
+//! What `limit_req` and `limit_conn` share: their zones of shared memory, and what they decided about a request.
+
+use std::io;
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+use rsty_diag::Diagnostic;
+
+use crate::conf::{Directive, Word, value};
+use crate::cycle::Cycle;
+use crate::http::complex_value::ComplexValue;
+use crate::log::Level;
+use crate::shared_dict::Zone;
+
+/// What a limit decided about a request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LimitStatus {
+    /// Nothing was asked.
+    #[default]
+    None,
+    /// Within the limit.
+    Passed,
+    /// Served later.
+    Delayed,
+    /// Refused.
+    Rejected,
+    /// Would have been served later.
+    DelayedDryRun,
+    /// Would have been refused.
+    RejectedDryRun,
+}
+
+impl LimitStatus {
+    /// The value of `$limit_req_status` and `$limit_conn_status`.
+    pub(super) fn text(self) -> Option<Bytes> {
+        let text = match self {
+            Self::None => return None,
+            Self::Passed => "PASSED",
+            Self::Delayed => "DELAYED",
+            Self::Rejected => "REJECTED",
+            Self::DelayedDryRun => "DELAYED_DRY_RUN",
+            Self::RejectedDryRun => "REJECTED_DRY_RUN",
+        };
+        Some(Bytes::from_static(text.as_bytes()))
+    }
+}
+
+/// A zone of the configuration: for which key it counts, and the memory.
+pub struct LimitZone {
+    pub(super) name: Box<[u8]>,
+    pub(super) key: ComplexValue,
+    /// Thousandths of a request a second; 0 where requests are not counted by time.
+    pub(super) rate: u64,
+    /// 0 until the zone is declared.
+    size: usize,
+    memory: OnceLock<Arc<Zone>>,
+}
+
+impl LimitZone {
+    /// The memory; there from the start of the server on.
+    pub(super) fn memory(&self) -> Option<&Arc<Zone>> {
+        self.memory.get()
+    }
+}
+
+/// The zones of one kind. Limits refer to them by number.
+#[derive(Default)]
+pub struct LimitZones(Vec<LimitZone>);
+
+/// A zone must have room for eight pages.
+const SMALLEST: usize = 8 * 4096;
+
+impl LimitZones {
+    /// The number of a zone, which may be declared further down.
+    pub(super) fn refer(&mut self, name: &[u8]) -> usize {
+        if let Some(known) = self.0.iter().position(|zone| &*zone.name == name) {
+            return known;
+        }
+        let (name, key) = (name.into(), ComplexValue::default());
+        self.0.push(LimitZone { name, key, rate: 0, size: 0, memory: OnceLock::new() });
+        self.0.len() - 1
+    }
+
+    /// Declares a zone.
+    pub(super) fn declare(
+        &mut self,
+        directive: &Directive,
+        spec: &ZoneSpec<'_>,
+        key: ComplexValue,
+        rate: u64,
+    ) -> Result<(), Diagnostic> {
+        let number = self.refer(spec.name);
+        let Some(zone) = self.0.get_mut(number) else { return Ok(()) };
+        if zone.size != 0 {
+            let (directive_name, name) = (directive.name(), spec.word.lossy());
+            let bound = zone.key.source().escape_ascii();
+            let message = format!("{directive_name} \"{name}\" is already bound to key \"{bound}\"");
+            return Err(directive.error_at(spec.word, "duplicate_zone", message));
+        }
+        (zone.key, zone.rate, zone.size) = (key, rate, spec.size);
+        Ok(())
+    }
+
+    /// Every zone that a limit names must have been declared.
+    pub(crate) fn check(&self, directive: &Directive) -> Result<(), Diagnostic> {
+        match self.0.iter().find(|zone| zone.size == 0) {
+            None => Ok(()),
+            Some(zone) => {
+                let message = format!("zero size shared memory zone \"{}\"", zone.name.escape_ascii());
+                Err(directive.error("unknown_zone", message))
+            }
+        }
+    }
+
+    /// A zone by its number.
+    pub(super) fn zone(&self, number: usize) -> Option<&LimitZone> {
+        self.0.get(number)
+    }
+
+    /// Maps the zones; those of the cycle before with the same name, size and key are kept.
+    fn open(&self, before: Option<&Self>) -> io::Result<()> {
+        for zone in &self.0 {
+            let kept = before.and_then(|zones| zones.0.iter().find(|old| old.name == zone.name));
+            let kept = kept.filter(|old| old.size == zone.size && old.key.source() == zone.key.source());
+            let memory = match kept.and_then(LimitZone::memory) {
+                Some(memory) => Arc::clone(memory),
+                None => Arc::new(Zone::create(&zone.name, zone.size)?),
+            };
+            // A cycle is opened once.
+            let _ = zone.memory.set(memory);
+        }
+        Ok(())
+    }
+}
+
+/// Maps the zones of all limits, before workers are forked.
+pub(crate) fn open_all(cycle: &'static Cycle) -> io::Result<()> {
+    for main in cycle.mains() {
+        let before = cycle.conf.previous.and_then(|cycle| cycle.main(main.core.subsystem));
+        main.limit_req.zones.open(before.map(|main| &main.limit_req.zones))?;
+        main.limit_conn.zones.open(before.map(|main| &main.limit_conn.zones))?;
+    }
+    Ok(())
+}
+
+/// `zone=NAME:SIZE`
+pub(super) struct ZoneSpec<'a> {
+    word: &'a Word,
+    name: &'a [u8],
+    size: usize,
+}
+
+impl<'a> ZoneSpec<'a> {
+    /// Reads the part of a word behind `zone=`.
+    pub(super) fn parse(directive: &Directive, word: &'a Word, text: &'a [u8]) -> Result<Self, Diagnostic> {
+        let invalid = |message: String| directive.error_at(word, "invalid_zone", message);
+        let split = memchr::memchr(b':', text).map(|at| (&text[..at], &text[at + 1..]));
+        let size = split.and_then(|(name, size)| Some((name, value::size(size)?)));
+        let Some((name, size)) = size else {
+            return Err(invalid(format!("invalid zone size \"{}\"", word.lossy())));
+        };
+        if size < SMALLEST {
+            return Err(invalid(format!("zone \"{}\" is too small", word.lossy())));
+        }
+        Ok(Self { word, name, size })
+    }
+}
+
+/// The error of a directive whose zone is missing.
+pub(super) fn lacks_zone(directive: &Directive) -> Diagnostic {
+    directive.error("missing_zone", format!("\"{}\" must have \"zone\" parameter", directive.name()))
+}
+
+/// The error of a word that means nothing.
+pub(super) fn invalid_parameter(directive: &Directive, word: &Word) -> Diagnostic {
+    directive.error_at(word, "invalid_parameter", format!("invalid parameter \"{}\"", word.lossy()))
+}
+
+/// The words of `limit_req_log_level` and `limit_conn_log_level`.
+pub(super) const LOG_LEVELS: [(&str, Level); 4] =
+    [("info", Level::Info), ("notice", Level::Notice), ("warn", Level::Warn), ("error", Level::Error)];
+
+/// `limit_req_status` and `limit_conn_status`.
+pub(super) fn set_status(slot: &mut Option<u16>, directive: &Directive) -> Result<(), Diagnostic> {
+    value::set_number(slot, directive)?;
+    match slot {
+        Some(400..=599) => Ok(()),
+        _ => Err(directive.error("invalid_value", "value must be between 400 and 599")),
+    }
+}

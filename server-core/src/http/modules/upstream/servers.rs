@@ -1,0 +1,131 @@
+//! The servers of an `upstream { }`.
+
+use bytes::Bytes;
+use rsty_diag::Diagnostic;
+
+use super::blocks::{not_found, with};
+use crate::conf::value;
+use crate::conf::{Directive, Word};
+use crate::http::conf::Scope;
+use crate::shared_dict;
+use crate::upstream::address::Target;
+use crate::upstream::group::{Group, Method, Server};
+use crate::upstream::peer::{CELLS, Peer};
+
+/// `server ADDRESS [parameters]`
+pub(super) fn server(scope: &mut Scope<'_>, directive: &Directive) -> Result<(), Diagnostic> {
+    let Some((address, parameters)) = directive.args.split_first() else { return Ok(()) };
+    let name = Bytes::copy_from_slice(&address.text);
+    let target = Target::parse(&name, 80).map_err(|error| {
+        let message = format!("{error} in upstream \"{}\"", address.lossy());
+        directive.error_at(address, "invalid_address", message)
+    })?;
+    let mut server = Server {
+        name,
+        target,
+        weight: 1,
+        max_conns: 0,
+        max_fails: 1,
+        fail_timeout: 10,
+        backup: false,
+        down: false,
+        resolve: false,
+        addresses: Vec::new(),
+    };
+    for word in parameters {
+        read(directive, word, &mut server)?;
+    }
+    let takes_backup =
+        with(scope, |building| matches!(building.group.method, Method::RoundRobin | Method::LeastConnections));
+    if server.backup && takes_backup == Some(false) {
+        let message = "balancing method does not support parameter \"backup\"";
+        return Err(directive.error("invalid_parameter", message));
+    }
+    // An address stays what it is.
+    server.resolve &= server.target.literal().is_none();
+    if !server.resolve {
+        server.addresses = server.target.resolve();
+        if server.addresses.is_empty() {
+            return Err(not_found(directive, &address.lossy()));
+        }
+    }
+    with(scope, |building| building.group.servers.push(server));
+    Ok(())
+}
+
+fn read(directive: &Directive, word: &Word, server: &mut Server) -> Result<(), Diagnostic> {
+    let text = &*word.text;
+    let number = |prefix: &[u8]| text.strip_prefix(prefix).and_then(value::number);
+    let count = |prefix: &[u8]| number(prefix).and_then(|number| u32::try_from(number).ok());
+    if let Some(weight) = number(b"weight=").filter(|weight| *weight > 0) {
+        server.weight = weight;
+    } else if let Some(most) = count(b"max_conns=") {
+        server.max_conns = most;
+    } else if let Some(most) = count(b"max_fails=") {
+        server.max_fails = most;
+    } else if let Some(time) =
+        text.strip_prefix(b"fail_timeout=").and_then(|time| value::time(time, value::Resolution::Seconds))
+    {
+        server.fail_timeout = i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
+    } else if text == b"backup" {
+        server.backup = true;
+    } else if text == b"down" {
+        server.down = true;
+    } else if text == b"resolve" {
+        server.resolve = true;
+    } else {
+        let message = format!("invalid parameter \"{}\"", word.lossy());
+        return Err(directive.error_at(word, "invalid_parameter", message));
+    }
+    Ok(())
+}
+
+/// The resolver of the location that proxies is the one that counts.
+pub(super) fn own_resolver(_scope: &mut Scope<'_>, directive: &Directive) -> Result<(), Diagnostic> {
+    let message = "a resolver of an upstream is not supported; \
+                   the one of \"http\", \"server\" or \"location\" looks up its names";
+    Err(directive.error("unsupported_directive", message))
+}
+
+/// `zone NAME [SIZE]`
+pub(super) fn zone(scope: &mut Scope<'_>, directive: &Directive) -> Result<(), Diagnostic> {
+    /// Pages that a zone must have at least.
+    const LEAST: usize = 8 * 4096;
+    if let Some(word) = directive.arg(0)
+        && word.text.is_empty()
+    {
+        return Err(directive.error_at(word, "invalid_value", "invalid zone name \"\""));
+    }
+    if let (Some(name), Some(word)) = (directive.arg(0), directive.arg(1)) {
+        let size = value::size(&word.text).ok_or_else(|| {
+            let message = format!("invalid zone size \"{}\"", word.lossy());
+            directive.error_at(word, "invalid_value", message)
+        })?;
+        if size < LEAST {
+            let message = format!("zone \"{}\" is too small", name.lossy());
+            return Err(directive.error_at(word, "invalid_value", message));
+        }
+    }
+    with(scope, |building| building.zone = true);
+    Ok(())
+}
+
+/// The servers and the backups of a group, each address by itself.
+pub(super) fn peers_of(group: &Group) -> (Vec<Peer>, Vec<Peer>) {
+    let of = |backup: bool| {
+        let servers = group.servers.iter().filter(|server| server.backup == backup);
+        servers.flat_map(|server| server.addresses.iter().map(|address| server.peer(address.clone()))).collect()
+    };
+    (of(false), of(true))
+}
+
+/// Lets all workers share what is known of servers.
+pub(super) fn finish_zone(directive: &Directive, primary: &mut [Peer], backup: &mut [Peer]) -> Result<(), Diagnostic> {
+    let count = (primary.len() + backup.len()) * CELLS;
+    let cells = shared_dict::shared_numbers(count)
+        .map_err(|error| directive.error("zone", format!("could not map the zone ({error})")))?;
+    for (peer, cells) in primary.iter_mut().chain(backup).zip(cells.chunks_exact(CELLS)) {
+        peer.share(cells);
+    }
+    Ok(())
+}

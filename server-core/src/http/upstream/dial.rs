@@ -1,0 +1,57 @@
+//! A connection to a server of a group for whoever speaks to it without requests: sessions of `stream { }`.
+
+use std::rc::Rc;
+
+use tokio::time::Instant;
+
+use super::conf::Failure;
+use super::protocol::Protocol;
+use super::proxied::{Attempt, Proxied};
+use crate::http::code::Code;
+use crate::http::modules::upstream::Attempts;
+use crate::http::request::Request;
+use crate::log::Level;
+use crate::upstream::connection::Connection;
+
+/// Reaches a server as `protocol` says and leaves its connection to `serve`, which answers for the session. Without
+/// a server, the code says why.
+pub(crate) async fn dial<F: Future<Output = Code>>(
+    r: &Rc<Request>,
+    protocol: &'static dyn Protocol,
+    serve: impl FnOnce(Rc<Connection>) -> F,
+) -> Code {
+    let attempts = Attempts::begin(r);
+    let mut proxied = match Proxied::begin(r, &attempts, protocol, false).await {
+        Ok(proxied) => proxied,
+        Err(code) => return code,
+    };
+    let connection = match connect(&mut proxied).await {
+        Ok(connection) => connection,
+        Err(code) => return code,
+    };
+    let code = serve(connection).await;
+    proxied.finish();
+    code
+}
+
+async fn connect(proxied: &mut Proxied<'_>) -> Result<Rc<Connection>, Code> {
+    loop {
+        proxied.r.conn().action.set(Some("connecting to upstream"));
+        proxied.began = Instant::now();
+        let failure = match proxied.choose()? {
+            Some(address) => match proxied.reach(&address).await {
+                Ok(reached) => return Ok(reached.connection),
+                Err(Attempt::Failed(failure)) => failure,
+                Err(Attempt::Ended(code)) => return Err(code),
+                Err(Attempt::Answered(..)) => Failure::ERROR,
+            },
+            None => {
+                proxied.r.log(Level::Error, format_args!("no live upstreams"));
+                Failure::NO_LIVE
+            }
+        };
+        if let Some(code) = proxied.next(failure) {
+            return Err(code);
+        }
+    }
+}

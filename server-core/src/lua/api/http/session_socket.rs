@@ -1,0 +1,170 @@
+//! `ngx.req.socket` in `stream { }`: the client's connection, with `peek` and `shutdown`.
+
+use std::rc::Rc;
+
+use nix::sys::socket::Shutdown;
+
+use super::req_socket::push_socket;
+use super::request;
+use crate::http::Request;
+use crate::log::Level;
+use crate::lua::Phase;
+use crate::lua::api::socket::object::{self, Uses};
+use crate::lua::session::session_debug;
+use crate::lua::socket::tcp::{Kind, TcpSocket};
+use crate::lua::sys::raw::*;
+use crate::lua::sys::{self, Error, Reply, c_function};
+use crate::lua::thread::Resume;
+use crate::stream::peek::{self, Peeked};
+
+/// Into `ngx.req`, with what sockets of `stream { }` can do beyond others.
+pub(super) fn inject(state: sys::State) {
+    sys::set_function(state, c"socket", socket);
+    // SAFETY: the metatables were filed before; the stack is as it was afterwards.
+    unsafe {
+        lua_getfield_(state, LUA_REGISTRYINDEX, c"__tcp_raw_req_cosocket_mt".as_ptr());
+        sys::set_function(state, c"peek", peek);
+        sys::set_function(state, c"shutdown", shutdown);
+        lua_getfield_(state, LUA_REGISTRYINDEX, c"__tcp_cosocket_mt".as_ptr());
+        sys::set_function(state, c"shutdown", shutdown);
+        lua_settop(state, -3);
+    }
+}
+
+c_function! {
+    /// The connection of a session.
+    fn socket(state) {
+        let count = sys::top(state);
+        if count > 1 {
+            return Err(format!("expecting zero arguments, but got {count}").into());
+        }
+        let (r, ctx) = request()?;
+        ctx.phase.get().require(Phase::CONTENT.or(Phase::PREREAD))?;
+        if r.conn().has_output() {
+            return sys::fail(state, "pending data to write");
+        }
+        if ctx.output.session_socket.replace(true) {
+            return sys::fail(state, "duplicate call");
+        }
+        push_socket(state, &r, ctx, Kind::Raw);
+        Ok(Reply::Return(1))
+    }
+}
+
+c_function! {
+    /// The next bytes, which stay where they are. When they don't come the session ends.
+    fn peek(state) {
+        let (r, ctx) = request()?;
+        ctx.phase.get().require(Phase::PREREAD)?;
+        let count = sys::top(state);
+        if count != 2 {
+            return Err(format!("expecting 2 arguments (including the object), but got {count}").into());
+        }
+        session_debug!(&*r, "lua tcp socket calling peek() method");
+        let Some(socket) = object::socket_of(state, 1) else {
+            return sys::fail(state, "closed");
+        };
+        if socket.was_read.get() {
+            return Err("attempt to peek on a consumed socket".into());
+        }
+        if let Some(reason) = object::busy(&socket, &*r, Uses::READ)? {
+            return sys::fail(state, reason);
+        }
+        let wanted = sys::check_number(state, 2).map_err(|_| Error::from("argument must be a number"))?;
+        if wanted < 0.0 {
+            return Err(Error::Argument(2, "bytes can not be negative".into()));
+        }
+        let wanted = wanted as usize;
+        if peek::has(&r, wanted) {
+            push_input(state, &r, wanted);
+            return Ok(Reply::Return(1));
+        }
+        sys::check_yieldable(state)?;
+        let handle = ctx.handle();
+        let mark = Reading::begin(&socket);
+        ctx.suspend(async move {
+            let peeked = peek::wait_for(&r, wanted).await;
+            drop(mark);
+            if peeked == Peeked::Full {
+                r.log(Level::Error, format_args!("preread buffer full"));
+            }
+            if peeked != Peeked::Enough
+                && let Some(ctx) = handle.upgrade()
+            {
+                ctx.abort(if peeked == Peeked::Full { 400 } else { 200 });
+            }
+            let resume: Resume = Box::new(move |co| {
+                push_input(co, &r, wanted);
+                1
+            });
+            resume
+        })?;
+        Ok(Reply::Yield(0))
+    }
+}
+
+/// A read is under way until this is dropped.
+struct Reading(Rc<TcpSocket>);
+
+impl Reading {
+    fn begin(socket: &Rc<TcpSocket>) -> Self {
+        socket.reading.set(true);
+        Self(Rc::clone(socket))
+    }
+}
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        self.0.reading.set(false);
+    }
+}
+
+fn push_input(state: sys::State, r: &Request, count: usize) {
+    let input = r.conn().input.borrow();
+    sys::push(state, input.get(..count).unwrap_or_default());
+}
+
+c_function! {
+    /// Ends what is sent; reading goes on.
+    fn shutdown(state) {
+        let count = sys::top(state);
+        if count != 2 {
+            return Err(format!("expecting 2 arguments (including the object) but seen {count}").into());
+        }
+        let (r, ctx) = request()?;
+        let socket = object::socket_of(state, 1);
+        let ended = |socket: &Rc<TcpSocket>| socket.is_connected() && !(socket.is_read_closed() && socket.is_write_closed());
+        let Some(socket) = socket.filter(ended) else { return sys::fail(state, "closed") };
+        if socket.is_write_closed() {
+            return sys::fail(state, "already shutdown");
+        }
+        let busy = object::busy(&socket, &*r, Uses::WRITE)?;
+        if socket.kind == Kind::Raw {
+            // Later phases may still have to write.
+            ctx.phase.get().require(Phase::CONTENT)?;
+            if ctx.output.eof.replace(true) {
+                return sys::fail(state, "seen eof");
+            }
+        }
+        if let Some(reason) = busy {
+            return sys::fail(state, reason);
+        }
+        let direction = sys::check_bytes(state, 2)?;
+        if direction.is_empty() {
+            return sys::fail(state, "pattern is empty");
+        }
+        if direction != b"send" {
+            let shown = String::from_utf8_lossy(direction);
+            return Err(Error::Argument(2, format!("bad shutdown argument: {shown}").into()));
+        }
+        session_debug!(&*r, "lua shutdown socket write direction");
+        socket.write_closed.set(true);
+        if socket.kind == Kind::Raw {
+            r.conn().shutdown_write();
+        } else if let Some(transport) = socket.transport.borrow().as_ref() {
+            // A peer that has gone already needs no goodbye.
+            let _ = nix::sys::socket::shutdown(transport.fd(), Shutdown::Write);
+        }
+        sys::succeed(state)
+    }
+}

@@ -1,0 +1,165 @@
+//! Functions and constants that a library does not have.
+
+use std::collections::HashSet;
+
+use rsty_diag::Severity;
+
+use super::{Group, Rule, Sink};
+use crate::chunk::Chunk;
+use crate::lua::tree::{ExprId, ExprKind, StatKind};
+use crate::standard;
+
+pub(super) static RULE: Rule = Rule {
+    id: "undefined_field",
+    group: Group::Correctness,
+    severity: Severity::Warning,
+    summary: "a library has no function or constant of that name",
+    page: PAGE,
+    check,
+};
+
+const PAGE: &str = "\
+A field of `ngx`, `string` or another library of the server is read that does not exist; mostly it is misspelt. What
+exists is asked from the server itself when rsty is built.
+
+```lua
+ngx.req.get_header(\"Host\")               -- finding; did you mean `ngx.req.get_headers`?
+string.split(line, \",\")                  -- finding: Lua has no such function
+```
+
+Fields that the same file sets are known. For others, list `ngx.my_field` under `globals`.
+";
+
+fn check(chunk: &Chunk<'_>, sink: &mut Sink<'_>) {
+    let tree = chunk.tree;
+    let mut missing: Vec<(ExprId, &str, String)> = Vec::new();
+    for (index, expr) in tree.exprs.iter().enumerate() {
+        if matches!(expr.kind, ExprKind::Index { .. })
+            && let Some((library, name)) = field(chunk, ExprId(index as u32))
+        {
+            missing.push((ExprId(index as u32), library, name));
+        }
+    }
+    if missing.is_empty() {
+        return;
+    }
+    let targets = targets(chunk);
+    let tested = tested(chunk);
+    let is_own = |id: &ExprId| targets.binary_search(id).is_ok();
+    let own: HashSet<String> =
+        missing.iter().filter(|(id, ..)| is_own(id)).map(|(_, library, name)| format!("{library}.{name}")).collect();
+    for (id, library, name) in &missing {
+        let path = format!("{library}.{name}");
+        let root = library.split('.').next().unwrap_or_default();
+        if is_own(id)
+            || tested.binary_search(id).is_ok()
+            || own.contains(&path)
+            || sink.settings.is_field_allowed(&path)
+            || !sink.settings.is_readable(root.as_bytes())
+        {
+            continue;
+        }
+        let ExprKind::Index { key, .. } = tree.expr(*id).kind else { continue };
+        let like = rsty_diag::closest(name, standard::fields(library));
+        let help = like.map(|like| format!("did you mean `{library}.{like}`?"));
+        sink.report(chunk, tree.expr(key).range, format!("`{library}` has no field `{name}`")).help = help;
+    }
+}
+
+/// What the chunk assigns to, sorted.
+fn targets(chunk: &Chunk<'_>) -> Vec<ExprId> {
+    let mut targets: Vec<ExprId> = Vec::new();
+    for stat in &chunk.tree.stats {
+        match stat.kind {
+            StatKind::Assign { targets: list, .. } => targets.extend(chunk.tree.expr_list(list)),
+            StatKind::Function { target, .. } => targets.push(target),
+            _ => {}
+        }
+    }
+    targets.sort_unstable();
+    targets
+}
+
+/// Expressions that are asked whether they exist, sorted: `if ngx.x then`, `ngx.x or …`, `local x = string.x`.
+fn tested(chunk: &Chunk<'_>) -> Vec<ExprId> {
+    let tree = chunk.tree;
+    let mut tested: Vec<ExprId> = Vec::new();
+    for expr in &tree.exprs {
+        match expr.kind {
+            ExprKind::Binary { left, right, .. } => tested.extend([left, right]),
+            ExprKind::Unary { operand, .. } => tested.push(operand),
+            _ => {}
+        }
+    }
+    for stat in &tree.stats {
+        match stat.kind {
+            StatKind::If { arms, .. } => tested.extend(tree.arms(arms).map(|(condition, _)| condition)),
+            StatKind::Local { values, .. } => tested.extend(tree.expr_list(values)),
+            _ => {}
+        }
+    }
+    tested.sort_unstable();
+    tested
+}
+
+/// The library and the name of a field of it that does not exist.
+fn field(chunk: &Chunk<'_>, id: ExprId) -> Option<(&'static str, String)> {
+    let tree = chunk.tree;
+    let ExprKind::Index { object, key } = tree.expr(id).kind else { return None };
+    let name = std::str::from_utf8(tree.string(key)?).ok()?;
+    let library = library(chunk, object)?;
+    (!standard::has_field(library, name)?).then(|| (library, name.to_owned()))
+}
+
+/// The library's name where the expression is one of those whose fields are known.
+fn library(chunk: &Chunk<'_>, id: ExprId) -> Option<&'static str> {
+    let tree = chunk.tree;
+    let name = |id| std::str::from_utf8(tree.string(id)?).ok();
+    let global = |id| match tree.expr(chunk.original(id)).kind {
+        ExprKind::Global(index) => {
+            let global = tree.globals.get(index as usize)?;
+            let open = chunk.is_global_environment(global.function, global.range.start);
+            standard::library(std::str::from_utf8(tree.name(global.name)).ok()?).filter(|_| open)
+        }
+        _ => None,
+    };
+    match tree.expr(chunk.original(id)).kind {
+        // Libraries inside libraries go no deeper: `ngx.req`.
+        ExprKind::Index { object, key } => {
+            let outer = global(object)?;
+            standard::inner_library(outer, name(key)?)
+        }
+        _ => global(id),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::{found, found_with, messages};
+
+    #[test]
+    fn fields_that_no_library_has_are_told() {
+        assert_eq!(
+            found("undefined_field", "ngx.sayy(1) string.split(a, b)\nlocal n = ngx n.req.get_header()"),
+            ["1:5", "1:20", "2:21"]
+        );
+        assert_eq!(messages("undefined_field", "ngx.HTTP_OKAY()"), ["`ngx` has no field `HTTP_OKAY`"]);
+    }
+
+    #[test]
+    fn fields_that_exist_are_asked_for_or_set_are_not() {
+        for text in [
+            "ngx.say(ngx.var.anything, ngx.shared.dict:get(1), ngx.ctx.x, ngx.status, ngx.header.a)",
+            "if ngx.my then ngx.say(ngx.HTTP_OK) end",
+            "ngx.my = 1 ngx.say(ngx.my)",
+            "local split = string.split or mine",
+            "local string = {} string.split()",
+            "local nkeys = table.nkeys",
+        ] {
+            assert!(found("undefined_field", text).is_empty(), "{text}");
+        }
+        let allow =
+            |settings: &mut crate::settings::Settings| settings.allow_global("ngx.my", crate::settings::Allowed::Read);
+        assert!(found_with("undefined_field", "f(ngx.my)", allow).is_empty());
+    }
+}

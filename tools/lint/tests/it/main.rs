@@ -1,0 +1,4 @@
+//! Tests of the whole linter.
+
+mod bytecode;
+mod hostile;

@@ -1,0 +1,216 @@
+//! The conversation with the editor.
+
+use lsp_server::{Connection, ErrorCode, Message, Notification, ProtocolError, Request, Response};
+use rsty_diag::Span;
+use serde_json::{Value, json};
+
+use crate::documents::{Documents, Encoding};
+use crate::{definition, findings, hover};
+
+/// Why the conversation ended early.
+pub type Failure = ProtocolError;
+
+/// Talks to a client until it says goodbye.
+pub fn run(connection: &Connection) -> Result<(), Failure> {
+    let (id, parameters) = connection.initialize_start()?;
+    let encodings = parameters.pointer("/capabilities/general/positionEncodings").and_then(Value::as_array);
+    let utf8 = encodings.is_some_and(|known| known.iter().any(|encoding| encoding == "utf-8"));
+    let encoding = if utf8 { Encoding::Utf8 } else { Encoding::Utf16 };
+    connection.initialize_finish(id, capabilities(encoding))?;
+    let mut server = Server { connection, documents: Documents::new(encoding) };
+    for message in &connection.receiver {
+        match message {
+            Message::Request(request) => {
+                if connection.handle_shutdown(&request)? {
+                    return Ok(());
+                }
+                server.answer(request);
+            }
+            Message::Notification(notification) => server.notice(&notification),
+            Message::Response(_) => {}
+        }
+    }
+    Ok(())
+}
+
+fn capabilities(encoding: Encoding) -> Value {
+    json!({
+        "capabilities": {
+            "positionEncoding": match encoding { Encoding::Utf8 => "utf-8", Encoding::Utf16 => "utf-16" },
+            // The whole text comes with each change: linting it takes less than a millisecond for 1,000 lines.
+            "textDocumentSync": { "openClose": true, "change": 1, "save": false },
+            "codeActionProvider": { "codeActionKinds": ["quickfix"] },
+            "definitionProvider": true,
+            "documentFormattingProvider": true,
+            "hoverProvider": true,
+        },
+        "serverInfo": { "name": "rsty", "version": env!("CARGO_PKG_VERSION") },
+    })
+}
+
+struct Server<'c> {
+    connection: &'c Connection,
+    documents: Documents,
+}
+
+impl Server<'_> {
+    fn notice(&mut self, notification: &Notification) {
+        let parameters = &notification.params;
+        let Some(uri) = parameters.pointer("/textDocument/uri").and_then(Value::as_str) else { return };
+        let version = parameters.pointer("/textDocument/version").and_then(Value::as_i64).unwrap_or_default();
+        let text = match notification.method.as_str() {
+            "textDocument/didOpen" => parameters.pointer("/textDocument/text"),
+            "textDocument/didChange" => {
+                parameters.pointer("/contentChanges").and_then(Value::as_array).and_then(|all| all.last()?.get("text"))
+            }
+            "textDocument/didClose" => {
+                self.documents.close(uri);
+                self.send("textDocument/publishDiagnostics", json!({ "uri": uri, "diagnostics": [] }));
+                return;
+            }
+            _ => return,
+        };
+        let Some(text) = text.and_then(Value::as_str) else { return };
+        self.documents.set(uri, text, version);
+        if let Some(document) = self.documents.find(uri) {
+            self.send("textDocument/publishDiagnostics", findings::published(&self.documents, uri, document));
+        }
+    }
+
+    fn answer(&self, request: Request) {
+        let result = self.result(&request);
+        let response = match result {
+            Some(value) => Response::new_ok(request.id, value),
+            None => {
+                let text = format!("there is no method {}", request.method);
+                Response::new_err(request.id, ErrorCode::MethodNotFound as i32, text)
+            }
+        };
+        // The client may be gone; then the loop ends.
+        self.connection.sender.send(Message::Response(response)).ok();
+    }
+
+    /// `None` for a method that is not known.
+    fn result(&self, request: &Request) -> Option<Value> {
+        let parameters = &request.params;
+        let uri = parameters.pointer("/textDocument/uri").and_then(Value::as_str).unwrap_or_default();
+        let document = self.documents.find(uri);
+        let offset = |name: &str| self.documents.offset(&document?.source, parameters.pointer(name)?);
+        let found = match request.method.as_str() {
+            "textDocument/hover" => {
+                document.and_then(|document| hover::find(&self.documents, document, offset("/position")?))
+            }
+            "textDocument/definition" => {
+                document.and_then(|document| definition::find(&self.documents, uri, document, offset("/position")?))
+            }
+            "textDocument/formatting" => document.and_then(|document| findings::formatted(&self.documents, document)),
+            "textDocument/codeAction" => document.and_then(|document| {
+                let wanted = Span::new(offset("/range/start")?, offset("/range/end")?);
+                Some(findings::actions(&self.documents, uri, document, wanted))
+            }),
+            _ => return None,
+        };
+        Some(found.unwrap_or(Value::Null))
+    }
+
+    fn send(&self, method: &str, parameters: Value) {
+        let notification = Notification { method: method.to_owned(), params: parameters };
+        self.connection.sender.send(Message::Notification(notification)).ok();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    /// A client of a server that runs in a thread.
+    struct Client {
+        connection: Connection,
+        last: i32,
+    }
+
+    impl Client {
+        fn request(&mut self, method: &str, parameters: Value) -> Value {
+            self.last += 1;
+            let request = Request { id: self.last.into(), method: method.to_owned(), params: parameters };
+            self.connection.sender.send(Message::Request(request)).expect("server lives");
+            loop {
+                if let Message::Response(response) = self.receive() {
+                    return response.response_result.expect("no error");
+                }
+            }
+        }
+
+        fn notify(&self, method: &str, parameters: Value) {
+            let notification = Notification { method: method.to_owned(), params: parameters };
+            self.connection.sender.send(Message::Notification(notification)).expect("server lives");
+        }
+
+        fn receive(&self) -> Message {
+            self.connection.receiver.recv_timeout(Duration::from_secs(10)).expect("an answer in time")
+        }
+
+        fn published(&self) -> Value {
+            loop {
+                if let Message::Notification(notification) = self.receive() {
+                    return notification.params;
+                }
+            }
+        }
+    }
+
+    fn at(line: u32, character: u32) -> Value {
+        json!({ "line": line, "character": character })
+    }
+
+    #[test]
+    fn a_session_from_hello_to_goodbye() {
+        let (server, client) = Connection::memory();
+        let thread = std::thread::spawn(move || run(&server));
+        let mut client = Client { connection: client, last: 0 };
+        let hello = client.request("initialize", json!({ "capabilities": {} }));
+        assert_eq!(hello["capabilities"]["positionEncoding"], "utf-16");
+        client.notify("initialized", json!({}));
+
+        let lua = json!({ "uri": "file:///nowhere/a.lua" });
+        let text = "count = 1\nlocal a = 2\nngx.say(a)\n";
+        client.notify(
+            "textDocument/didOpen",
+            json!({ "textDocument": { "uri": lua["uri"], "version": 1, "text": text } }),
+        );
+        let told = client.published();
+        assert_eq!(told["diagnostics"][0]["code"], "undeclared_global");
+        assert_eq!(told["diagnostics"][0]["range"], json!({ "start": at(0, 0), "end": at(0, 5) }));
+
+        let range = json!({ "start": at(0, 0), "end": at(0, 0) });
+        let actions = client.request("textDocument/codeAction", json!({ "textDocument": lua, "range": range }));
+        assert_eq!(actions[0]["edit"]["changes"]["file:///nowhere/a.lua"][0]["newText"], "local ");
+        assert_eq!(actions[1]["title"], "allow undeclared_global here");
+
+        let place = json!({ "textDocument": lua, "position": at(2, 8) });
+        assert_eq!(client.request("textDocument/definition", place)["range"]["start"], at(1, 6));
+        let place = json!({ "textDocument": lua, "position": at(2, 5) });
+        assert!(client.request("textDocument/hover", place)["contents"]["value"].as_str().is_some());
+
+        let change =
+            json!({ "textDocument": { "uri": lua["uri"], "version": 2 }, "contentChanges": [{ "text": "return 1" }] });
+        client.notify("textDocument/didChange", change);
+        assert_eq!(client.published()["diagnostics"], json!([]));
+
+        let spec = json!({ "uri": "file:///nowhere/a.t" });
+        let text = "__DATA__\n=== TEST 7: a\n--- config\n";
+        client.notify(
+            "textDocument/didOpen",
+            json!({ "textDocument": { "uri": spec["uri"], "version": 1, "text": text } }),
+        );
+        client.published();
+        let edits = client.request("textDocument/formatting", json!({ "textDocument": spec, "options": {} }));
+        assert_eq!(edits[0]["newText"], "__DATA__\n\n=== TEST 1: a\n--- config\n");
+
+        client.request("shutdown", Value::Null);
+        client.notify("exit", Value::Null);
+        thread.join().expect("no panic").expect("a clean end");
+    }
+}
