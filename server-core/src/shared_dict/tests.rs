@@ -1,6 +1,7 @@
 use super::slab::Layout;
 use super::*;
 use crate::lua::ffi::hash::crc32;
+use crate::process::{Fork, fork};
 
 const NOW: u64 = 1_700_000_000_000;
 
@@ -205,18 +206,17 @@ fn children_share_a_zone_and_their_death_unlocks_it() {
 
 /// Runs `work` in a forked process and returns its exit code.
 fn in_child(zone: &Zone, work: impl FnOnce(&Zone)) -> i32 {
-    // SAFETY: the child touches the zone and leaves at once.
-    unsafe {
-        match libc::fork() {
-            0 => {
-                work(zone);
-                libc::_exit(0)
-            }
-            child => {
-                let mut status = 0;
-                assert_eq!(libc::waitpid(child, &raw mut status, 0), child);
-                libc::WEXITSTATUS(status)
-            }
+    match fork().unwrap() {
+        Fork::Child => {
+            work(zone);
+            // SAFETY: ends the child at once.
+            unsafe { libc::_exit(0) }
+        }
+        Fork::Parent(child) => {
+            let mut status = 0;
+            // SAFETY: the place for the status lives during the call.
+            assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+            libc::WEXITSTATUS(status)
         }
     }
 }
