@@ -60,3 +60,21 @@ GET /ticks
 1
 --- no_error_log
 [error]
+
+
+
+=== TEST 3: a timer has no client that could go away
+--- config
+    location = /t {
+        content_by_lua_block {
+            assert(ngx.timer.at(0, function() ngx.on_abort(print) end))
+            ngx.sleep(0.01)
+            ngx.say("done")
+        }
+    }
+--- request
+GET /t
+--- response_body
+done
+--- error_log
+API disabled in the context of ngx.timer

@@ -23,8 +23,8 @@ use super::run;
 use crate::cycle::{Cycle, ListenAddress};
 use crate::log::Level;
 use crate::lua::ffi::worker::stat;
-use crate::process::BoundListener;
 use crate::process::counters::{self, Counters};
+use crate::process::{BoundListener, trim_memory};
 use crate::tls::server::accept as accept_tls;
 use crate::tls::stream::Direction;
 use crate::{log_at, log_debug};
@@ -34,6 +34,11 @@ struct Entry {
     task: JoinHandle<()>,
 }
 
+/// So many connections at a time are worth the time that it takes to give their memory back.
+const FLOOD: usize = 256;
+/// How long after the end of a flood that happens: others may leave, too.
+const EBB_PAUSE: Duration = Duration::from_secs(1);
+
 /// All connections of a worker.
 pub struct Server {
     cycle: &'static Cycle,
@@ -42,6 +47,10 @@ pub struct Server {
     room: Notify,
     pause: Pause,
     last_gone: Notify,
+    /// The most connections there were since memory was last given back.
+    most: Cell<usize>,
+    /// Most of them have gone.
+    ebbed: Notify,
     exiting: Cell<bool>,
     /// Idle connections that keep what they need for their next request.
     reserves: Cell<usize>,
@@ -71,6 +80,8 @@ pub fn serve(cycle: &'static Cycle, listeners: Vec<BoundListener>) -> io::Result
         room: Notify::new(),
         pause: Pause::default(),
         last_gone: Notify::new(),
+        most: Cell::new(0),
+        ebbed: Notify::new(),
         exiting: Cell::new(false),
         reserves: Cell::new(0),
         accepting: RefCell::default(),
@@ -81,6 +92,9 @@ pub fn serve(cycle: &'static Cycle, listeners: Vec<BoundListener>) -> io::Result
         let task = server.accept_from(listener)?;
         server.accepting.borrow_mut().push(task);
     }
+    let tidied = Rc::clone(&server);
+    let task = tokio::task::spawn_local(async move { tidied.give_back_memory().await });
+    server.accepting.borrow_mut().push(task);
     Ok(server)
 }
 
@@ -181,6 +195,17 @@ impl Server {
             }
         });
         slot.insert(Entry { connection: weak, task });
+        self.most.set(self.most.get().max(connections.len()));
+    }
+
+    /// After a flood of connections, gives the memory that they took back to the system: the allocator would keep it.
+    async fn give_back_memory(&self) {
+        loop {
+            self.ebbed.notified().await;
+            tokio::time::sleep(EBB_PAUSE).await;
+            self.most.set(self.connections.borrow().len());
+            trim_memory();
+        }
     }
 
     /// Closes the connection that has been idle and was accepted first; whether there was one.
@@ -304,6 +329,12 @@ impl Drop for Guard<'_> {
         let mut connections = self.server.connections.borrow_mut();
         connections.try_remove(self.key);
         self.server.counters.connection_closed();
+        let most = self.server.most.get();
+        if most >= FLOOD && connections.len() < most / 4 {
+            // Once a flood: the next one is counted from here.
+            self.server.most.set(0);
+            self.server.ebbed.notify_one();
+        }
         self.server.room.notify_one();
         if connections.is_empty() {
             self.server.last_gone.notify_waiters();

@@ -5,7 +5,10 @@
 
 use std::ffi::CStr;
 use std::io;
+use std::mem::offset_of;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::journal::{Journal, Recovered, capacity};
 use super::list::ListItem;
 use super::lock::{Found, SharedLock};
 use super::memory::Memory;
@@ -26,6 +29,9 @@ pub struct Zone {
     /// A power of two, less one.
     bucket_mask: u32,
     memory: Memory,
+    records: Memory,
+    /// This process has undone a change since it was asked.
+    has_recovered: AtomicBool,
 }
 
 /// A value on its way in or out.
@@ -152,8 +158,8 @@ pub(super) type Link = u32;
 #[repr(C)]
 struct Header {
     lock: SharedLock,
-    /// Set while an operation changes the zone.
-    busy: u32,
+    /// Bytes in the journal.
+    undo: u64,
     newest: Link,
     oldest: Link,
     slab: State,
@@ -193,7 +199,11 @@ impl Zone {
         // One bucket for two of the smallest entries.
         let buckets = (size / 256).clamp(64, 1 << 22).next_power_of_two();
         let memory = Memory::map(size.next_multiple_of(8) + buckets * size_of::<Link>())?;
-        let zone = Self { name: name.into(), size, layout: Layout::of(size), bucket_mask: buckets as u32 - 1, memory };
+        let records = Memory::map(capacity(size))?;
+        let bucket_mask = buckets as u32 - 1;
+        let has_recovered = AtomicBool::new(false);
+        let zone =
+            Self { name: name.into(), size, layout: Layout::of(size), bucket_mask, memory, records, has_recovered };
         zone.locked(0, |dict: &Dict<'_>| dict.reset());
         Ok(zone)
     }
@@ -381,6 +391,7 @@ impl Zone {
             let mut link = dict.newest();
             while let Some(entry) = dict.next_entry(link) {
                 dict.set_entry(link, Entry { expires: 1, ..entry });
+                dict.journal.commit();
                 link = entry.older;
             }
             dict.expire(0);
@@ -424,28 +435,40 @@ impl Zone {
         });
     }
 
-    /// Runs `f` under the zone's lock. A zone whose last user died in the middle of a change starts anew.
+    /// Whether this process has undone the change of a worker that died in the middle of it, since the last call.
+    pub fn take_recovered(&self) -> bool {
+        self.has_recovered.load(Ordering::Relaxed) && self.has_recovered.swap(false, Ordering::Relaxed)
+    }
+
+    /// Runs `f` under the zone's lock. What a worker that died here was about to change is undone first.
     pub(super) fn locked<R>(&self, now: u64, f: impl FnOnce(&Dict<'_>) -> R) -> R {
         let header = self.header();
         // SAFETY: the header holds a lock, which is atomic. Operations on a zone do not nest: closures that run under the
-        // lock are this module's and copy bytes only. The slab's state is read and written under the lock.
-        let (found, slab) = unsafe {
+        // lock are this module's and copy bytes only. The journal and the slab's state are used under the lock.
+        let (found, journal, slab) = unsafe {
             let found = (*header).lock.lock();
-            (found, Slab::new(&self.memory, &raw mut (*header).slab, self.layout))
+            let journal = Journal::new(&self.memory, &self.records, &raw mut (*header).undo);
+            (found, journal, Slab::new(&self.memory, journal, offset_of!(Header, slab), self.layout))
         };
-        let dict = Dict { zone: self, slab, now };
-        // SAFETY: the lock is held.
-        if found == Found::Abandoned && unsafe { (*header).busy } != 0 {
+        let dict = Dict { zone: self, slab, journal, now };
+        if found == Found::Abandoned || journal.is_open() {
+            self.recover(&dict);
+        }
+        let result = f(&dict);
+        journal.commit();
+        // SAFETY: the lock is held, and released once.
+        unsafe { (*header).lock.unlock() };
+        result
+    }
+
+    #[cold]
+    fn recover(&self, dict: &Dict<'_>) {
+        let recovered = dict.journal.recover();
+        if recovered == Recovered::Damaged {
+            dict.journal.commit();
             dict.reset();
         }
-        // SAFETY: the lock is held, and released once.
-        unsafe {
-            (*header).busy = 1;
-            let result = f(&dict);
-            (*header).busy = 0;
-            (*header).lock.unlock();
-            result
-        }
+        self.has_recovered.store(recovered != Recovered::Nothing, Ordering::Relaxed);
     }
 
     fn header(&self) -> *mut Header {
@@ -476,17 +499,16 @@ impl Entry {
 pub(super) struct Dict<'a> {
     zone: &'a Zone,
     pub(super) slab: Slab<'a>,
+    pub(super) journal: Journal<'a>,
     now: u64,
 }
 
 impl Dict<'_> {
     /// Forgets everything.
     fn reset(&self) {
-        let header = self.zone.header();
+        self.set_ends(0, 0);
         // SAFETY: the lock is held, or nobody else knows the zone.
         unsafe {
-            (*header).newest = 0;
-            (*header).oldest = 0;
             let buckets = (self.zone.bucket_mask as usize + 1) * size_of::<Link>();
             self.zone.memory.clear(self.zone.buckets(), buckets);
         }
@@ -571,12 +593,13 @@ impl Dict<'_> {
         self.link_newest(link);
     }
 
-    /// Removes an entry with everything it holds.
+    /// Removes an entry with everything it holds. That is a change of its own: what is free now may be used for the
+    /// next one.
     pub(super) fn remove(&self, link: Link) {
-        let entry = self.entry(link);
-        if entry.kind == LIST {
-            self.free_items(&entry);
+        if self.entry(link).kind == LIST {
+            self.free_items(link);
         }
+        let entry = self.entry(link);
         self.unlink(&entry);
         let mut at = self.bucket(entry.hash);
         if at == link {
@@ -591,6 +614,7 @@ impl Dict<'_> {
             }
         }
         self.slab.free(offset(link));
+        self.journal.commit();
     }
 
     /// Makes an entry the most recently used one.
@@ -609,8 +633,10 @@ impl Dict<'_> {
     }
 
     fn write_value(&self, link: Link, entry: &Entry, data: &[u8]) {
+        let at = offset(link) + ENTRY + usize::from(entry.key_len);
+        self.journal.save(at, data.len());
         // SAFETY: the lock is held; the data are the caller's.
-        unsafe { self.zone.memory.write(offset(link) + ENTRY + usize::from(entry.key_len), data) };
+        unsafe { self.zone.memory.write(at, data) };
     }
 
     /// The value of an entry, or none of a list.
@@ -636,32 +662,32 @@ impl Dict<'_> {
     fn link_newest(&self, link: Link) {
         let older = self.newest();
         self.update(link, |entry| (entry.newer, entry.older) = (0, older));
-        let header = self.zone.header();
-        // SAFETY: the lock is held.
-        unsafe {
-            (*header).newest = link;
-            if older == 0 {
-                (*header).oldest = link;
-            }
-        }
+        self.set_ends(link, if older == 0 { link } else { self.oldest() });
         if older != 0 {
             self.update(older, |older| older.newer = link);
         }
     }
 
     fn unlink(&self, entry: &Entry) {
-        let header = self.zone.header();
         if entry.newer != 0 {
             self.update(entry.newer, |newer| newer.older = entry.older);
         } else {
-            // SAFETY: the lock is held.
-            unsafe { (*header).newest = entry.older };
+            self.set_ends(entry.older, self.oldest());
         }
         if entry.older != 0 {
             self.update(entry.older, |older| older.newer = entry.newer);
         } else {
-            // SAFETY: the lock is held.
-            unsafe { (*header).oldest = entry.newer };
+            self.set_ends(self.newest(), entry.newer);
+        }
+    }
+
+    fn set_ends(&self, newest: Link, oldest: Link) {
+        self.journal.save(offset_of!(Header, newest), 2 * size_of::<Link>());
+        let header = self.zone.header();
+        // SAFETY: the lock is held, or nobody else knows the zone.
+        unsafe {
+            (*header).newest = newest;
+            (*header).oldest = oldest;
         }
     }
 
@@ -687,12 +713,14 @@ impl Dict<'_> {
 
     /// Changes an entry in place.
     fn update(&self, link: Link, change: impl FnOnce(&mut Entry)) {
+        self.journal.save(offset(link), size_of::<Entry>());
         // SAFETY: `at` gives a readable and writable address; every bit pattern is an `Entry`; the lock is held, and
         // `change` knows of this entry only.
         unsafe { change(&mut *self.zone.memory.at::<Entry>(offset(link))) }
     }
 
     pub(super) fn set_entry(&self, link: Link, entry: Entry) {
+        self.journal.save(offset(link), size_of::<Entry>());
         // SAFETY: `at` gives a writable address; the lock is held.
         unsafe { self.zone.memory.at::<Entry>(offset(link)).write(entry) }
     }
@@ -703,6 +731,7 @@ impl Dict<'_> {
     }
 
     pub(super) fn set_item(&self, link: Link, item: ListItem) {
+        self.journal.save(offset(link), size_of::<ListItem>());
         // SAFETY: `at` gives a writable address; the lock is held.
         unsafe { self.zone.memory.at::<ListItem>(offset(link)).write(item) }
     }
@@ -712,6 +741,7 @@ impl Dict<'_> {
         unsafe { self.zone.memory.bytes(offset, len) }
     }
 
+    /// Writes to a new block.
     pub(super) fn write(&self, offset: usize, data: &[u8]) {
         // SAFETY: the lock is held; the data are the caller's.
         unsafe { self.zone.memory.write(offset, data) }
@@ -723,8 +753,10 @@ impl Dict<'_> {
     }
 
     fn set_bucket(&self, hash: u32, link: Link) {
+        let at = self.zone.bucket_offset(hash);
+        self.journal.save(at, size_of::<Link>());
         // SAFETY: `at` gives a writable address; the lock is held.
-        unsafe { self.zone.memory.at::<Link>(self.zone.bucket_offset(hash)).write(link) }
+        unsafe { self.zone.memory.at::<Link>(at).write(link) }
     }
 }
 
@@ -750,5 +782,44 @@ pub(super) fn decode(kind: u8, data: &[u8]) -> Value<'_> {
         (NUMBER, data) => data.try_into().map_or(Value::Nil, |data| Value::Number(f64::from_ne_bytes(data))),
         (BOOLEAN, &[value]) => Value::Bool(value != 0),
         _ => Value::Nil,
+    }
+}
+
+#[cfg(test)]
+impl Dict<'_> {
+    /// The links of the LRU list from its new end, and, turned round, from its old end.
+    pub(super) fn both_ways(&self) -> (Vec<Link>, Vec<Link>) {
+        let (mut down, mut up) = (Vec::new(), Vec::new());
+        let mut link = self.newest();
+        while let Some(entry) = self.next_entry(link) {
+            down.push(link);
+            link = entry.older;
+        }
+        link = self.oldest();
+        while let Some(entry) = self.next_entry(link) {
+            up.push(link);
+            link = entry.newer;
+        }
+        up.reverse();
+        (down, up)
+    }
+
+    /// The value of a key, or the members of its list, with flags and end of life.
+    pub(super) fn content(&self, key: &[u8]) -> Option<(Vec<Vec<u8>>, u32, u64)> {
+        let link = self.find(key)?;
+        let entry = self.entry(link);
+        let mut parts = Vec::new();
+        if entry.kind == LIST {
+            let mut at = entry.first;
+            while at != 0 {
+                parts.push(self.item_bytes(at).to_vec());
+                at = self.item_after(at);
+            }
+            assert_eq!(parts.len(), entry.len as usize);
+        } else {
+            let at = offset(link) + ENTRY + usize::from(entry.key_len);
+            parts.push(self.bytes(at, entry.len as usize).to_vec());
+        }
+        Some((parts, entry.flags, entry.expires))
     }
 }

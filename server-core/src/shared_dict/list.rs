@@ -1,6 +1,6 @@
 //! Values that are lists: each member is a slab block of its own.
 
-use super::dict::{Dict, ENTRY, Entry, Failure, LIST, Link, Lookup, NUMBER, STRING, Value, Zone, decode, offset};
+use super::dict::{Dict, ENTRY, Failure, LIST, Link, Lookup, NUMBER, STRING, Value, Zone, decode, offset};
 
 /// An end of a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,16 +97,16 @@ impl Zone {
 }
 
 impl Dict<'_> {
-    /// Gives back the members of a list.
-    pub(super) fn free_items(&self, entry: &Entry) {
-        let mut at = entry.first;
-        for _ in 0..entry.len {
-            if at == 0 {
-                break;
-            }
-            let next = self.item(at).next;
+    /// Gives back the members of a list, each in a change of its own: a list may have many.
+    pub(super) fn free_items(&self, link: Link) {
+        let mut entry = self.entry(link);
+        while entry.len > 0 && entry.first != 0 {
+            let at = entry.first;
+            entry.first = self.item(at).next;
+            entry.len -= 1;
             self.slab.free(offset(at));
-            at = next;
+            self.set_entry(link, if entry.len == 0 { entry.without_items() } else { entry });
+            self.journal.commit();
         }
     }
 
@@ -117,9 +117,8 @@ impl Dict<'_> {
     }
 
     fn empty_list(&self, link: Link) {
-        let entry = self.entry(link);
-        self.free_items(&entry);
-        self.set_entry(link, entry.without_items());
+        self.free_items(link);
+        self.set_entry(link, self.entry(link).without_items());
     }
 
     fn attach(&self, link: Link, at: Link, end: End, kind: u8, len: u32) -> u32 {
@@ -174,5 +173,16 @@ impl Dict<'_> {
         if entry.len == 0 {
             self.remove(link);
         }
+    }
+}
+
+#[cfg(test)]
+impl Dict<'_> {
+    pub(super) fn item_bytes(&self, at: Link) -> &[u8] {
+        self.bytes(offset(at) + ITEM, self.item(at).len as usize)
+    }
+
+    pub(super) fn item_after(&self, at: Link) -> Link {
+        self.item(at).next
     }
 }

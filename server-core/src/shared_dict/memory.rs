@@ -32,7 +32,7 @@ impl Memory {
                 ptr::null_mut(),
                 len + PAGE,
                 libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_SHARED | libc::MAP_ANONYMOUS,
+                libc::MAP_SHARED | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
                 -1,
                 0,
             )
@@ -53,6 +53,11 @@ impl Memory {
         let numbers = unsafe { std::slice::from_raw_parts(base, count) };
         std::mem::forget(memory);
         Ok(numbers)
+    }
+
+    /// Bytes that offsets may reach.
+    pub(super) fn len(&self) -> usize {
+        self.len
     }
 
     /// The address of a `T` at an offset; always valid for reads and writes of one `T`, which has to be plain data

@@ -8,11 +8,13 @@
 //! |---|---|
 //! | `lock.rs` | a lock between processes that survives its owner's death |
 //! | `memory.rs` | the mapping and checked access to it |
+//! | `journal.rs` | what a change overwrites, so that it is undone when its author dies in the middle of it |
 //! | `slab.rs` | pages and chunks by nginx's rules, so that free space and evictions are the same |
 //! | `dict.rs` | entries: hash chains, LRU list, expiry, values |
 //! | `list.rs` | values that are lists |
 
 mod dict;
+mod journal;
 mod list;
 mod lock;
 mod memory;

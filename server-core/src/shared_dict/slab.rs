@@ -10,6 +10,7 @@
 //! | header 200 | slots 9 × 56 | descriptors n × 24 | … to a page | n pages |
 //! ```
 
+use super::journal::Journal;
 use super::memory::{Memory, PAGE};
 
 /// The size of nginx's pool header. Ours is smaller and leaves the rest unused, so that pages come out equal.
@@ -60,7 +61,9 @@ const CHUNKS: Kind = 5;
 #[derive(Clone, Copy)]
 pub(super) struct Slab<'a> {
     memory: &'a Memory,
-    state: *mut State,
+    journal: Journal<'a>,
+    /// The offset of the [`State`] in the zone.
+    state: usize,
     /// Pages there are, and where they start: from the zone's size, not from shared memory.
     layout: Layout,
 }
@@ -84,9 +87,9 @@ impl Layout {
 
 impl<'a> Slab<'a> {
     /// # Safety
-    /// `state` lies in the header of this zone, and the zone's lock is held while the value is used.
-    pub(super) unsafe fn new(memory: &'a Memory, state: *mut State, layout: Layout) -> Self {
-        Self { memory, state, layout }
+    /// `state` is the offset of a [`State`] in this zone, and the zone's lock is held while the value is used.
+    pub(super) unsafe fn new(memory: &'a Memory, journal: Journal<'a>, state: usize, layout: Layout) -> Self {
+        Self { memory, journal, state, layout }
     }
 
     /// Makes all pages free.
@@ -142,7 +145,7 @@ impl<'a> Slab<'a> {
         if bits_in_page(shift) {
             // The bits take the first chunks of the page.
             let reserved = reserved_chunks(shift);
-            // SAFETY: the caller holds the lock.
+            // SAFETY: the caller holds the lock. The page was free, so nothing in it has to be kept.
             unsafe { self.memory.clear(self.address(index), chunks_in_page(shift) / 8) };
             for chunk in 0..reserved {
                 self.set_bit(index, &mut page, chunk, true);
@@ -347,8 +350,10 @@ impl<'a> Slab<'a> {
         let old = self.bits(index, page, chunk / 64);
         let bits = if used { old | mask } else { old & !mask };
         if bits_in_page(u32::from(page.shift)) {
+            let at = self.address(index) + chunk / 64 * 8;
+            self.journal.save(at, size_of::<u64>());
             // SAFETY: `at` gives a writable address; the lock is held.
-            unsafe { self.memory.at::<u64>(self.address(index) + chunk / 64 * 8).write(bits) }
+            unsafe { self.memory.at::<u64>(at).write(bits) }
         } else {
             page.bitmap = bits;
         }
@@ -365,6 +370,7 @@ impl<'a> Slab<'a> {
 
     fn set_page(self, index: u32, page: Page) {
         if index < self.layout.pages {
+            self.journal.save(descriptor(index), size_of::<Page>());
             // SAFETY: `at` gives a writable address; the lock is held.
             unsafe { self.memory.at::<Page>(descriptor(index)).write(page) }
         }
@@ -376,18 +382,21 @@ impl<'a> Slab<'a> {
     }
 
     fn set_slot(self, slot: usize, index: u32) {
+        let at = HEADER + slot.min(SLOTS - 1) * SLOT_SIZE;
+        self.journal.save(at, size_of::<u32>());
         // SAFETY: `at` gives a writable address; the lock is held.
-        unsafe { self.memory.at::<u32>(HEADER + slot.min(SLOTS - 1) * SLOT_SIZE).write(index) }
+        unsafe { self.memory.at::<u32>(at).write(index) }
     }
 
     fn state(self) -> State {
-        // SAFETY: the promise made to `new`.
-        unsafe { self.state.read() }
+        // SAFETY: `at` gives a readable address; every bit pattern is a `State`; the lock is held.
+        unsafe { self.memory.at::<State>(self.state).read() }
     }
 
     fn set_state(self, state: State) {
-        // SAFETY: the promise made to `new`.
-        unsafe { self.state.write(state) }
+        self.journal.save(self.state, size_of::<State>());
+        // SAFETY: `at` gives a writable address; the lock is held.
+        unsafe { self.memory.at::<State>(self.state).write(state) }
     }
 }
 

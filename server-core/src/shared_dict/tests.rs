@@ -1,7 +1,6 @@
-use nix::sys::wait::{Id, WaitPidFlag, waitid, waitpid};
-
 use super::slab::Layout;
 use super::*;
+use crate::lua::ffi::hash::crc32;
 use crate::process::{Fork, fork};
 
 const NOW: u64 = 1_700_000_000_000;
@@ -194,20 +193,176 @@ fn reload_keeps_zones_of_same_name_and_size() {
 #[test]
 fn children_share_a_zone_and_their_death_unlocks_it() {
     let zone = zone(65_536);
-    let child = match fork().unwrap() {
+    set(&zone, "kept", Value::Str(b"before"));
+    in_child(&zone, |zone| {
+        set(zone, "k", Value::Str(b"from a child"));
+        // SAFETY: ends the child at once.
+        zone.locked(NOW, |_| unsafe { libc::_exit(0) });
+    });
+    assert_eq!(get(&zone, "k", NOW).as_deref(), Some("from a child"));
+    assert_eq!(get(&zone, "kept", NOW).as_deref(), Some("before"));
+    assert!(!zone.take_recovered());
+}
+
+/// Runs `work` in a forked process and returns its exit code.
+fn in_child(zone: &Zone, work: impl FnOnce(&Zone)) -> i32 {
+    match fork().unwrap() {
         Fork::Child => {
-            set(&zone, "k", Value::Str(b"from a child"));
-            // SAFETY: leaves at once.
-            zone.locked(NOW, |_| unsafe { libc::_exit(0) });
-            unreachable!();
+            work(zone);
+            // SAFETY: ends the child at once.
+            unsafe { libc::_exit(0) }
         }
-        Fork::Parent(child) => nix::unistd::Pid::from_raw(child),
+        Fork::Parent(child) => {
+            let mut status = 0;
+            // SAFETY: the place for the status lives during the call.
+            assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+            libc::WEXITSTATUS(status)
+        }
+    }
+}
+
+/// Everything that can be seen of a zone: entries in the order of their use, with values or lists, and free pages.
+fn seen(zone: &Zone) -> Vec<String> {
+    let mut keys = Vec::new();
+    zone.keys(0, NOW, |key| keys.push(String::from_utf8_lossy(key).into_owned()));
+    let mut seen = vec![format!("{} bytes free", zone.free_space())];
+    zone.locked(NOW, |dict| {
+        let (down, up) = dict.both_ways();
+        assert_eq!(down, up, "the list is the same from both ends");
+        for key in &keys {
+            let content = dict.content(key.as_bytes());
+            let brief = content.map(|(parts, flags, expires)| {
+                let sums: Vec<_> = parts.iter().map(|part| (part.len(), crc32(part))).collect();
+                (sums, flags, expires)
+            });
+            seen.push(format!("{key}: {brief:?}"));
+        }
+    });
+    seen
+}
+
+fn fill(zone: &Zone) {
+    for i in 0..40 {
+        set(zone, &format!("text{i}"), Value::Str(&vec![b'a' + i as u8 % 26; i * 37]));
+        set(zone, &format!("number{i}"), Value::Number(f64::from(i as u32)));
+    }
+    for i in 0..12_u8 {
+        zone.push(b"list", End::Right, Value::Str(&[i; 30]), NOW).unwrap();
+    }
+    set(zone, "page", Value::Str(&[b'p'; 9000]));
+    zone.store(Op::SET, b"brief", Value::Number(1.0), 5, 0, NOW);
+}
+
+#[test]
+fn a_change_whose_author_dies_at_any_point_is_undone() {
+    type Change = fn(&Zone);
+    let changes: &[(&str, Change)] = &[
+        ("incr", |zone| {
+            let _outcome = zone.incr(b"number3", 5.0, None, NOW);
+        }),
+        ("incr of a new one", |zone| {
+            let _outcome = zone.incr(b"fresh", 5.0, Some((1.0, 0)), NOW);
+        }),
+        ("set in place", |zone| {
+            let _outcome = set(zone, "text20", Value::Str(&[b'!'; 740]));
+        }),
+        ("set of a new one", |zone| {
+            let _outcome = set(zone, "fresh", Value::Str(&[b'!'; 300]));
+        }),
+        ("set of pages", |zone| {
+            let _outcome = set(zone, "fresh", Value::Str(&[b'!'; 10_000]));
+        }),
+        ("add", |zone| {
+            let _outcome = zone.store(Op::ADD, b"fresh", Value::Bool(true), 9, 1, NOW);
+        }),
+        ("delete", |zone| {
+            let _outcome = set(zone, "text7", Value::Nil);
+        }),
+        ("delete of pages", |zone| {
+            let _outcome = set(zone, "page", Value::Nil);
+        }),
+        ("push", |zone| {
+            let _outcome = zone.push(b"list", End::Left, Value::Str(b"first"), NOW);
+        }),
+        ("push to a new one", |zone| {
+            let _outcome = zone.push(b"fresh", End::Right, Value::Number(2.0), NOW);
+        }),
+        ("pop left", |zone| zone.pop(b"list", End::Left, NOW, |_| ())),
+        ("pop right", |zone| zone.pop(b"list", End::Right, NOW, |_| ())),
+        ("expire", |zone| {
+            let _outcome = zone.set_expire(b"text9", 1000, NOW);
+        }),
+        ("get", |zone| {
+            let _outcome = get(zone, "text11", NOW);
+        }),
+        ("flush of an expired one", |zone| {
+            let _outcome = zone.flush_expired(0, NOW + 10);
+        }),
+    ];
+    for (name, change) in changes {
+        let mut points = 0;
+        let zone = zone(131_072);
+        fill(&zone);
+        change(&zone);
+        let done = seen(&zone);
+        loop {
+            let zone = self::zone(131_072);
+            fill(&zone);
+            let before = seen(&zone);
+            let code = in_child(&zone, |zone| {
+                journal::KILL_AFTER.set(Some(points));
+                change(zone);
+            });
+            let after = seen(&zone);
+            if code == 0 {
+                assert_eq!(after, done, "{name}");
+                break;
+            }
+            // A change that has been carried out stays, even if its author dies before it can say so.
+            assert!(after == before || after == done, "{name}, killed at point {points}: {after:#?}");
+            // The zone is whole: everything can be taken out, and all of its pages come back.
+            change(&zone);
+            let empty = self::zone(131_072).free_space();
+            let mut keys = Vec::new();
+            zone.keys(0, NOW, |key| keys.push(key.to_vec()));
+            for key in keys {
+                assert_eq!(zone.store(Op::SET, &key, Value::Nil, 0, 0, NOW).result, Ok(()));
+            }
+            zone.flush_expired(0, NOW + 10_000);
+            assert_eq!(zone.free_space(), empty, "{name}, killed at point {points}");
+            points += 1;
+        }
+        assert!(points >= 3, "{name} has only {points} points");
+    }
+}
+
+#[test]
+fn changes_in_several_steps_are_whole_after_each() {
+    let larger = |zone: &Zone| {
+        set(zone, "list", Value::Str(&[b'!'; 500]));
     };
-    // It stays a dead process that nobody has asked after: that one holds nothing, either.
-    let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT;
-    waitid(Id::Pid(child), flags).unwrap();
-    // The child died in the middle of a change: the zone is usable and empty.
-    assert_eq!(get(&zone, "k", NOW), None);
-    assert_eq!(set(&zone, "k", Value::Bool(true)).result, Ok(()));
-    waitpid(child, None).unwrap();
+    let evicting = |zone: &Zone| {
+        for i in 0..6 {
+            set(zone, &format!("big{i}"), Value::Str(&[b'!'; 20_000]));
+        }
+    };
+    for change in [&larger as &dyn Fn(&Zone), &evicting] {
+        // Each point would take long; each seventh finds the same mistakes.
+        for points in (0..).step_by(7) {
+            let zone = zone(131_072);
+            fill(&zone);
+            let code = in_child(&zone, |zone| {
+                journal::KILL_AFTER.set(Some(points));
+                change(zone);
+            });
+            let whole = seen(&zone);
+            assert!(whole.iter().all(|line| !line.ends_with("None")), "{whole:?}");
+            zone.flush_all(NOW);
+            zone.flush_expired(0, NOW);
+            assert_eq!(zone.free_space(), self::zone(131_072).free_space(), "killed at point {points}");
+            if code == 0 {
+                break;
+            }
+        }
+    }
 }

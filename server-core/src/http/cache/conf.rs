@@ -71,7 +71,6 @@ settings! {
     revalidate: bool = false;
     background_update: bool = false;
     convert_head: bool = true;
-    max_range_offset: Option<u64> = None;
 }
 
 impl CacheConf {
@@ -142,11 +141,6 @@ macro_rules! cache_rules {
                 set_flag,
                 cache.background_update
             ),
-            rule(concat!($prefix, "_cache_max_range_offset"), ONE, |scope, directive| {
-                let mut offset = None;
-                $crate::conf::value::set_offset(&mut offset, directive)?;
-                rules::set(scope.loc.$module.upstream.cache.max_range_offset.slot(), directive, offset)
-            }),
         ]
     }};
 }

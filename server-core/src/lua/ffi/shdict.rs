@@ -9,8 +9,11 @@ use std::sync::Arc;
 use mlua_sys as ffi;
 
 use super::strings::to_malloc;
-use super::{DECLINED, ERROR, ErrorOut, OK, bytes, copy_to, export, store};
+use super::{DECLINED, ERROR, ErrorOut, OK, bytes, copy_to, export, store, worker};
 use crate::clock;
+use crate::log::Level;
+use crate::lua::current;
+use crate::lua::session::level;
 use crate::shared_dict::{End, Failure, Op, Value, Zone, Zones};
 
 pub(super) const NIL: c_int = ffi::LUA_TNIL;
@@ -35,7 +38,7 @@ export! {
         // SAFETY: the contract of the parent module; a zone lives as long as Lua code that can name it.
         unsafe {
             store(err, std::ptr::null_mut());
-            (*zone).read(bytes(key, key_len), get_stale != 0, now(), |read| {
+            told(zone).read(bytes(key, key_len), get_stale != 0, now(), |read| {
                 let read = match read {
                     Ok(read) => read,
                     Err(failure) => {
@@ -83,7 +86,7 @@ export! {
                     return ERROR;
                 }
             };
-            let stored = (*zone).store(Op(op), bytes(key, key_len), value, ttl, user_flags as u32, now());
+            let stored = told(zone).store(Op(op), bytes(key, key_len), value, ttl, user_flags as u32, now());
             store(forcible, c_int::from(stored.forcible));
             match stored.result {
                 Ok(()) => OK,
@@ -103,7 +106,7 @@ export! {
         // SAFETY: the contract of the parent module.
         unsafe {
             let init = (has_init != 0).then_some((init, init_ttl));
-            let (result, evicted) = (*zone).incr(bytes(key, key_len), *value, init, now());
+            let (result, evicted) = told(zone).incr(bytes(key, key_len), *value, init, now());
             store(forcible, c_int::from(evicted));
             match result {
                 Ok(sum) => {
@@ -121,7 +124,7 @@ export! {
     /// Ends the life of all entries.
     ngx_http_lua_ffi_shdict_flush_all, ngx_stream_lua_ffi_shdict_flush_all(zone: *mut Zone) -> c_int {
         // SAFETY: the contract of the parent module.
-        unsafe { (*zone).flush_all(now()) };
+        unsafe { told(zone).flush_all(now()) };
         OK
     }
 
@@ -129,14 +132,14 @@ export! {
     ngx_http_lua_ffi_shdict_get_ttl, ngx_stream_lua_ffi_shdict_get_ttl
     (zone: *mut Zone, key: *const u8, key_len: usize) -> c_long {
         // SAFETY: the contract of the parent module.
-        unsafe { (*zone).ttl(bytes(key, key_len), now()).unwrap_or(c_long::from(DECLINED)) }
+        unsafe { told(zone).ttl(bytes(key, key_len), now()).unwrap_or(c_long::from(DECLINED)) }
     }
 
     /// Sets the milliseconds left to live.
     ngx_http_lua_ffi_shdict_set_expire, ngx_stream_lua_ffi_shdict_set_expire
     (zone: *mut Zone, key: *const u8, key_len: usize, ttl: c_long) -> c_int {
         // SAFETY: the contract of the parent module.
-        if unsafe { (*zone).set_expire(bytes(key, key_len), ttl, now()) } { OK } else { DECLINED }
+        if unsafe { told(zone).set_expire(bytes(key, key_len), ttl, now()) } { OK } else { DECLINED }
     }
 
     /// The size in the configuration.
@@ -161,7 +164,7 @@ export! {
         // SAFETY: the contract of the parent module.
         unsafe {
             let value = if text.is_null() { Value::Number(number) } else { Value::Str(bytes(text, text_len)) };
-            match (*zone).push(bytes(key, key_len), end(right), value, now()) {
+            match told(zone).push(bytes(key, key_len), end(right), value, now()) {
                 Ok(len) => c_long::from(len),
                 Err(failure) => {
                     err.report(failure.text());
@@ -178,7 +181,7 @@ export! {
     ) -> c_int {
         // SAFETY: the contract of the parent module.
         unsafe {
-            (*zone).pop(bytes(key, key_len), end(right), now(), |value| match value {
+            told(zone).pop(bytes(key, key_len), end(right), now(), |value| match value {
                 Ok(Value::Str(value)) => if store_text(value, text, text_len) == OK { STRING } else { ERROR },
                 Ok(Value::Number(value)) => {
                     store(number, value);
@@ -197,7 +200,7 @@ export! {
     rsty_shdict_llen(zone: *mut Zone, key: *const u8, key_len: usize, err: *mut *mut c_char) -> c_long {
         // SAFETY: the contract of the parent module.
         unsafe {
-            match (*zone).llen(bytes(key, key_len), now()) {
+            match told(zone).llen(bytes(key, key_len), now()) {
                 Ok(len) => c_long::from(len),
                 Err(failure) => {
                     err.report(failure.text());
@@ -210,7 +213,7 @@ export! {
     /// Removes entries whose time is over and counts them.
     rsty_shdict_flush_expired(zone: *mut Zone, max: c_int) -> c_int {
         // SAFETY: the contract of the parent module.
-        unsafe { (*zone).flush_expired(max.max(0) as usize, now()) as c_int }
+        unsafe { told(zone).flush_expired(max.max(0) as usize, now()) as c_int }
     }
 
     /// The keys in one block from `malloc`: each a `uint32_t` length and its bytes. Returns how many there are.
@@ -219,7 +222,7 @@ export! {
         let mut count = 0;
         // SAFETY: the contract of the parent module.
         unsafe {
-            (*zone).keys(max.max(0) as usize, now(), |key| {
+            told(zone).keys(max.max(0) as usize, now(), |key| {
                 listed.extend((key.len() as u32).to_ne_bytes());
                 listed.extend(key);
                 count += 1;
@@ -279,6 +282,29 @@ unsafe fn store_text(value: &[u8], text: *mut *mut u8, text_len: *mut usize) -> 
 
 fn end(right: c_int) -> End {
     if right == 0 { End::Left } else { End::Right }
+}
+
+/// The zone, after saying that one of its users died, if that was noticed.
+///
+/// # Safety
+/// `zone` points to a zone that outlives the call.
+unsafe fn told<'a>(zone: *const Zone) -> &'a Zone {
+    // SAFETY: the caller's promise.
+    let zone = unsafe { &*zone };
+    if zone.take_recovered() {
+        report_recovery(zone);
+    }
+    zone
+}
+
+#[cold]
+fn report_recovery(zone: &Zone) {
+    let name = String::from_utf8_lossy(zone.name());
+    let text = format_args!("a change in lua_shared_dict zone \"{name}\" whose process died was undone");
+    match current::session() {
+        Some(session) => session.log(level::WARN, text),
+        None => worker::log(Level::Warn, text),
+    }
 }
 
 pub(super) fn now() -> u64 {

@@ -7,9 +7,7 @@ local lists = require "rsty.shdict_lists"
 local C = ffi.C
 local ffi_new, ffi_string, ffi_cast = ffi.new, ffi.string, ffi.cast
 local type, tostring, tonumber, error, select = type, tostring, tonumber, error, select
-local get_string_buf = base.get_string_buf
 local get_string_buf_size = base.get_string_buf_size
-local get_size_ptr = base.get_size_ptr
 
 base.declare [[
 int @shdict_get(void *zone, const unsigned char *key, size_t key_len, int *value_type,
@@ -43,14 +41,6 @@ local ADD, REPLACE, SAFE = 1, 2, 4
 local NIL, BOOLEAN, NUMBER, STRING = 0, 1, 3, 4
 local DECLINED = base.FFI_DECLINED
 
-local value_type = ffi_new("int[1]")
-local user_flags = ffi_new("int[1]")
-local number = ffi_new("double[1]")
-local is_stale = ffi_new("int[1]")
-local forcible = ffi_new("int[1]")
-local text = lists.text
-local errmsg = base.get_errmsg_ptr()
-
 -- The zone of a dictionary; its absence is the mistake of who called the method.
 local function zone_of(dict)
     local udata = type(dict) == "table" and dict[1]
@@ -61,58 +51,124 @@ local function zone_of(dict)
     return zone
 end
 
-local function read(zone, key, stale)
-    local size = get_string_buf_size()
-    local buf, len = ffi_cast("unsigned char *", get_string_buf(size)), get_size_ptr()
-    text[0] = buf
-    len[0] = size
-    if dict_get(zone, key, #key, value_type, text, len, number, user_flags, stale, is_stale, errmsg) ~= 0 then
-        if errmsg[0] ~= nil then
-            return nil, ffi_string(errmsg[0])
+-- The calls that bring results back through memory. A collection may happen right behind such a call, and a finalizer
+-- that it runs may use a dictionary, too: then another set of calls with other memory has to be taken.
+local function new_calls()
+    local value_type = ffi_new("int[1]")
+    local user_flags = ffi_new("int[1]")
+    local number = ffi_new("double[1]")
+    local is_stale = ffi_new("int[1]")
+    local forcible = ffi_new("int[1]")
+    local text = ffi_new("unsigned char *[1]")
+    local len = ffi_new("size_t[1]")
+    local errmsg = ffi_new("char *[1]")
+    local own, own_size
+    local busy, inner = false, nil
+    local calls = {}
+
+    local function apart()
+        inner = inner or new_calls()
+        return inner
+    end
+
+    local function buffer()
+        local size = get_string_buf_size()
+        if size ~= own_size then
+            own, own_size = ffi_new("unsigned char[?]", size), size
         end
-        error("failed to get the key")
+        text[0] = own
+        len[0] = size
+        errmsg[0] = nil
+        return own
     end
-    local kind = value_type[0]
-    local value
-    if kind == STRING then
-        value = take_text(buf, len)
-    elseif kind == NUMBER then
-        value = tonumber(number[0])
-    elseif kind == BOOLEAN then
-        value = buf[0] ~= 0
-    else
-        return nil
+
+    -- The value, the flags or what is wrong, and whether the time is over.
+    function calls.read(zone, key, stale)
+        if busy then
+            return apart().read(zone, key, stale)
+        end
+        busy = true
+        local buf = buffer()
+        if dict_get(zone, key, #key, value_type, text, len, number, user_flags, stale, is_stale, errmsg) ~= 0 then
+            local problem = errmsg[0] ~= nil and ffi_string(errmsg[0])
+            busy = false
+            if problem then
+                return nil, problem
+            end
+            error("failed to get the key")
+        end
+        local kind = value_type[0]
+        local value
+        if kind == STRING then
+            value = take_text(buf, text, len)
+        elseif kind == NUMBER then
+            value = tonumber(number[0])
+        elseif kind == BOOLEAN then
+            value = buf[0] ~= 0
+        end
+        local flags, over = tonumber(user_flags[0]), is_stale[0] == 1
+        busy = false
+        if flags == 0 or value == nil then
+            flags = nil
+        end
+        return value, flags, over
     end
-    local flags = tonumber(user_flags[0])
-    if flags == 0 then
-        flags = nil
+
+    function calls.store(zone, op, key, value, ttl, flags)
+        local problem
+        key, problem = key_of(key)
+        if not key then
+            return nil, problem
+        end
+        local kind, buf, size, num = type(value), nil, 0, 0
+        if kind == "string" then
+            kind, buf, size = STRING, value, #value
+        elseif kind == "number" then
+            kind, num = NUMBER, value
+        elseif kind == "nil" then
+            kind = NIL
+        elseif kind == "boolean" then
+            kind, num = BOOLEAN, value and 1 or 0
+        else
+            return nil, "bad value type"
+        end
+        if busy then
+            return apart().store(zone, op, key, value, ttl, flags)
+        end
+        -- Both fail for what is no number, as long as nothing is in use.
+        user_flags[0] = flags or 0
+        ttl = ttl * 1000
+        busy = true
+        local code = dict_store(zone, op, key, #key, kind, buf, size, num, ttl, user_flags[0], errmsg, forcible)
+        local evicted = forcible[0] == 1
+        if code ~= 0 then
+            problem = ffi_string(errmsg[0])
+        end
+        busy = false
+        return code == 0, problem, evicted
     end
-    return value, flags
+
+    function calls.incr(zone, key, value, init, ttl)
+        if busy then
+            return apart().incr(zone, key, value, init, ttl)
+        end
+        -- Fails for what is no number, as long as nothing is in use.
+        number[0] = value
+        busy = true
+        local code = dict_incr(zone, key, #key, number, errmsg, init and 1 or 0, init or 0, ttl, forcible)
+        local sum, evicted, problem = tonumber(number[0]), forcible[0] == 1, nil
+        if code ~= 0 then
+            sum, problem = nil, ffi_string(errmsg[0])
+        end
+        busy = false
+        return sum, problem, evicted
+    end
+
+    return calls
 end
 
-local function store(zone, op, key, value, ttl, flags)
-    local problem
-    key, problem = key_of(key)
-    if not key then
-        return nil, problem
-    end
-    local kind, buf, len, num = type(value), nil, 0, 0
-    if kind == "string" then
-        kind, buf, len = STRING, value, #value
-    elseif kind == "number" then
-        kind, num = NUMBER, value
-    elseif kind == "nil" then
-        kind = NIL
-    elseif kind == "boolean" then
-        kind, num = BOOLEAN, value and 1 or 0
-    else
-        return nil, "bad value type"
-    end
-    if dict_store(zone, op, key, #key, kind, buf, len, num, ttl * 1000, flags or 0, errmsg, forcible) == 0 then
-        return true, nil, forcible[0] == 1
-    end
-    return false, ffi_string(errmsg[0]), forcible[0] == 1
-end
+local calls = new_calls()
+local read, store, add_to = calls.read, calls.store, calls.incr
 
 local function ttl_of(ttl)
     if not ttl then
@@ -145,11 +201,11 @@ function methods.get_stale(dict, key)
     if not found then
         return nil, problem
     end
-    local value, flags = read(zone, found, 1)
+    local value, flags, over = read(zone, found, 1)
     if value == nil then
         return nil, flags
     end
-    return value, flags, is_stale[0] == 1
+    return value, flags, over
 end
 
 function methods.set(dict, key, value, ttl, flags)
@@ -200,7 +256,7 @@ function methods.incr(dict, key, value, init, init_ttl)
     if not found then
         return nil, problem
     end
-    number[0] = tonumber(value)
+    local by = tonumber(value)
     if init then
         init = number_argument(init, "init")
     end
@@ -213,13 +269,13 @@ function methods.incr(dict, key, value, init, init_ttl)
             error(mistake, 2)
         end
     end
-    if dict_incr(zone, found, #found, number, errmsg, init and 1 or 0, init or 0, ttl, forcible) ~= 0 then
-        return nil, ffi_string(errmsg[0])
+    local sum, refused, evicted = add_to(zone, found, by, init, ttl)
+    if not sum then
+        return nil, refused
+    elseif init then
+        return sum, nil, evicted
     end
-    if init then
-        return tonumber(number[0]), nil, forcible[0] == 1
-    end
-    return tonumber(number[0])
+    return sum
 end
 
 function methods.ttl(dict, key)

@@ -7,9 +7,7 @@ local base = require "rsty.base"
 local C = ffi.C
 local ffi_new, ffi_string, ffi_cast = ffi.new, ffi.string, ffi.cast
 local type, tostring, tonumber, error, select = type, tostring, tonumber, error, select
-local get_string_buf = base.get_string_buf
 local get_string_buf_size = base.get_string_buf_size
-local get_size_ptr = base.get_size_ptr
 
 base.declare [[
 void *@shdict_udata_to_zone(void *zone_udata);
@@ -27,10 +25,6 @@ local udata_to_zone = base.symbol "shdict_udata_to_zone"
 local NIL, NUMBER, STRING = 0, 3, 4
 local LONGEST_KEY = 65535
 
-local number = ffi_new("double[1]")
-local text = ffi_new("unsigned char *[1]")
-local errmsg = base.get_errmsg_ptr()
-
 -- A key as a string, or nil and what is wrong with it.
 local function key_of(key)
     local text = type(key) == "string" and key or key ~= nil and tostring(key)
@@ -45,14 +39,121 @@ local function key_of(key)
 end
 
 -- Takes over a string that a C function left in `buf` or in a block of its own.
-local function take_text(buf, len)
+local function take_text(buf, text, len)
     local found = text[0]
     local value = ffi_string(found, len[0])
-    if found ~= buf then
+    if found ~= ffi_cast("unsigned char *", buf) then
         C.free(found)
     end
     return value
 end
+
+-- The calls that bring results back through memory. A collection may happen right behind such a call, and a finalizer
+-- that it runs may use a dictionary, too: then another set of calls with other memory has to be taken.
+local function new_calls()
+    local number = ffi_new("double[1]")
+    local text = ffi_new("unsigned char *[1]")
+    local len = ffi_new("size_t[1]")
+    local errmsg = ffi_new("char *[1]")
+    local own, own_size
+    local busy, inner = false, nil
+    local calls = {}
+
+    local function apart()
+        inner = inner or new_calls()
+        return inner
+    end
+
+    local function buffer()
+        local size = get_string_buf_size()
+        if size ~= own_size then
+            own, own_size = ffi_new("unsigned char[?]", size), size
+        end
+        text[0] = own
+        len[0] = size
+        errmsg[0] = nil
+        return own
+    end
+
+    function calls.push(zone, key, right, value, size, num)
+        if busy then
+            return apart().push(zone, key, right, value, size, num)
+        end
+        busy = true
+        local count = tonumber(C.rsty_shdict_push(zone, key, #key, right, value, size, num, errmsg))
+        local problem
+        if count < 0 then
+            count, problem = nil, ffi_string(errmsg[0])
+        end
+        busy = false
+        if problem then
+            return nil, problem
+        end
+        return count
+    end
+
+    function calls.pop(zone, key, right)
+        if busy then
+            return apart().pop(zone, key, right)
+        end
+        busy = true
+        local buf = buffer()
+        local kind = C.rsty_shdict_pop(zone, key, #key, right, text, len, number, errmsg)
+        local value, problem
+        if kind == STRING then
+            value = take_text(buf, text, len)
+        elseif kind == NUMBER then
+            value = tonumber(number[0])
+        elseif kind ~= NIL then
+            problem = errmsg[0] ~= nil and ffi_string(errmsg[0]) or "no memory"
+        end
+        busy = false
+        if problem then
+            return nil, problem
+        end
+        return value
+    end
+
+    function calls.llen(zone, key)
+        if busy then
+            return apart().llen(zone, key)
+        end
+        busy = true
+        local count = tonumber(C.rsty_shdict_llen(zone, key, #key, errmsg))
+        local problem
+        if count < 0 then
+            count, problem = nil, ffi_string(errmsg[0])
+        end
+        busy = false
+        if problem then
+            return nil, problem
+        end
+        return count
+    end
+
+    function calls.keys(zone, max)
+        if busy then
+            return apart().keys(zone, max)
+        end
+        busy = true
+        local count = C.rsty_shdict_keys(zone, max, text)
+        local block = text[0]
+        busy = false
+        local keys = base.new_tab(count, 0)
+        local at = block
+        for i = 1, count do
+            local size = ffi_cast("uint32_t *", at)[0]
+            keys[i] = ffi_string(at + 4, size)
+            at = at + 4 + size
+        end
+        C.free(block)
+        return keys
+    end
+
+    return calls
+end
+
+local calls = new_calls()
 
 local methods = {}
 
@@ -74,39 +175,19 @@ local function push(right, zone, key, problem, value)
         return nil, problem
     end
     local kind = type(value)
-    local len
     if kind == "string" then
-        len = C.rsty_shdict_push(zone, key, #key, right, value, #value, 0, errmsg)
+        return calls.push(zone, key, right, value, #value, 0)
     elseif kind == "number" then
-        len = C.rsty_shdict_push(zone, key, #key, right, nil, 0, value, errmsg)
-    else
-        return nil, "bad value type"
+        return calls.push(zone, key, right, nil, 0, value)
     end
-    len = tonumber(len)
-    if len < 0 then
-        return nil, ffi_string(errmsg[0])
-    end
-    return len
+    return nil, "bad value type"
 end
 
 local function pop(right, zone, key, problem)
     if not key then
         return nil, problem
     end
-    local size = get_string_buf_size()
-    local buf, len = ffi_cast("unsigned char *", get_string_buf(size)), get_size_ptr()
-    text[0] = buf
-    len[0] = size
-    errmsg[0] = nil
-    local kind = C.rsty_shdict_pop(zone, key, #key, right, text, len, number, errmsg)
-    if kind == STRING then
-        return take_text(buf, len)
-    elseif kind == NUMBER then
-        return tonumber(number[0])
-    elseif kind == NIL then
-        return nil
-    end
-    return nil, errmsg[0] ~= nil and ffi_string(errmsg[0]) or "no memory"
+    return calls.pop(zone, key, right)
 end
 
 function methods.lpush(dict, key, value, ...)
@@ -134,11 +215,7 @@ function methods.llen(dict, key, ...)
     if not found then
         return nil, problem
     end
-    local len = tonumber(C.rsty_shdict_llen(zone, found, #found, errmsg))
-    if len < 0 then
-        return nil, ffi_string(errmsg[0])
-    end
-    return len
+    return calls.llen(zone, found)
 end
 
 local function max_argument(name, default, ...)
@@ -172,16 +249,7 @@ end
 
 function methods.get_keys(...)
     local zone, max = max_argument("get_keys", 1024, ...)
-    local count = C.rsty_shdict_keys(zone, max, text)
-    local keys = base.new_tab(count, 0)
-    local at = text[0]
-    for i = 1, count do
-        local len = ffi_cast("uint32_t *", at)[0]
-        keys[i] = ffi_string(at + 4, len)
-        at = at + 4 + len
-    end
-    C.free(text[0])
-    return keys
+    return calls.keys(zone, max)
 end
 
 -- Dictionaries share one metatable, which the server made.
@@ -193,4 +261,4 @@ if index then
     end
 end
 
-return { key_of = key_of, take_text = take_text, text = text }
+return { key_of = key_of, take_text = take_text }

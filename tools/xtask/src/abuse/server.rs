@@ -74,17 +74,17 @@ impl Conf<'_> {
     }
 
     pub(super) fn main(mut self, text: &str) -> Self {
-        self.main = text.to_owned();
+        text.clone_into(&mut self.main);
         self
     }
 
     pub(super) fn http(mut self, text: &str) -> Self {
-        self.http = text.to_owned();
+        text.clone_into(&mut self.http);
         self
     }
 
     pub(super) fn server(mut self, text: &str) -> Self {
-        self.server = text.to_owned();
+        text.clone_into(&mut self.server);
         self
     }
 
@@ -127,7 +127,7 @@ impl Conf<'_> {
             }
             std::thread::sleep(Duration::from_millis(5));
         }
-        while server.workers().len() < workers.to_owned() && begin.elapsed() < PATIENCE {
+        while server.workers().len() < *workers && begin.elapsed() < PATIENCE {
             std::thread::sleep(Duration::from_millis(5));
         }
         server.before = server.figures();

@@ -101,7 +101,7 @@ pub(super) fn killed_inside(bench: &Bench) -> Result<String, Failure> {
         lost += added.saturating_sub(kept);
     }
     let undone = server.log().matches("was undone").count();
-    server.finish(Workers::Replaced, &["exited on signal 9"])?;
+    server.finish(Workers::Replaced, &["exited on signal 9", "died young"])?;
     let (longest, bad) = (longest.into_inner(), bad.into_inner());
     let added: u64 = added.iter().sum();
     ensure(kills >= 20, || format!("only {kills} workers could be killed in time"))?;

@@ -1,8 +1,8 @@
 //! `ngx.exec`, `ngx.redirect`, `ngx.on_abort`. (`ngx.exit` is a Lua function over the exported C ABI.)
 
 use super::args::push_query;
+use super::request;
 use super::uri::{self, Refusals};
-use super::{real_request, request};
 use crate::http::modules::lua::response;
 use crate::lua::Phase;
 use crate::lua::api::coroutine::new_coroutine;
@@ -127,7 +127,10 @@ c_function! {
 c_function! {
     /// Registers the function that is called when the client goes away.
     fn on_abort(state) {
-        let (r, ctx) = real_request()?;
+        let (r, ctx) = request()?;
+        if r.conn().is_fake() {
+            return Err(format!("API disabled in the context of {}", ctx.phase.get().name()).into());
+        }
         if ctx.on_abort.borrow().is_some() {
             return sys::fail(state, "duplicate call");
         }
