@@ -806,8 +806,7 @@ impl Dict<'_> {
 
     /// The value of a key, or the members of its list, with flags and end of life.
     pub(super) fn content(&self, key: &[u8]) -> Option<(Vec<Vec<u8>>, u32, u64)> {
-        let link = self.find(key)?;
-        let entry = self.entry(link);
+        let (link, entry) = self.find(key)?;
         let mut parts = Vec::new();
         if entry.kind == LIST {
             let mut at = entry.first;

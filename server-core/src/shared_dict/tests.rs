@@ -343,7 +343,7 @@ fn changes_in_several_steps_are_whole_after_each() {
     };
     let evicting = |zone: &Zone| {
         for i in 0..6 {
-            set(zone, &format!("big{i}"), Value::Str(&[b'!'; 20_000]));
+            set(zone, &format!("big{i}"), Value::Str(&vec![b'!'; 20_000]));
         }
     };
     for change in [&larger as &dyn Fn(&Zone), &evicting] {
