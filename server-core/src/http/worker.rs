@@ -30,7 +30,9 @@ pub(crate) fn init(cycle: &'static Cycle) -> Result<(), Diagnostic> {
 /// Makes the folders of caches and temporary files and gives them to the workers' account: once workers have become that,
 /// they may not make folders beside files of the master any more.
 fn hand_over_folders(cycle: &Cycle) -> Result<(), Diagnostic> {
-    let Some(account) = cycle.conf.user.as_ref().filter(|_| nix::unistd::geteuid().is_root()) else { return Ok(()) };
+    // A server of one process stays who it is, and makes folders when it needs them.
+    let changes_account = nix::unistd::geteuid().is_root() && cycle.conf.master_process != Some(false);
+    let Some(account) = cycle.conf.user.as_ref().filter(|_| changes_account) else { return Ok(()) };
     let caches = cycle.http.upstream.caches.iter().map(|cache| cache.folder.clone());
     let loc = cycle.http.core.fallback.and_then(|srv| srv.core.loc.get().copied());
     let temporary = loc.into_iter().flat_map(|loc| {
