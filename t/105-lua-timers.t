@@ -78,3 +78,27 @@ GET /t
 done
 --- error_log
 API disabled in the context of ngx.timer
+
+
+
+=== TEST 4: scripts that measure memory see only their own
+--- config
+    location /t {
+        content_by_lua_block {
+            collectgarbage("collect")
+            local start = collectgarbage("count")
+            local grown = { 0, 0, 0 }
+            for i = 1, 3 do
+                ngx.sleep(0.001)
+                collectgarbage("collect")
+                grown[i] = collectgarbage("count") - start
+            end
+            ngx.say(grown[2] == grown[3], " ", grown[1] == grown[3])
+        }
+    }
+--- request
+GET /t
+--- response_body
+true true
+--- no_error_log
+[error]
