@@ -1,5 +1,5 @@
 //! What the scheduler must know of the thing on whose behalf Lua runs: a request, a timer's stand-in for one,
-//! later a stream session.
+//! a session of `stream { }`.
 
 use std::ffi::c_void;
 use std::fmt;
