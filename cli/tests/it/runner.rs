@@ -152,10 +152,11 @@ fn side_by_side() -> Result<(), Failed> {
 }
 
 fn watch() -> Result<(), Failed> {
+    // The watch takes what was opened shortly after a block for the block's; the script waits longer than that.
     let block = |number: u32, module: &str| {
         format!(
             "=== TEST {number}: uses {module}\n--- http_config\n    lua_package_path \"lib/?.lua;;\";\n--- config\n    \
-             location = /t {{ content_by_lua_block {{ ngx.say(require(\"{module}\")) }} }}\n\
+             location = /t {{ content_by_lua_block {{ ngx.sleep(0.3) ngx.say(require(\"{module}\")) }} }}\n\
              --- request\nGET /t\n--- response_body\none\n\n\n\n"
         )
     };

@@ -70,7 +70,12 @@ pub struct Options {
 #[derive(Debug)]
 pub enum Event {
     /// A block is done.
-    Finished(Box<BlockReport>),
+    Finished {
+        /// What became of it.
+        report: Box<BlockReport>,
+        /// When.
+        at: Instant,
+    },
     /// A block takes long.
     Slow(SlowBlock),
     /// A file was loaded by a lane; sent once for each lane that loads it.
@@ -86,6 +91,8 @@ pub enum Event {
         lane: usize,
         /// The block.
         block: BlockId,
+        /// When.
+        at: Instant,
     },
     /// The run waits for something outside of it.
     Waiting(&'static str),
@@ -182,7 +189,7 @@ fn watch(
     loop {
         match receiver.recv_timeout(Duration::from_millis(50)) {
             Ok(event) => {
-                if let Event::Finished(report) = &event {
+                if let Event::Finished { report, .. } = &event {
                     failures += usize::from(report.last().is_none_or(Attempt::has_failed));
                 }
                 observe(event);
@@ -299,7 +306,7 @@ impl Lane {
             if self.options.stop.load(Ordering::Relaxed) {
                 return;
             }
-            self.tell(Event::Started { lane: self.index, block: id.clone() });
+            self.tell(Event::Started { lane: self.index, block: id.clone(), at: Instant::now() });
             let mut attempts = Vec::new();
             for _ in 0..=self.options.retries {
                 let began = self.epoch.elapsed();
@@ -320,7 +327,8 @@ impl Lane {
                     break;
                 }
             }
-            self.tell(Event::Finished(Box::new(BlockReport { id: id.clone(), attempts })));
+            let report = Box::new(BlockReport { id: id.clone(), attempts });
+            self.tell(Event::Finished { report, at: Instant::now() });
         }
     }
 

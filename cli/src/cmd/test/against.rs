@@ -79,7 +79,7 @@ fn look(files: &[PlannedFile], options: &Options, progress: &Progress) -> Result
     let mut sights = BTreeMap::new();
     let ran = lane::run(files.to_vec(), options, |event| match event {
         Event::Started { block, .. } => progress.begin(place(&block)),
-        Event::Finished(report) => {
+        Event::Finished { report, .. } => {
             progress.done(&place(&report.id), report.verdict() == BlockVerdict::Failed);
             sights.insert(report.id.clone(), Sight::of(&report));
         }

@@ -91,7 +91,7 @@ impl Output {
             Event::Started { block, .. } => {
                 self.progress.begin(place(&block));
             }
-            Event::Finished(report) => self.finished(*report),
+            Event::Finished { report, .. } => self.finished(*report),
             Event::Slow(slow) => self.slow(&slow),
             Event::Waiting(why) => self.progress.above(|| ui::talk(&format!("waiting: {why}\n"))),
             Event::Unusable { file, diagnostics } => {

@@ -230,8 +230,8 @@ impl Watch<'_> {
         opened.begin();
         let finished = session::pass(self.args, &files, &mut self.options, &mut records, |event| {
             match event {
-                Event::Started { block, .. } => opened.started(block, Instant::now()),
-                Event::Finished(report) => opened.finished(&report.id, Instant::now()),
+                Event::Started { block, at, .. } => opened.started(block, *at),
+                Event::Finished { report, at } => opened.finished(&report.id, *at),
                 _ => {}
             }
             while let Ok(wake) = wakes.try_recv() {
