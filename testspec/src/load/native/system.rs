@@ -30,6 +30,23 @@ pub(super) const MODULES: &[NativeModule] = &[
         setup: None,
     },
     NativeModule {
+        name: "FindBin",
+        parents: &[],
+        functions: &[],
+        exports: &[],
+        setup: Some(|interpreter| {
+            let file = interpreter.global("main::0").to_bytes();
+            let path = interpreter.path(&file);
+            let real = path.canonicalize().unwrap_or_else(|_missing| path.clone());
+            for (path, folder, name) in [(&path, "Bin", "Script"), (&real, "RealBin", "RealScript")] {
+                interpreter.set_global(&format!("FindBin::{folder}"), path.parent().map_or(Value::Undef, bytes_of));
+                let file = path.file_name().map_or(Value::Undef, |name| bytes_of(Path::new(name)));
+                interpreter.set_global(&format!("FindBin::{name}"), file);
+            }
+            Ok(())
+        }),
+    },
+    NativeModule {
         name: "File::Spec",
         parents: &[],
         functions: &[
