@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
@@ -25,6 +26,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         Trial::test("server::workers_leave_when_the_master_is_killed", orphans_leave),
         Trial::test("server::usr2_starts_the_binary_anew", changes_binary),
         Trial::test("server::a_single_process_has_no_workers", single_process),
+        Trial::test("server::a_single_process_that_leaves_removes_its_unix_sockets", removes_sockets),
         Trial::test("server::a_wrong_configuration_is_reported_as_nginx_does", reports),
         Trial::test("server::the_test_option_says_so", tests_configuration),
         Trial::test("server::a_connection_limit_makes_new_ones_wait", limits_connections),
@@ -222,6 +224,22 @@ fn single_process() -> Checked {
     kill(pid, Signal::SIGQUIT)?;
     eventually("the end", || (!alive(pid)).then_some(()))?;
     assert!(server.pid().is_none());
+    Ok(())
+}
+
+/// A graceful end may take long, and whoever waits may kill the process before it is over.
+fn removes_sockets() -> Checked {
+    let server = Server::new(
+        "master_process off;\nevents { }\nhttp { server { listen unix:way.sock;
+         location / { content_by_lua_block { ngx.log(ngx.WARN, 'arrived') ngx.sleep(60) } } } }\n",
+    )?;
+    let pid = server.start()?;
+    let mut guest = UnixStream::connect(server.path("way.sock"))?;
+    guest.write_all(b"GET / HTTP/1.0\r\n\r\n")?;
+    server.wait_for_log("arrived")?;
+    kill(pid, Signal::SIGQUIT)?;
+    eventually("the socket's file is gone", || (!server.path("way.sock").exists()).then_some(()))?;
+    assert!(alive(pid));
     Ok(())
 }
 

@@ -422,7 +422,9 @@ pub(crate) fn run_log(r: &Rc<Request>) {
 
 /// What is left to do with a main request after its response: the unread body, the log, the cleanups.
 pub(crate) async fn close(r: &Rc<Request>) {
-    if !r.terminated.get() && !r.conn().error.get() && !r.detached.get() {
+    // What comes over a raw request socket is no body, and the lingering close of its connection reads it.
+    let is_raw = r.lua.borrow().as_ref().is_some_and(|ctx| ctx.output.raw_socket.get());
+    if !r.terminated.get() && !r.conn().error.get() && !r.detached.get() && !is_raw {
         body::discard_rest(r).await;
     }
     r.conn().action.set(Some("logging request"));

@@ -337,7 +337,10 @@ pub fn start_with(
     state::become_kind(ProcessKind::Single, Some(0));
     let listeners = master::take_listeners(&prepared.bound, 0).map_err(|error| system_failure("dup()", &error))?;
     let code = worker::run(cycle, Some(0), listeners, signals, None);
-    sockets::remove_unix_files(&prepared.bound, &[], &cycle.log);
+    // A process that served has removed them when it was told to leave.
+    if code == worker::FATAL {
+        sockets::remove_unix_files(&prepared.bound, &[], &cycle.log);
+    }
     if let Some(path) = pid_path {
         pid_file::remove(path, &cycle.log);
     }

@@ -35,7 +35,7 @@ pub mod map;
 pub mod memc;
 pub mod memcached;
 pub mod mirror;
-mod murmur;
+pub(crate) mod murmur;
 pub mod ndk;
 pub(crate) mod not_modified;
 pub mod proxy;

@@ -17,6 +17,7 @@ use std::ffi::{c_char, c_int};
 pub mod args;
 pub mod balancer;
 pub mod control;
+pub mod core;
 pub mod errlog;
 pub mod hash;
 pub mod headers;

@@ -66,7 +66,11 @@ impl Parser<'_> {
     fn angle(&mut self) -> Parsed<Expr> {
         if self.cursor.starts_with(b"<<") {
             let next = self.cursor.byte_at(2);
-            if next.is_some_and(|byte| is_word_start(byte) || matches!(byte, b'"' | b'\'' | b'\\' | b'~')) {
+            // Spaces may stand before a quote, not before a bare word.
+            let behind_spaces = self.cursor.rest().iter().skip(2).find(|byte| !matches!(byte, b' ' | b'\t'));
+            if next.is_some_and(|byte| is_word_start(byte) || matches!(byte, b'\\' | b'~'))
+                || matches!(behind_spaces, Some(b'"' | b'\''))
+            {
                 self.mark();
                 self.cursor.advance(2);
                 return self.here_document();
