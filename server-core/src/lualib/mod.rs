@@ -115,6 +115,13 @@ const JIT_MODULES: &[Module] = jit_modules! {
     c"jit.zone" = "zone",
 };
 
+/// Whether a module belongs to the core, so that no app has one of that name; libraries that are only built in don't.
+pub(crate) fn is_core(name: &[u8]) -> bool {
+    let is_library = name.starts_with(b"resty.lrucache");
+    let mut all = BUILT_IN.iter().chain(FALLBACKS).chain(JIT_MODULES);
+    !is_library && all.any(|(known, ..)| known.to_bytes() == name)
+}
+
 /// Makes the modules known to an interpreter.
 ///
 /// # Safety

@@ -1,10 +1,12 @@
 //! One server of a group, and how it is doing.
 
+use std::rc::Rc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use bytes::Bytes;
 
 use super::address::PeerAddress;
+use crate::shared_dict::Numbers;
 
 /// Where the state of a server is kept.
 #[derive(Debug)]
@@ -12,7 +14,7 @@ enum Cells {
     /// For this process.
     Own(Box<[AtomicI64]>),
     /// For all workers (`zone`).
-    Shared(&'static [AtomicI64]),
+    Shared(Rc<Numbers>, usize),
 }
 
 /// Numbers that each server has.
@@ -76,20 +78,19 @@ impl Peer {
         self
     }
 
-    /// Keeps its state where all workers see it: in [`CELLS`] numbers.
-    pub(crate) fn share(&mut self, cells: &'static [AtomicI64]) {
-        for (at, cell) in cells.iter().enumerate().take(CELLS) {
+    /// Keeps its state where all workers see it: in [`CELLS`] numbers from `first` on.
+    pub(crate) fn share(&mut self, numbers: &Rc<Numbers>, first: usize) {
+        let Some(cells) = numbers.get(first..first + CELLS) else { return };
+        for (at, cell) in cells.iter().enumerate() {
             cell.store(self.get(at), Ordering::Relaxed);
         }
-        if cells.len() >= CELLS {
-            self.cells = Cells::Shared(cells);
-        }
+        self.cells = Cells::Shared(Rc::clone(numbers), first);
     }
 
     fn cell(&self, at: usize) -> &AtomicI64 {
         match &self.cells {
             Cells::Own(cells) => &cells[at],
-            Cells::Shared(cells) => &cells[at],
+            Cells::Shared(numbers, first) => &numbers[first + at],
         }
     }
 

@@ -1,5 +1,7 @@
 //! The servers of an `upstream { }`.
 
+use std::rc::Rc;
+
 use bytes::Bytes;
 use rsty_diag::Diagnostic;
 
@@ -7,7 +9,7 @@ use super::blocks::{not_found, with};
 use crate::conf::value;
 use crate::conf::{Directive, Word};
 use crate::http::conf::Scope;
-use crate::shared_dict;
+use crate::shared_dict::Numbers;
 use crate::upstream::address::Target;
 use crate::upstream::group::{Group, Method, Server};
 use crate::upstream::peer::{CELLS, Peer};
@@ -122,10 +124,11 @@ pub(super) fn peers_of(group: &Group) -> (Vec<Peer>, Vec<Peer>) {
 /// Lets all workers share what is known of servers.
 pub(super) fn finish_zone(directive: &Directive, primary: &mut [Peer], backup: &mut [Peer]) -> Result<(), Diagnostic> {
     let count = (primary.len() + backup.len()) * CELLS;
-    let cells = shared_dict::shared_numbers(count)
-        .map_err(|error| directive.error("zone", format!("could not map the zone ({error})")))?;
-    for (peer, cells) in primary.iter_mut().chain(backup).zip(cells.chunks_exact(CELLS)) {
-        peer.share(cells);
+    let numbers =
+        Numbers::new(count).map_err(|error| directive.error("zone", format!("could not map the zone ({error})")))?;
+    let numbers = Rc::new(numbers);
+    for (at, peer) in primary.iter_mut().chain(backup).enumerate() {
+        peer.share(&numbers, at * CELLS);
     }
     Ok(())
 }
