@@ -35,7 +35,9 @@ macro_rules! modules {
 const BUILT_IN: &[Module] = modules! {
     c"rsty.base" = "base",
     c"rsty.given" = "given",
+    c"rsty.limits" = "rsty_limits",
     c"rsty.shdict_lists" = "shdict_lists",
+    c"rsty.upstream" = "rsty_upstream",
     c"table.clone" = "tables",
     c"table.isarray" = "tables",
     c"table.isempty" = "tables",

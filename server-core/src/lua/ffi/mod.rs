@@ -20,6 +20,7 @@ pub mod control;
 pub mod errlog;
 pub mod hash;
 pub mod headers;
+pub mod limits;
 pub mod ndk;
 pub mod ocsp;
 mod openssl_abi;

@@ -352,8 +352,9 @@ fn deploy(cycle: &'static Cycle, vm: &Rc<Vm>, number: usize, generation: i64) ->
         });
     });
     let name = String::from_utf8_lossy(&app.plan.name);
-    log_at!(cycle.log, Level::Notice, "lua_app \"{name}\" deployed, generation {generation}",);
-    if let Some(old) = vm.apps.deploy(made?) {
+    let made = made?;
+    log_at!(cycle.log, Level::Notice, "lua_app \"{name}\" deployed, generation {generation}");
+    if let Some(old) = vm.apps.deploy(made) {
         old.retire();
         let label = format!("{name}#{}", old.generation);
         tokio::task::spawn_local(see_off(cycle, Rc::clone(vm), Rc::downgrade(&old), label));

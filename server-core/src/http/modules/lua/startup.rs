@@ -40,6 +40,7 @@ pub fn start(cycle: &'static Cycle) -> Result<(), StartError> {
     api::log::set_fallback(&cycle.log);
     ffi::worker::set_cycle(cycle);
     ffi::upstream::set_groups(&cycle.http.upstream);
+    ffi::limits::set_main(&cycle.http);
     cycle.mains().filter(|main| main.lua.used).try_for_each(|main| start_subsystem(cycle, main))
 }
 
