@@ -37,22 +37,32 @@ pub enum StartError {
 /// Creates the VM of each subsystem whose configuration uses Lua, and runs `init_by_lua*`.
 pub fn start(cycle: &'static Cycle) -> Result<(), StartError> {
     // Also where no Lua is used: the cycle that was there before is about to end.
+    make_present(cycle);
+    cycle.mains().filter(|main| main.lua.used).try_for_each(|main| start_subsystem(cycle, main))
+}
+
+/// Makes a cycle the one that Lua code without a request sees.
+pub(crate) fn make_present(cycle: &'static Cycle) {
     api::log::set_fallback(&cycle.log);
     ffi::worker::set_cycle(cycle);
     ffi::upstream::set_groups(&cycle.http.upstream);
     ffi::limits::set_main(&cycle.http);
-    cycle.mains().filter(|main| main.lua.used).try_for_each(|main| start_subsystem(cycle, main))
+    if let Some(zones) = cycle.http.lua.zones.get() {
+        ffi::public::publish(zones);
+    }
+    for conf in cycle.mains().map(|main| &main.lua).filter(|conf| conf.used) {
+        ffi::regex::set_limits(ffi::regex::Limits {
+            match_limit: conf.regex_match_limit.and_then(|limit| u32::try_from(limit).ok()).unwrap_or(0),
+            cache_entries: conf.regex_cache_max_entries.and_then(|max| u32::try_from(max).ok()).unwrap_or(1024),
+        });
+        if let Some(room) = conf.capture_error_log {
+            ffi::errlog::enable_capture(room);
+        }
+    }
 }
 
 fn start_subsystem(cycle: &'static Cycle, main: &'static MainConf) -> Result<(), StartError> {
     let conf = &main.lua;
-    ffi::regex::set_limits(ffi::regex::Limits {
-        match_limit: conf.regex_match_limit.and_then(|limit| u32::try_from(limit).ok()).unwrap_or(0),
-        cache_entries: conf.regex_cache_max_entries.and_then(|max| u32::try_from(max).ok()).unwrap_or(1024),
-    });
-    if let Some(room) = conf.capture_error_log {
-        ffi::errlog::enable_capture(room);
-    }
     let vm = new_vm(cycle, main)?;
     // A cycle is started once.
     let _ = conf.vm.set(Rc::clone(&vm));
