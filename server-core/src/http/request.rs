@@ -96,6 +96,8 @@ pub struct Request {
     pub body: RefCell<Option<Rc<RequestBody>>>,
     /// What the Lua module keeps.
     pub lua: RefCell<Option<Rc<crate::lua::Ctx>>>,
+    /// The deployment of an app in which its scripts run.
+    pub(crate) app: RefCell<Option<Rc<crate::lua::apps::Space>>>,
     /// What is known of servers behind us.
     pub upstream: RefCell<Option<Rc<super::modules::upstream::Attempts>>>,
     ctx: RefCell<SmallVec<[ModuleCtx; 4]>>,
@@ -287,6 +289,7 @@ impl Request {
             captures: RefCell::default(),
             body: RefCell::default(),
             lua: RefCell::default(),
+            app: RefCell::default(),
             upstream: RefCell::default(),
             ctx: RefCell::default(),
             slots: RefCell::new(slots),
@@ -395,6 +398,7 @@ impl Request {
         self.headers_out.reset();
         self.captures.take();
         self.body.take();
+        self.app.take();
         self.upstream.take();
         self.content_handler.set(None);
         self.restart.set(None);

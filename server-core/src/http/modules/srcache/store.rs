@@ -143,7 +143,9 @@ fn write_head(r: &Request, text: &mut Vec<u8>) {
         } else {
             &[b"Content-Type: ", &kind, b"; charset=", &charset, b"\r\n"]
         };
-        parts.iter().for_each(|part| text.extend_from_slice(part));
+        for part in parts {
+            text.extend_from_slice(part);
+        }
     }
     let list = out.list.borrow();
     if !matches!(status, 200 | 204 | 206 | 304) {
@@ -159,7 +161,9 @@ fn write_head(r: &Request, text: &mut Vec<u8>) {
         text.extend_from_slice(b": 1\r\n");
     }
     for field in list.iter().filter(|field| !conf.hides(&field.name)) {
-        [&field.name[..], b": ", &field.value, b"\r\n"].iter().for_each(|part| text.extend_from_slice(part));
+        for part in [&field.name[..], b": ", &field.value, b"\r\n"] {
+            text.extend_from_slice(part);
+        }
     }
     text.extend_from_slice(b"\r\n");
 }
