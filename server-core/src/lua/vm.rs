@@ -9,6 +9,7 @@ use super::cjson;
 use super::ffi::worker;
 use super::jit_modules;
 use super::session::{Session, session_debug};
+use super::socket::pool;
 use super::sys::raw::*;
 use super::sys::{self, StackGuard, State};
 
@@ -100,6 +101,7 @@ impl Vm {
         if !state.is_null() {
             self.idle.borrow_mut().clear();
             worker::debug(format_args!("lua close the global Lua VM {:016X}", state.addr()));
+            pool::close_all_of(state.addr());
             // SAFETY: the state is ours, and no coroutine of it is in use.
             unsafe { lua_close(state) };
         }
