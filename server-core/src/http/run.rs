@@ -134,6 +134,8 @@ async fn phases(r: &Rc<Request>, from: Restart) -> Code {
 /// One pass through the phases.
 async fn pass(r: &Rc<Request>, from: Restart) -> Code {
     if from == Restart::ServerRewrite {
+        // `ngx_http_handler` begins anew for subrequests and redirects, too.
+        r.conn().action.set(None);
         if let Some(code) = run_rewrite(r, Phase::ServerRewrite).await {
             return code;
         }

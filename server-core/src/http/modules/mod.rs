@@ -48,6 +48,7 @@ pub mod scgi;
 pub mod secure_link;
 pub mod set_misc;
 pub mod split_clients;
+pub mod srcache;
 pub mod ssi;
 pub mod ssl;
 pub(crate) mod static_file;

@@ -21,6 +21,7 @@ pub mod core;
 pub mod errlog;
 pub mod hash;
 pub mod headers;
+pub mod limits;
 pub mod ndk;
 pub mod ocsp;
 mod openssl_abi;
