@@ -267,13 +267,14 @@ mod tests {
             },
             |conf| async move {
                 let resolver = Resolver::new(conf);
-                for times in 1..=3 {
+                // On a busy machine the time may be over before the question has left.
+                for _ in 0..100 {
                     resolver.resolve("a.example", Duration::from_millis(20)).await.unwrap_err();
-                    // The question arrives in a turn of its own.
-                    while asked.get() < times {
-                        tokio::task::yield_now().await;
+                    if asked.get() >= 3 {
+                        return;
                     }
                 }
+                panic!("it was asked {} times", asked.get());
             },
         );
     }
