@@ -11,6 +11,7 @@ pub mod ctx;
 pub mod current;
 pub mod ffi;
 mod jit_modules;
+pub(crate) mod memory;
 pub(crate) mod next_turn;
 mod operations;
 pub mod phase;
@@ -23,6 +24,7 @@ pub mod thread;
 pub mod thread_pool;
 pub mod traceback;
 pub mod vm;
+pub(crate) mod watchdog;
 
 pub(crate) mod api;
 
