@@ -7,6 +7,7 @@ use std::future::Future;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::rc::{Rc, Weak};
 
+use super::apps::Space;
 use super::operations::Operations;
 use super::phase::Phase;
 use super::sched;
@@ -73,6 +74,8 @@ pub struct Ctx {
     this: Weak<Self>,
     /// The interpreter its code runs in.
     pub vm: Rc<Vm>,
+    /// The app on whose behalf its code runs.
+    pub(crate) space: RefCell<Option<Rc<Space>>>,
     /// The phase that is running.
     pub phase: Cell<Phase>,
     /// `ngx.exit` and its like were called.
@@ -113,6 +116,7 @@ impl Ctx {
         Rc::new_cyclic(|this| Self {
             this: this.clone(),
             vm,
+            space: RefCell::new(None),
             phase: Cell::new(Phase::default()),
             exited: Cell::new(false),
             exit_code: Cell::new(0),

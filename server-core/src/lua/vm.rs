@@ -4,6 +4,7 @@ use std::cell::{Cell, OnceCell, RefCell};
 use std::ffi::c_int;
 use std::rc::Rc;
 
+use super::apps::Apps;
 use super::cjson;
 use super::ffi::worker;
 use super::jit_modules;
@@ -60,6 +61,8 @@ pub struct Vm {
     thread_cache: usize,
     users: Cell<usize>,
     budget: OnceCell<Box<Budget>>,
+    /// The apps that live in it.
+    pub(crate) apps: Apps,
 }
 
 impl Vm {
@@ -81,6 +84,7 @@ impl Vm {
             thread_cache: options.thread_cache,
             users: Cell::new(0),
             budget: OnceCell::new(),
+            apps: Apps::default(),
         };
         jit_modules::install(state);
         cjson::install(state);
@@ -249,7 +253,7 @@ impl Drop for Vm {
 }
 
 /// Expands a package path template.
-fn expand_path(template: &[u8], default: &[u8], prefix: &[u8]) -> Vec<u8> {
+pub(crate) fn expand_path(template: &[u8], default: &[u8], prefix: &[u8]) -> Vec<u8> {
     let mut expanded = Vec::with_capacity(template.len() + default.len());
     let mut rest = template;
     while let Some((&byte, tail)) = rest.split_first() {
