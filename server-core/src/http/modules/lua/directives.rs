@@ -94,6 +94,8 @@ pub(crate) const RULES: &[Rule] = &[
     main("lua_thread_cache_max_entries", set!(set_number, main.thread_cache)),
     main("lua_max_running_timers", set!(set_number, main.max_running_timers)),
     main("lua_max_pending_timers", set!(set_number, main.max_pending_timers)),
+    main("lua_max_memory", max_memory),
+    main("lua_watchdog", set!(set_msec, main.watchdog)),
     rule("lua_shared_dict", Contexts::HTTP, Arity::Words(2, 2), shared_dict),
     main("lua_capture_error_log", capture_error_log),
     flag("lua_sa_restart", Contexts::HTTP, set!(set_flag, main.sa_restart)),
@@ -241,6 +243,18 @@ fn malloc_trim(scope: &mut Scope<'_>, directive: &Directive) -> Result<(), Diagn
     value::set_number(&mut scope.main.lua.malloc_trim, directive)?;
     scope.loc.lua.trims_memory = scope.main.lua.malloc_trim != Some(0);
     Ok(())
+}
+
+fn max_memory(scope: &mut Scope<'_>, directive: &Directive) -> Result<(), Diagnostic> {
+    value::set_size(&mut scope.main.lua.max_memory, directive)?;
+    // The libraries that every interpreter has need two.
+    const LEAST: usize = 8 << 20;
+    match directive.arg(0) {
+        Some(word) if scope.main.lua.max_memory < Some(LEAST) => {
+            Err(directive.error_at(word, "invalid_value", "\"lua_max_memory\" must be at least 8m"))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn capture_error_log(scope: &mut Scope<'_>, directive: &Directive) -> Result<(), Diagnostic> {

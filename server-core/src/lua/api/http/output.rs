@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 
-use super::request;
+use super::{request, request_or};
 use crate::http::modules::lua::output_bufs;
 use crate::http::modules::lua::response::{self, Piece};
 use crate::http::{Code, Request, output};
@@ -41,7 +41,7 @@ c_function! {
 }
 
 fn echo(state: State, notice: &str, end: &[u8]) -> Answer {
-    let (r, ctx) = request()?;
+    let (r, ctx) = request_or("no request object found")?;
     ctx.phase.get().require(Phase::OUTPUT)?;
     if let Some(reason) = refusal(&r, ctx) {
         return sys::fail(state, reason);
@@ -111,7 +111,7 @@ c_function! {
 
 c_function! {
     fn eof(state) {
-        let (r, ctx) = request()?;
+        let (r, ctx) = request_or("no request object found")?;
         if sys::top(state) != 0 {
             return Err("no argument is expected".into());
         }
