@@ -30,7 +30,8 @@ pub(crate) async fn serve(conn: &Rc<Connection>) {
     let log = loc.core.log.as_ref().unwrap_or(cycle_log);
     if log.enabled(Level::Info) {
         let (number, client, listener) = (conn.number, conn.peer.borrow(), conn.listen_text());
-        log.write(Level::Info, format_args!("*{number} client {client} connected to {listener}"));
+        let kind = if conn.datagrams().is_some() { "udp " } else { "" };
+        log.write(Level::Info, format_args!("*{number} {kind}client {client} connected to {listener}"));
     }
     conn.idle.set(false);
     conn.requests.set(1);
@@ -42,6 +43,10 @@ pub(crate) async fn serve(conn: &Rc<Connection>) {
     }
     let r = Request::new(Rc::clone(conn), srv, loc);
     conn.set_active(&r);
+    if let Some(first) = conn.datagrams().and_then(|client| client.try_receive()) {
+        r.request_length.set(first.len() as u64);
+        conn.input.replace(first.into());
+    }
     // There is no head: output goes to the client as it is.
     r.header_sent.set(true);
     run::drive(&r, session(&r)).await;
@@ -52,6 +57,9 @@ pub(crate) async fn serve(conn: &Rc<Connection>) {
     r.conn().action.set(Some("closing session"));
     r.debug(format_args!("close stream connection"));
     r.run_cleanups();
+    if let Some(client) = conn.datagrams() {
+        client.leave();
+    }
 }
 
 /// The phases up to the last byte; sets the status.

@@ -36,7 +36,9 @@ const OWN: &[VariableDef] = &[
         Some(format!("{}.{:03}", elapsed / 1000, elapsed % 1000).into())
     }),
     VariableDef::volatile("status", status),
-    VariableDef::new("protocol", |_, _| Some(Bytes::from_static(b"TCP"))),
+    VariableDef::new("protocol", |r, _| {
+        Some(Bytes::from_static(if r.conn().datagrams().is_some() { b"UDP" } else { b"TCP" }))
+    }),
 ];
 
 /// All of them.

@@ -11,21 +11,18 @@ use std::time::Duration;
 
 use nix::sys::socket::{MsgFlags, recv, send};
 use socket2::{Domain, SockAddr, Socket, Type};
-use tokio::net::UnixDatagram;
 
 use super::Endpoint;
 use super::tcp::Failure;
 use super::transport::Address;
+use crate::datagram_socket::DatagramSocket;
 
 /// The largest datagram that is read.
 pub(crate) const DATAGRAM_MAX: usize = 65_536;
 
 /// A connected socket of datagrams.
 #[derive(Debug)]
-pub(crate) enum Datagrams {
-    Udp(tokio::net::UdpSocket),
-    Unix(UnixDatagram),
-}
+pub(crate) struct Datagrams(DatagramSocket);
 
 impl Datagrams {
     /// Connects from `local`, if given. Nothing is sent, so nothing must be waited for.
@@ -37,14 +34,14 @@ impl Datagrams {
                     socket.bind(&local.into())?;
                 }
                 socket.connect(&(*address).into())?;
-                Ok(Self::Udp(tokio::net::UdpSocket::from_std(socket.into())?))
+                Ok(Self(DatagramSocket::udp(socket.into())?))
             }
             Address::Unix(path) => {
                 let socket = Socket::new(Domain::UNIX, Type::DGRAM.nonblocking(), None)?;
                 bind_unnamed(&socket)?;
                 let path: &std::ffi::OsStr = std::os::unix::ffi::OsStrExt::from_bytes(path.as_slice());
                 socket.connect(&SockAddr::unix(Path::new(path))?)?;
-                Ok(Self::Unix(UnixDatagram::from_std(socket.into())?))
+                Ok(Self(DatagramSocket::unix(socket.into())?))
             }
         }
     }
@@ -62,17 +59,8 @@ impl Datagrams {
     /// Waits for a datagram.
     pub(crate) async fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
-            let received = match self {
-                Self::Udp(socket) => {
-                    socket.readable().await?;
-                    socket.try_recv(buffer)
-                }
-                Self::Unix(socket) => {
-                    socket.readable().await?;
-                    socket.try_recv(buffer)
-                }
-            };
-            match received {
+            self.0.readable().await?;
+            match self.0.try_read(|fd| Ok(recv(fd, buffer, MsgFlags::empty())?)) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 received => return received,
             }
@@ -81,10 +69,7 @@ impl Datagrams {
 
     /// The descriptor.
     pub(crate) fn fd(&self) -> RawFd {
-        match self {
-            Self::Udp(socket) => socket.as_raw_fd(),
-            Self::Unix(socket) => socket.as_raw_fd(),
-        }
+        self.0.fd()
     }
 }
 

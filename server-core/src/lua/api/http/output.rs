@@ -41,6 +41,7 @@ c_function! {
 
 fn echo(state: State, notice: &str, end: &[u8]) -> Answer {
     let (r, ctx) = request()?;
+    require_stream(&r)?;
     ctx.phase.get().require(Phase::OUTPUT)?;
     if let Some(reason) = refusal(&r, ctx) {
         return sys::fail(state, reason);
@@ -79,6 +80,14 @@ fn echo(state: State, notice: &str, end: &[u8]) -> Answer {
     answered
 }
 
+/// Fails where output goes out in datagrams: only the script knows where one ends.
+fn require_stream(r: &Request) -> Result<(), Error> {
+    match r.conn().datagrams() {
+        Some(_) => Err("API disabled in the current context".into()),
+        None => Ok(()),
+    }
+}
+
 /// Why no output is possible, if so.
 fn refusal(r: &Request, ctx: &Ctx) -> Option<&'static str> {
     if ctx.output.raw_socket.get() {
@@ -112,6 +121,7 @@ c_function! {
         if sys::top(state) != 0 {
             return Err("no argument is expected".into());
         }
+        require_stream(&r)?;
         if ctx.output.raw_socket.get() {
             return sys::fail(state, "raw request socket acquired");
         }
@@ -140,6 +150,7 @@ c_function! {
         } else {
             false
         };
+        require_stream(&r)?;
         ctx.phase.get().require(Phase::OUTPUT)?;
         if let Some(reason) = refusal(&r, ctx) {
             return sys::fail(state, reason);

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use nix::sys::socket::Shutdown;
 
 use super::req_socket::push_socket;
-use super::request;
+use super::{request, session_datagram};
 use crate::http::Request;
 use crate::log::Level;
 use crate::lua::Phase;
@@ -20,6 +20,7 @@ use crate::stream::peek::{self, Peeked};
 /// Into `ngx.req`, with what sockets of `stream { }` can do beyond others.
 pub(super) fn inject(state: sys::State) {
     sys::set_function(state, c"socket", socket);
+    session_datagram::inject(state);
     // SAFETY: the metatables were filed before; the stack is as it was afterwards.
     unsafe {
         lua_getfield_(state, LUA_REGISTRYINDEX, c"__tcp_raw_req_cosocket_mt".as_ptr());
@@ -45,6 +46,9 @@ c_function! {
         }
         if ctx.output.session_socket.replace(true) {
             return sys::fail(state, "duplicate call");
+        }
+        if r.conn().datagrams().is_some() {
+            return session_datagram::push_socket(state, &r, ctx);
         }
         push_socket(state, &r, ctx, Kind::Raw);
         Ok(Reply::Return(1))
