@@ -270,6 +270,16 @@ pub enum Subsystem {
     Stream,
 }
 
+impl Subsystem {
+    /// What stands before the Lua core's log messages.
+    pub(crate) const fn mark(self) -> &'static str {
+        match self {
+            Self::Http => "",
+            Self::Stream => "stream ",
+        }
+    }
+}
+
 /// What processes run on.
 pub struct Cycle {
     /// Settings of the top level.

@@ -207,6 +207,11 @@ impl Connection {
         self.main_conf
     }
 
+    /// What stands before the Lua core's log messages about it.
+    pub(crate) fn mark(&self) -> &'static str {
+        self.main_conf.core.subsystem.mark()
+    }
+
     /// Whether it is a session of `stream { }`.
     pub fn is_stream(&self) -> bool {
         self.main_conf.core.subsystem == Subsystem::Stream

@@ -14,6 +14,8 @@ use super::sys::{self, StackGuard, State};
 /// What an interpreter is built from.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
+    /// What stands before log messages about the VM.
+    pub mark: &'static str,
     /// `lua_package_path`, as written.
     pub path: Option<Vec<u8>>,
     /// `lua_package_cpath`, as written.
@@ -55,6 +57,8 @@ pub struct Vm {
     idle: RefCell<Vec<(State, c_int)>>,
     thread_cache: usize,
     users: Cell<usize>,
+    /// What stands before messages about it.
+    mark: &'static str,
 }
 
 impl Vm {
@@ -75,6 +79,7 @@ impl Vm {
             idle: RefCell::default(),
             thread_cache: options.thread_cache,
             users: Cell::new(0),
+            mark: options.mark,
         };
         jit_modules::install(state);
         cjson::install(state);
@@ -95,7 +100,7 @@ impl Vm {
         let state = self.state.replace(std::ptr::null_mut());
         if !state.is_null() {
             self.idle.borrow_mut().clear();
-            worker::debug(format_args!("lua close the global Lua VM {:016X}", state.addr()));
+            worker::debug(format_args!("{}lua close the global Lua VM {:016X}", self.mark, state.addr()));
             // SAFETY: the state is ours, and no coroutine of it is in use.
             unsafe { lua_close(state) };
         }
@@ -180,7 +185,7 @@ impl Vm {
     pub(crate) fn release(&self) {
         let users = self.users.get();
         if users > 0 {
-            worker::debug(format_args!("lua decrementing the reference count for Lua VM: {users}"));
+            worker::debug(format_args!("{}lua decrementing the reference count for Lua VM: {users}", self.mark));
             self.users.set(users - 1);
         }
     }

@@ -9,7 +9,7 @@ use bytes::{Bytes, BytesMut};
 use tokio::time::Instant;
 
 use super::datagrams::Client;
-use super::proxy::{Counts, exchanged, greeting, log_bare};
+use super::proxy::{self, exchanged, greeting, log_bare};
 use super::rate::Rate;
 use crate::http::{Code, Request};
 use crate::log::Level;
@@ -61,7 +61,7 @@ pub(super) async fn run(r: &Rc<Request>, client: &Client, server: &Connection) -
         }
     })
     .await;
-    r.set_ctx(Rc::new(Counts { received: carried.from_server, sent: carried.sent_to_server }));
+    proxy::count(r, carried.from_server, carried.sent_to_server);
     let packets = format!("packets from/to client:{}/{}", carried.requests, carried.responses);
     let counts = exchanged(r, carried.from_server, carried.sent_to_server);
     match end {
@@ -164,6 +164,9 @@ impl Carried<'_> {
             moved = true;
             match read {
                 Ok(read) => {
+                    if self.responses == 0 {
+                        proxy::note_first_byte(r, self.server.opened);
+                    }
                     self.responses += 1;
                     self.from_server += read as u64;
                     self.download.took(read);

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 
 use bytes::{Bytes, BytesMut};
+use tokio::time::Instant;
 
 use super::settings::Pass;
 use super::{datagram_relay, relay};
@@ -114,6 +115,24 @@ pub(crate) struct Counts {
 pub(super) fn exchanged(r: &Request, received: u64, sent: u64) -> String {
     let (from_client, to_client) = (r.request_length.get(), r.bytes_sent());
     format!("bytes from/to client:{from_client}/{to_client}, bytes from/to upstream:{received}/{sent}")
+}
+
+/// Notes in the session's last attempt what went through.
+pub(super) fn count(r: &Request, received: u64, sent: u64) {
+    r.set_ctx(Rc::new(Counts { received, sent }));
+    if let Some(attempts) = &*r.upstream.borrow() {
+        attempts.last(|attempt| (attempt.bytes_received, attempt.bytes_sent) = (received, sent));
+    }
+}
+
+/// Notes that the first bytes of the server came now.
+pub(super) fn note_first_byte(r: &Request, since: Instant) {
+    if let Some(attempts) = &*r.upstream.borrow() {
+        let elapsed = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
+        attempts.last(|attempt| {
+            attempt.header_time.get_or_insert(elapsed);
+        });
+    }
 }
 
 /// Writes a line that says nothing about the client.

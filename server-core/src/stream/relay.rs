@@ -10,7 +10,7 @@ use bytes::{Buf as _, BytesMut};
 use nix::sys::socket::{Shutdown, shutdown};
 use tokio::time::Instant;
 
-use super::proxy::{Counts, exchanged, greeting, log_bare};
+use super::proxy::{self, exchanged, greeting, log_bare};
 use super::rate::Rate;
 use crate::http::output::Data;
 use crate::http::{Code, Request};
@@ -55,7 +55,7 @@ pub(super) async fn run(r: &Rc<Request>, server: &Connection) -> Code {
         }
     })
     .await;
-    r.set_ctx(Rc::new(Counts { received: carried.from_server, sent: carried.sent_to_server }));
+    proxy::count(r, carried.from_server, carried.sent_to_server);
     match end {
         Ok(End::Timeout) => r.log_errno(Level::Info, libc::ETIMEDOUT, format_args!("connection timed out")),
         Ok(end) => {
@@ -187,6 +187,9 @@ impl Carried {
                 r.log_errno(Level::Error, error.raw_os_error().unwrap_or(0), format_args!("recv() failed"));
                 0
             });
+            if self.from_server == 0 {
+                proxy::note_first_byte(r, server.opened);
+            }
             self.server_ended = read == 0;
             self.from_server += read as u64;
             self.download.took(read);

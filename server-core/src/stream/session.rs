@@ -9,6 +9,7 @@ use crate::http::connection::{Connection, Stream};
 use crate::http::modules::access::AccessHandler;
 use crate::http::modules::access_log::LogHandler;
 use crate::http::modules::limit_conn::LimitConnHandler;
+use crate::http::modules::realip;
 use crate::http::output::{self, Buf};
 use crate::http::phases::Handler;
 use crate::http::{Code, Request, proxy_protocol, run};
@@ -77,6 +78,7 @@ async fn session(r: &Rc<Request>) {
 
 async fn phases(r: &Rc<Request>) -> Code {
     let conn = r.conn();
+    realip::replace_by_proxy_protocol(r);
     let code = LimitConnHandler.handle(r).code().await;
     if code.is_special_response() {
         return code;
@@ -103,6 +105,10 @@ async fn phases(r: &Rc<Request>) -> Code {
         if code != Code::OK && code != Code::DECLINED {
             return code;
         }
+    }
+    for (target, value) in &r.loc().stream.sets {
+        let value = value.eval(r);
+        r.assign_variable(*target, Some(value));
     }
     match lua::preread(r).await {
         Code::OK | Code::DECLINED => {}

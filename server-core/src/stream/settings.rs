@@ -13,11 +13,12 @@ use crate::http::conf::{Merge, Scope};
 use crate::http::modules::lua::LocConf as LuaConf;
 use crate::http::modules::lua::directives::script_of;
 use crate::http::modules::lua::script::Script;
+use crate::http::modules::rewrite;
 use crate::http::modules::upstream::GroupRef;
 use crate::http::setting::Setting;
 use crate::http::upstream::rules::{self, tls_rules};
 use crate::http::upstream::{Conf, Failure};
-use crate::http::variables::{Flags, Source};
+use crate::http::variables::{Flags, Source, VarIndex};
 use crate::upstream::address::Target;
 
 /// Settings of `stream { }` as a whole: none of its own.
@@ -36,6 +37,8 @@ pub struct LocConf {
     pub preread_timeout: Setting<Duration>,
     /// `proxy_protocol_timeout`; 30 s by default.
     pub proxy_protocol_timeout: Setting<Duration>,
+    /// `set`: variables with their values, in order.
+    pub(crate) sets: Vec<(VarIndex, ComplexValue)>,
     /// `return`: what is sent.
     pub response: Option<ComplexValue>,
     /// `proxy_pass`
@@ -153,6 +156,7 @@ pub(crate) const RULES: &[Rule] = &[
     rule("server", STREAM, Arity::Block(0, 0), blocks::server),
     rule("listen", SERVER, Arity::Words(1, Arity::MANY), blocks::listen),
     rule("return", SERVER, ONE, response),
+    rule("set", SERVER, Arity::Words(2, 2), set),
     rule("preread_by_lua_block", BOTH, Arity::LuaBlock(0, 0), preread),
     rule("preread_by_lua_file", BOTH, ONE, preread),
     rule("preread_by_lua_no_postpone", STREAM, Arity::Flag, |_, d| value::set_flag(&mut None, d)),
@@ -255,6 +259,15 @@ fn response(scope: &mut Scope<'_>, directive: &Directive) -> Result<(), Diagnost
     if scope.loc.stream.response.replace(text).is_some() {
         return Err(value::duplicate(directive));
     }
+    Ok(())
+}
+
+/// `set $name value`
+fn set(scope: &mut Scope<'_>, directive: &Directive) -> Result<(), Diagnostic> {
+    let [name, value] = &directive.args[..] else { return Ok(()) };
+    let target = rewrite::target(scope, directive, name)?;
+    let value = ComplexValue::of_word(scope, directive, value)?;
+    scope.loc.stream.sets.push((target, value));
     Ok(())
 }
 

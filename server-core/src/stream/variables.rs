@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use crate::http::Request;
-use crate::http::modules::{core, ssl, upstream};
+use crate::http::modules::{core, realip, ssl, upstream};
 use crate::http::variables::VariableDef;
 
 /// Those of `http { }` that make sense without a request.
@@ -44,7 +44,12 @@ const OWN: &[VariableDef] = &[
 /// All of them.
 pub(super) fn all() -> impl Iterator<Item = &'static VariableDef> {
     let shared = core::VARIABLES.iter().filter(|def| SHARED.contains(&def.name));
-    shared.chain(super::preread_tls::VARIABLES).chain(ssl::VARIABLES).chain(upstream::VARIABLES).chain(OWN)
+    shared
+        .chain(super::preread_tls::VARIABLES)
+        .chain(ssl::VARIABLES)
+        .chain(upstream::VARIABLES)
+        .chain(realip::VARIABLES)
+        .chain(OWN)
 }
 
 fn status(r: &Request, _: usize) -> Option<Bytes> {

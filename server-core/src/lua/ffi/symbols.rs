@@ -304,6 +304,8 @@ pub const EXPORTED: &[&str] = &[
     "ngx_stream_lua_ffi_worker_id",
     "ngx_stream_lua_ffi_worker_pid",
     "ngx_stream_lua_ffi_worker_pids",
+    "ngx_stream_lua_find_zone",
+    "ngx_stream_lua_shared_dict_get",
     "rsty_current_request",
     "rsty_upstream_address",
     "rsty_upstream_count",

@@ -25,11 +25,17 @@ pub(crate) const DATAGRAM_MAX: usize = 65_536;
 pub(crate) struct Datagrams(DatagramSocket);
 
 impl Datagrams {
-    /// Connects from `local`, if given. Nothing is sent, so nothing must be waited for.
-    pub(crate) fn connect(address: &Address, local: Option<SocketAddr>) -> io::Result<Self> {
+    /// Connects from `local`, if given; it may be somebody else's address if `transparent`. Nothing is sent, so nothing must be waited for.
+    pub(crate) fn connect(address: &Address, local: Option<SocketAddr>, transparent: bool) -> io::Result<Self> {
         match address {
             Address::Ip(address) => {
                 let socket = Socket::new(Domain::for_address(*address), Type::DGRAM.nonblocking(), None)?;
+                if transparent {
+                    match address {
+                        SocketAddr::V4(_) => socket.set_ip_transparent_v4(true)?,
+                        SocketAddr::V6(_) => socket.set_ip_transparent_v6(true)?,
+                    }
+                }
                 if let Some(local) = local {
                     socket.bind(&local.into())?;
                 }
@@ -143,7 +149,7 @@ mod tests {
         local().block_on(async {
             let peer = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
             let socket = UdpSocket::new(std::ptr::null_mut(), Duration::from_secs(5));
-            let datagrams = Datagrams::connect(&Address::Ip(peer.local_addr().unwrap()), None).unwrap();
+            let datagrams = Datagrams::connect(&Address::Ip(peer.local_addr().unwrap()), None, false).unwrap();
             assert_eq!(datagrams.send(b"ping").unwrap(), 4);
             socket.datagrams.replace(Some(Rc::new(datagrams)));
             let mut buffer = [0; 16];
@@ -162,7 +168,7 @@ mod tests {
         local().block_on(async {
             let peer = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
             let address = Address::Unix(path.to_str().unwrap().into());
-            let datagrams = Datagrams::connect(&address, None).unwrap();
+            let datagrams = Datagrams::connect(&address, None, false).unwrap();
             datagrams.send(b"x").unwrap();
             let mut buffer = [0; 4];
             let (_, from) = peer.recv_from(&mut buffer).unwrap();

@@ -67,15 +67,14 @@ fn new_vm(cycle: &'static Cycle, main: &'static MainConf) -> Result<Rc<Vm>, VmEr
     let conf = &main.lua;
     let subsystem = main.core.subsystem;
     let options = Options {
+        mark: subsystem.mark(),
         path: conf.package_path.as_deref().map(<[u8]>::to_vec),
         cpath: conf.package_cpath.as_deref().map(<[u8]>::to_vec),
         prefix: cycle.prefix().as_os_str().as_bytes().to_vec(),
         thread_cache: conf.thread_cache.unwrap_or(1024),
     };
     let zones = zones(cycle, main)?;
-    if subsystem == Subsystem::Http {
-        ffi::public::publish(zones);
-    }
+    ffi::public::publish(subsystem, zones);
     let vm = Vm::new(&options)?;
     api::inject(&vm, subsystem, |state| match subsystem {
         Subsystem::Http => api::http::inject(state, cycle),

@@ -159,7 +159,8 @@ c_function! {
             session_debug!(&*r, "lua http 1.0 buffering makes ngx.flush() a no-op");
             return sys::fail(state, "buffering");
         }
-        if !response::is_header_sent(&r, ctx) || (!ctx.output.seen_body_data.get() && !wait) {
+        let has_begun = response::is_header_sent(&r, ctx) && (ctx.output.seen_body_data.get() || wait);
+        if !has_begun && !r.conn().is_stream() {
             return sys::fail(state, "nothing to flush");
         }
         let code = response::send(&r, ctx, Piece::Flush);

@@ -187,7 +187,7 @@ pub(crate) struct Uses {
 }
 
 impl Uses {
-    pub(super) const BOTH: Self = Self { read: true, write: true };
+    pub(crate) const BOTH: Self = Self { read: true, write: true };
     pub(crate) const READ: Self = Self { read: true, write: false };
     pub(crate) const WRITE: Self = Self { read: false, write: true };
 }
