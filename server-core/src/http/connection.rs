@@ -621,9 +621,10 @@ impl Connection {
     }
 
     /// Waits until the client took everything; each step may take as long as `timeout`. OK, REQUEST_TIME_OUT or
-    /// ERROR. `limit` says how many bytes may go now.
-    pub(crate) async fn drain(&self, timeout: Duration, limit: impl Fn() -> u64) -> Code {
+    /// ERROR. `limit` says how many bytes may go now; after `turn` bytes, others have theirs.
+    pub(crate) async fn drain(&self, timeout: Duration, turn: u64, limit: impl Fn() -> u64) -> Code {
         while self.has_output() {
+            let sent_before = self.sent.get();
             if let Some(moment) = self.delayed_until.take() {
                 tokio::time::sleep_until(moment).await;
             } else {
@@ -636,8 +637,11 @@ impl Connection {
                     }
                 }
             }
-            if self.send(limit()) == Code::ERROR {
+            if self.send(limit().min(turn)) == Code::ERROR {
                 return Code::ERROR;
+            }
+            if self.sent.get() - sent_before >= turn {
+                tokio::task::yield_now().await;
             }
         }
         if self.error.get() { Code::ERROR } else { Code::OK }
