@@ -134,6 +134,8 @@ async fn phases(r: &Rc<Request>, from: Restart) -> Code {
 /// One pass through the phases.
 async fn pass(r: &Rc<Request>, from: Restart) -> Code {
     if from == Restart::ServerRewrite {
+        // `ngx_http_handler` begins anew for subrequests and redirects, too.
+        r.conn().action.set(None);
         if let Some(code) = run_rewrite(r, Phase::ServerRewrite).await {
             return code;
         }
@@ -420,7 +422,9 @@ pub(crate) fn run_log(r: &Rc<Request>) {
 
 /// What is left to do with a main request after its response: the unread body, the log, the cleanups.
 pub(crate) async fn close(r: &Rc<Request>) {
-    if !r.terminated.get() && !r.conn().error.get() && !r.detached.get() {
+    // What comes over a raw request socket is no body, and the lingering close of its connection reads it.
+    let is_raw = r.lua.borrow().as_ref().is_some_and(|ctx| ctx.output.raw_socket.get());
+    if !r.terminated.get() && !r.conn().error.get() && !r.detached.get() && !is_raw {
         body::discard_rest(r).await;
     }
     r.conn().action.set(Some("logging request"));
