@@ -67,6 +67,9 @@ export! {
         let set = |balance: &Balance| {
             let port = u16::try_from(port).unwrap_or(0);
             let target = Target::parse(&Bytes::copy_from_slice(address), port).map_err(text_of)?;
+            if !target.uri.is_empty() && !target.is_unix {
+                return Err(c"invalid host");
+            }
             let peer = target.literal().ok_or(c"no host allowed")?;
             *balance.peer.borrow_mut() = Some((peer, host.to_vec()));
             Ok(OK)

@@ -94,6 +94,8 @@ pub(crate) const RULES: &[Rule] = &[
     main("lua_thread_cache_max_entries", set!(set_number, main.thread_cache)),
     main("lua_max_running_timers", set!(set_number, main.max_running_timers)),
     main("lua_max_pending_timers", set!(set_number, main.max_pending_timers)),
+    main("lua_max_memory", max_memory),
+    main("lua_watchdog", set!(set_msec, main.watchdog)),
     rule("lua_shared_dict", Contexts::HTTP, Arity::Words(2, 2), shared_dict),
     main("lua_capture_error_log", capture_error_log),
     flag("lua_sa_restart", Contexts::HTTP, set!(set_flag, main.sa_restart)),
@@ -243,6 +245,18 @@ fn malloc_trim(scope: &mut Scope<'_>, directive: &Directive) -> Result<(), Diagn
     Ok(())
 }
 
+fn max_memory(scope: &mut Scope<'_>, directive: &Directive) -> Result<(), Diagnostic> {
+    value::set_size(&mut scope.main.lua.max_memory, directive)?;
+    // The libraries that every interpreter has need two.
+    const LEAST: usize = 8 << 20;
+    match directive.arg(0) {
+        Some(word) if scope.main.lua.max_memory < Some(LEAST) => {
+            Err(directive.error_at(word, "invalid_value", "\"lua_max_memory\" must be at least 8m"))
+        }
+        _ => Ok(()),
+    }
+}
+
 fn capture_error_log(scope: &mut Scope<'_>, directive: &Directive) -> Result<(), Diagnostic> {
     let Some(word) = directive.arg(0) else { return Ok(()) };
     let Some(size) = value::size(&word.text).filter(|&size| size >= 4096) else {
@@ -341,7 +355,11 @@ pub(crate) fn script_of(scope: &mut Scope<'_>, directive: &Directive, tag: &str)
     script_of_word(scope, directive, tag, word)
 }
 
-fn start_script_of(scope: &mut Scope<'_>, directive: &Directive, tag: &str) -> Result<StartScript, Diagnostic> {
+pub(super) fn start_script_of(
+    scope: &mut Scope<'_>,
+    directive: &Directive,
+    tag: &str,
+) -> Result<StartScript, Diagnostic> {
     scope.main.lua.used = true;
     let source = source_of(directive)?;
     if is_file(directive) {
@@ -394,6 +412,11 @@ pub(crate) fn chunk_name(scope: &Scope<'_>, directive: &Directive, tag: &str) ->
     let stream = Contexts::STREAM.or(Contexts::STREAM_SERVER).or(Contexts::STREAM_UPSTREAM);
     if scope.context.intersects(stream) && BARE_IN_STREAM.contains(&tag) {
         return std::ffi::CString::new(format!("={tag}")).unwrap_or_default();
+    }
+    if scope.context.intersects(stream) {
+        let name = directive.source.name();
+        let file = name.rsplit(['/', '\\']).next().unwrap_or_default();
+        return std::ffi::CString::new(format!("={tag}({file}:{})", directive.head_line())).unwrap_or_default();
     }
     let conf_prefix = scope.cycle.conf_prefix.to_string_lossy();
     code::chunk_name(tag, &directive.source.name(), &conf_prefix, directive.head_line())

@@ -4,7 +4,8 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 
-use super::request;
+use super::{request, request_or};
+use crate::http::modules::lua::output_bufs;
 use crate::http::modules::lua::response::{self, Piece};
 use crate::http::{Code, Request, output};
 use crate::lua::session::session_debug;
@@ -40,7 +41,7 @@ c_function! {
 }
 
 fn echo(state: State, notice: &str, end: &[u8]) -> Answer {
-    let (r, ctx) = request()?;
+    let (r, ctx) = request_or("no request object found")?;
     require_stream(&r)?;
     ctx.phase.get().require(Phase::OUTPUT)?;
     if let Some(reason) = refusal(&r, ctx) {
@@ -73,8 +74,10 @@ fn echo(state: State, notice: &str, end: &[u8]) -> Answer {
         return answer(state, code, code.0 > 0);
     }
     ctx.output.seen_body_data.set(true);
+    output_bufs::take(&r, ctx, data.len());
     session_debug!(&*r, "{notice}");
     let code = response::send(&r, ctx, Piece::Data(Bytes::from(data)));
+    output_bufs::update(&r, ctx);
     let answered = answer(state, code, code.is_special_response());
     session_debug!(&*r, "{notice} has {}busy bufs", if r.conn().has_output() { "" } else { "no " });
     answered
@@ -117,7 +120,7 @@ c_function! {
 
 c_function! {
     fn eof(state) {
-        let (r, ctx) = request()?;
+        let (r, ctx) = request_or("no request object found")?;
         if sys::top(state) != 0 {
             return Err("no argument is expected".into());
         }
@@ -163,7 +166,9 @@ c_function! {
         if !has_begun && !r.conn().is_stream() {
             return sys::fail(state, "nothing to flush");
         }
+        output_bufs::take(&r, ctx, 0);
         let code = response::send(&r, ctx, Piece::Flush);
+        output_bufs::update(&r, ctx);
         if code == Code::ERROR || code.is_special_response() {
             return sys::fail(state, "nginx output filter error");
         }

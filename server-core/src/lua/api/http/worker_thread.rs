@@ -243,6 +243,7 @@ fn new_vm(cycle: &'static Cycle, caller: State) -> Option<Rc<Vm>> {
         cpath: Some(package_field(caller, b"cpath")),
         prefix: cycle.prefix().as_os_str().as_bytes().to_vec(),
         thread_cache: 0,
+        max_memory: None,
     };
     let vm = Vm::new(&options).ok()?;
     // SAFETY: fresh tables on the main state of a new interpreter.

@@ -52,11 +52,20 @@ c_function! {
         let (ctx, session) = running()?;
         ctx.phase.get().require(Phase::YIELDABLE)?;
         object::check_table(state)?;
+        let port = match count {
+            3 => match sys::check_integer(state, 3) {
+                Ok(port) => port,
+                Err(_) => {
+                    let kind = sys::type_name(state, 3);
+                    return sys::fail(state, &format!("expecting port to be anumber but got type: {kind}"));
+                }
+            },
+            _ => 0,
+        };
+        let Ok(port) = u16::try_from(port) else { return sys::fail(state, &format!("bad port number: {port}")) };
         let text = sys::check_bytes(state, 2)?;
         let address: Option<IpAddr> = std::str::from_utf8(text).ok().and_then(|text| text.parse().ok());
         let Some(address) = address else { return sys::fail(state, "bad address") };
-        let port = if count == 3 { sys::check_integer(state, 3)? } else { 0 };
-        let Ok(port) = u16::try_from(port) else { return sys::fail(state, &format!("bad port number: {port}")) };
         session_debug!(session, "lua tcp socket bind ip: {address}");
         sys::push(state, SocketAddr::new(address, port).to_string().as_bytes());
         // SAFETY: argument 1 is a table.

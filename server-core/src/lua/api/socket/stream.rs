@@ -475,7 +475,7 @@ c_function! {
 /// A timeout in milliseconds.
 fn timeout(state: State, index: c_int) -> Result<i64, Error> {
     // SAFETY: any index is acceptable.
-    let milliseconds = unsafe { lua_tonumber(state, index) } as i64;
+    let milliseconds = sys::integer(unsafe { lua_tonumber(state, index) });
     if milliseconds >> 31 == 0 { Ok(milliseconds) } else { Err("bad timeout value".into()) }
 }
 
