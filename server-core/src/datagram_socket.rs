@@ -99,6 +99,7 @@ mod tests {
             let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
             socket.connect(gone).unwrap();
             let socket = DatagramSocket::udp(socket.into()).unwrap();
+            socket.writable().await.unwrap();
             socket.try_write(|fd| Ok(nix::sys::socket::send(fd, b"x", nix::sys::socket::MsgFlags::empty())?)).ok();
             socket.readable().await.unwrap();
             let mut buffer = [0];
