@@ -22,6 +22,7 @@ use super::request::Request;
 use crate::clock::Now;
 use crate::cycle::{Cycle, Subsystem};
 use crate::deadline::Deadline;
+use crate::interrupted::uninterrupted;
 use crate::log::LogContext;
 use crate::tls::Tls;
 use crate::tls::server::ServerSide;
@@ -291,8 +292,8 @@ impl Connection {
         let read = match &self.stream {
             _ if self.tls.get().is_some() => self.try_read_tls(&mut input),
             Stream::Fake => Ok(0),
-            Stream::Tcp(stream) => stream.try_read_buf(&mut *input),
-            Stream::Unix(stream) => stream.try_read_buf(&mut *input),
+            Stream::Tcp(stream) => uninterrupted(|| stream.try_read_buf(&mut *input)),
+            Stream::Unix(stream) => uninterrupted(|| stream.try_read_buf(&mut *input)),
         };
         match read {
             Ok(0) => self.read_eof.set(true),

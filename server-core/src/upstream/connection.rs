@@ -157,7 +157,7 @@ impl Connection {
             on_stream!(self, stream => ready!(stream.poll_read_ready(cx))?);
             let mut limited = (&mut *into).limit(most);
             match on_stream!(self, stream => stream.try_read_buf(&mut limited)) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
                 Ok(length) if 0 < length && length < most => {
                     // That was all there was: only the next event makes another read worth a system call.
                     self.clear_ready(Direction::Read);
