@@ -120,6 +120,7 @@ http_modules!(
     secure_link,
     set_misc,
     split_clients,
+    srcache,
     ssi,
     ssl,
     stub_status,

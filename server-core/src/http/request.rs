@@ -188,6 +188,8 @@ pub struct Request {
     pub subrequest_in_memory: Cell<bool>,
     /// The parent is waiting for this subrequest.
     pub waited: Cell<bool>,
+    /// The subrequest takes its turn in the output and says nothing.
+    pub mute: Cell<bool>,
     /// The subrequest's output is nobody's business.
     pub background: Cell<bool>,
     /// The body's first bytes came with the head (`read_event_handler` is free).
@@ -331,6 +333,7 @@ impl Request {
             done: Cell::new(false),
             subrequest_in_memory: Cell::new(false),
             waited: Cell::new(false),
+            mute: Cell::new(false),
             background: Cell::new(false),
             reading_body: Cell::new(false),
             request_body_in_file_only: Cell::new(false),
@@ -437,6 +440,7 @@ impl Request {
             done,
             subrequest_in_memory,
             waited,
+            mute,
             background,
             reading_body,
             request_body_in_file_only,

@@ -17,6 +17,7 @@ use super::sys::raw::LUA_NOREF;
 use super::sys::{Error, State};
 use super::thread::{Operation, Resume, Thread, Waiting};
 use super::vm::Vm;
+use crate::http::modules::lua::output_bufs::OutputBufs;
 
 /// Why the running coroutine yielded to the scheduler.
 #[derive(Clone, Debug, Default)]
@@ -64,6 +65,8 @@ pub struct Output {
     pub seen_last_in_filter: Cell<bool>,
     /// The collected body.
     pub buffered: RefCell<Vec<u8>>,
+    /// Told about at the debug level.
+    pub(crate) bufs: OutputBufs,
 }
 
 /// The Lua side of a request. Contexts are shared by reference; everything inside is a cell.

@@ -18,7 +18,7 @@ use super::{counters, master, sys, title, upgrade, worker};
 use crate::conf::{Contexts, nginx_message, parser};
 use crate::cycle::{Account, Cycle, CycleConf, Identity};
 use crate::http::conf::{LocConf, MainConf, Scope, SrvConf};
-use crate::log::{ErrorLog, Level, LogFile, OpenFiles, set_console};
+use crate::log::{ErrorLog, Level, LogFile, OpenFiles, set_console, set_process_log};
 
 /// Where the configuration is.
 #[derive(Clone, Debug)]
@@ -144,7 +144,9 @@ pub(super) fn prepare(
         .map_err(|diagnostic| report(launch, &cycle.log, diagnostic))?;
     // A worker runs on it until its end; a master ends it with `retire`.
     let cycle: &'static Cycle = Box::leak(Box::new(cycle));
+    set_process_log(Some(cycle.log.clone()));
     if let Err(diagnostic) = crate::http::init(cycle) {
+        set_process_log(old.map(|old| old.log.clone()));
         let failure = report(launch, &cycle.log, diagnostic);
         match old {
             Some(old) => {
@@ -221,7 +223,7 @@ fn build(
             Diagnostic::error("file_not_writable", format!("open() \"{path}\" failed ({reason})"))
         })?;
     }
-    let log = conf.error_log.build().unwrap_or_else(|| log.with_level(Level::Error));
+    let log = conf.error_log.build_over(log);
     let stream = conf.stream.take();
     Ok(Cycle { conf, http, stream, log, kept: Kept::default() })
 }
@@ -353,7 +355,10 @@ pub fn start_with(
     state::become_kind(ProcessKind::Single, Some(0));
     let listeners = master::take_listeners(&prepared.bound, 0).map_err(|error| system_failure("dup()", &error))?;
     let code = worker::run(cycle, Some(0), listeners, signals, None);
-    sockets::remove_unix_files(&prepared.bound, &[], &cycle.log);
+    // A process that served has removed them when it was told to leave.
+    if code == worker::FATAL {
+        sockets::remove_unix_files(&prepared.bound, &[], &cycle.log);
+    }
     if let Some(path) = pid_path {
         pid_file::remove(path, &cycle.log);
     }

@@ -207,11 +207,20 @@ fn configure(socket: &Socket, spec: &ListenSpec) -> io::Result<()> {
     Ok(())
 }
 
-/// Removes the files of unix sockets, when the server ends.
+/// Removes the files of unix sockets that are bound, when the server ends.
 pub(super) fn remove_unix_files(bound: &[Bound], kept: &[ListenSpec], log: &ErrorLog) {
-    for old in bound {
-        let ListenAddress::Unix(path) = &old.spec.address else { continue };
-        if kept.iter().any(|spec| spec.address == old.spec.address) {
+    remove_unix_files_of(bound.iter().map(|bound| &bound.spec), kept, log);
+}
+
+/// Removes the files of unix sockets.
+pub(super) fn remove_unix_files_of<'a>(
+    listen: impl IntoIterator<Item = &'a ListenSpec>,
+    kept: &[ListenSpec],
+    log: &ErrorLog,
+) {
+    for old in listen {
+        let ListenAddress::Unix(path) = &old.address else { continue };
+        if kept.iter().any(|spec| spec.address == old.address) {
             continue;
         }
         if let Err(error) = std::fs::remove_file(path) {

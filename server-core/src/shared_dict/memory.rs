@@ -61,6 +61,12 @@ impl Memory {
         unsafe { self.base.as_ptr().add(offset).cast() }
     }
 
+    /// The offset of something in the mapping; one that does not fit for what lies elsewhere.
+    #[inline]
+    pub(super) fn offset<T>(&self, place: *const T) -> usize {
+        place.addr().wrapping_sub(self.base.addr().get())
+    }
+
     /// The bytes at an offset, or none when they are not all in the mapping.
     ///
     /// # Safety

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use rsty_diag::{Diagnostic, Source};
 
 use crate::load::{Environment, Shell, VersionText};
-use crate::model::{Block, Plan};
+use crate::model::{Block, Flavour, Plan};
 use crate::perl::Limits;
 use crate::run::binary::ServerBinary;
 use crate::run::block::{self, Bench, run_block};
@@ -177,12 +177,19 @@ fn round(
     result
 }
 
-/// Gives `show` the `nginx.conf` with which each chosen block would run, or the reason why there is none.
-pub fn render(
-    files: Vec<PlannedFile>,
-    options: &Options,
-    mut show: impl FnMut(&BlockId, Result<Vec<u8>, String>),
-) -> io::Result<()> {
+/// What a block would give to the server.
+#[derive(Debug)]
+pub enum Rendered {
+    /// This `nginx.conf`.
+    Configuration(Vec<u8>),
+    /// Nothing: it would not run, or needs no server, for this reason.
+    Nothing(String),
+    /// Nothing, because of this mistake.
+    Mistake(String),
+}
+
+/// Gives `show` the `nginx.conf` with which each chosen block would run.
+pub fn render(files: Vec<PlannedFile>, options: &Options, mut show: impl FnMut(&BlockId, Rendered)) -> io::Result<()> {
     let (events, _) = channel();
     let options = Options { jobs: 1, ..options.clone() };
     let schedule = Arc::new(Schedule::new(Vec::new(), false));
@@ -192,15 +199,30 @@ pub fn render(
     for file in files.into_iter().map(Arc::new) {
         let loaded = lane.load(&file, &bench, None);
         for id in &file.blocks {
-            let text = loaded.spec.as_ref().map_err(String::clone).and_then(|spec| {
-                let block = prepared(&**spec, id)?;
-                block::render(&**spec, &block, &bench).map_err(|error| error.to_string())
-            });
-            show(id, text);
+            let rendered = match &loaded.spec {
+                Ok(spec) => rendered(&**spec, id, &bench),
+                Err(text) => Rendered::Mistake(text.clone()),
+            };
+            show(id, rendered);
         }
         leave(Some(loaded));
     }
     Ok(())
+}
+
+fn rendered(spec: &dyn Spec, id: &BlockId, bench: &Bench) -> Rendered {
+    if let Plan::SkipAll(reason) = spec.plan() {
+        return Rendered::Nothing(format!("skipped: {}", String::from_utf8_lossy(&reason)));
+    }
+    if spec.settings().flavour == Flavour::Plain {
+        return Rendered::Nothing("needs no server".to_owned());
+    }
+    let text =
+        prepared(spec, id).and_then(|block| block::render(spec, &block, bench).map_err(|error| error.to_string()));
+    match text {
+        Ok(text) => Rendered::Configuration(text),
+        Err(mistake) => Rendered::Mistake(mistake),
+    }
 }
 
 fn watch(

@@ -10,6 +10,7 @@ pub mod conf;
 pub(crate) mod directives;
 pub mod filters;
 pub mod handlers;
+pub(crate) mod output_bufs;
 pub(crate) mod response;
 pub mod script;
 pub(crate) mod session;

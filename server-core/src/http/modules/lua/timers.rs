@@ -2,8 +2,9 @@
 
 use std::cell::Cell;
 use std::ffi::c_int;
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::rc::Rc;
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -102,6 +103,11 @@ pub(crate) fn schedule(timer: Timer) {
     if let Some(space) = &timer.app {
         space.timers.set(space.timers.get() + 1);
     }
+    let mut sleep = Box::pin(tokio::time::sleep(timer.delay));
+    if !timer.delay.is_zero() {
+        // The place in the line of those who wait for the same moment is given now, not when the task runs first.
+        let _pending = sleep.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+    }
     tokio::task::spawn_local(async move {
         let exit = EXIT.with(Rc::clone);
         let premature = if timer.delay.is_zero() {
@@ -112,7 +118,7 @@ pub(crate) fn schedule(timer: Timer) {
             true
         } else {
             tokio::select! {
-                () = tokio::time::sleep(timer.delay) => false,
+                () = sleep => false,
                 () = exit.notified() => true,
                 () = end_of_app(timer.app.as_ref()) => true,
             }
