@@ -70,11 +70,13 @@ macro_rules! http_modules {
         /// The directive tables of all modules.
         pub(crate) const TABLES: &[&[Rule]] = &[
             super::modules::fastcgi::CACHE_RULES,
+            super::modules::grpc::TLS_RULES,
             super::modules::proxy::CACHE_RULES,
             super::modules::proxy::TLS_RULES,
             super::modules::scgi::CACHE_RULES,
             super::modules::stream::TLS_RULES,
             super::modules::uwsgi::CACHE_RULES,
+            super::modules::uwsgi::TLS_RULES,
             $(super::modules::$name::RULES),+
         ];
     };
@@ -96,6 +98,7 @@ http_modules!(
     empty_gif,
     fastcgi,
     geo,
+    grpc,
     gunzip,
     gzip,
     gzip_static,
@@ -118,6 +121,7 @@ http_modules!(
     scgi,
     secure_link,
     set_misc,
+    slice,
     split_clients,
     ssi,
     ssl,

@@ -3,10 +3,11 @@
 use std::rc::Rc;
 
 use bytes::Bytes;
+use smallvec::SmallVec;
 
 use super::conf::{Conf, Ignored};
 use super::protocol::{Head, Protocol};
-use crate::http::header::{Header, HeaderId};
+use crate::http::header::{Header, HeaderId, HeaderList};
 use crate::http::modules::calendar::parse_http_date;
 use crate::http::request::Request;
 use crate::http::{Code, h1, redirect};
@@ -27,6 +28,7 @@ pub(super) struct Carriage {
 
 impl Carriage {
     /// Reads a head. What can't be right is logged, and the response is invalid.
+
     pub(super) fn of(r: &Request, conf: &Conf, head: &Head) -> Result<Self, ()> {
         let mut carriage = Self { closes: !head.keeps, ..Self::default() };
         let mut length: Option<&Header> = None;
@@ -90,6 +92,49 @@ fn contains_word(value: &[u8], word: &[u8]) -> bool {
     value.split(|byte| *byte == b',').any(|part| part.trim_ascii().eq_ignore_ascii_case(word))
 }
 
+/// Of fields that may come once, only the first one counts. The others are logged and dropped.
+pub(super) fn drop_repeated(r: &Request, fields: &mut HeaderList) {
+    const ONCE: [HeaderId; 8] = [
+        HeaderId::ContentType,
+        HeaderId::Date,
+        HeaderId::Etag,
+        HeaderId::Expires,
+        HeaderId::LastModified,
+        HeaderId::Location,
+        HeaderId::Refresh,
+        HeaderId::Server,
+    ];
+    const ONCE_BY_NAME: [&[u8]; 4] = [b"Status", b"X-Accel-Expires", b"X-Accel-Limit-Rate", b"X-Accel-Redirect"];
+    let same = |a: &Header, b: &Header| match a.id {
+        HeaderId::Other => a.name.eq_ignore_ascii_case(&b.name),
+        id => id == b.id,
+    };
+    let is_once = |field: &Header| ONCE.contains(&field.id) || ONCE_BY_NAME.iter().any(|name| field.is(name));
+    let mut kept: SmallVec<[Header; 8]> = SmallVec::new();
+    fields.retain(|field| {
+        if !is_once(field) {
+            return true;
+        }
+        let Some(previous) = kept.iter().find(|known| same(known, field)) else {
+            kept.push(field.clone());
+            return true;
+        };
+        let pieces: [&[u8]; 9] = [
+            b"upstream sent duplicate header line: \"",
+            &field.name,
+            b": ",
+            &field.value,
+            b"\", previous value: \"",
+            &previous.name,
+            b": ",
+            &previous.value,
+            b"\", ignored",
+        ];
+        r.log_bytes(Level::Warn, &pieces);
+        false
+    });
+}
+
 /// A head on its way to the client.
 pub(super) struct Passing<'a> {
     pub(super) r: &'a Rc<Request>,
@@ -120,7 +165,11 @@ impl Passing<'_> {
         for field in &head.fields {
             let kept = matches!(
                 field.id,
-                HeaderId::ContentType | HeaderId::SetCookie | HeaderId::CacheControl | HeaderId::Expires
+                HeaderId::ContentType
+                    | HeaderId::SetCookie
+                    | HeaderId::CacheControl
+                    | HeaderId::Expires
+                    | HeaderId::AcceptRanges
             ) || field.is(b"Content-Disposition")
                 || field.is(b"X-Accel-Limit-Rate")
                 || field.is(b"X-Accel-Charset");
@@ -135,7 +184,8 @@ impl Passing<'_> {
             Some(at) => (uri.slice(..at), uri.slice(at + 1..)),
             None => (uri.clone(), Bytes::new()),
         };
-        let unsafe_path = path.is_empty() || path.split(|byte| *byte == b'/').any(|part| part == b"..");
+        let leaves = |path: &[u8]| path.split(|byte| *byte == b'/').any(|part| part == b"..");
+        let unsafe_path = path.is_empty() || leaves(&path) || leaves(&h1::uri::unescape(&path));
         let Ok(path) = h1::uri::normalize(&path, h1::uri::Slashes::Keep)
             .map_err(|_| ())
             .and_then(|path| if unsafe_path { Err(()) } else { Ok(path) })
@@ -174,9 +224,9 @@ impl Passing<'_> {
         r.disable_not_modified.set(self.caching == Caching::None);
         if *self.conf.force_ranges {
             r.allow_ranges.set(true);
-            r.single_range.set(true);
+            r.single_range.set(self.caching != Caching::Kept);
         }
-        if *self.conf.pass_trailers && carriage.chunked {
+        if *self.conf.pass_trailers && (carriage.chunked || self.protocol.alpn().is_some()) {
             r.expect_trailers.set(true);
         }
     }

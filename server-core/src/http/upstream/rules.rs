@@ -281,10 +281,8 @@ pub(crate) fn ignore_headers(conf: &mut Conf, directive: &Directive) -> Applied 
         ("Set-Cookie", Ignored::SET_COOKIE),
         ("Vary", Ignored::VARY),
     ];
-    let mut bits = None;
     // A name that is said twice is no reason to warn.
-    value::set_bits(&mut bits, directive, WORDS)?;
-    set(conf.ignore_headers.slot(), directive, bits.unwrap_or(0))
+    value::set_bits(conf.ignore_headers.slot(), directive, WORDS).map(drop)
 }
 
 /// `ssl_protocols`

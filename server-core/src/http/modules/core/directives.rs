@@ -10,6 +10,8 @@ use super::{blocks, error_pages, listen, media_types, server_names};
 use crate::conf::{Arity, Contexts, Directive, Rule, value};
 use crate::http::complex_value::ComplexValue;
 use crate::http::conf::Scope;
+use crate::http::location::Kind;
+use crate::http::path::Alias;
 use crate::http::setting::Setting;
 use crate::upstream::resolver::ResolverConf;
 
@@ -130,7 +132,7 @@ fn accepted(_: &mut Scope<'_>, _: &Directive) -> Applied {
 fn root(scope: &mut Scope<'_>, directive: &Directive) -> Applied {
     let is_alias = directive.name.is("alias");
     if scope.loc.core.root.value().is_some() {
-        if scope.loc.core.alias == is_alias {
+        if (scope.loc.core.alias != Alias::None) == is_alias {
             return Err(value::duplicate(directive));
         }
         let (first, second) = if is_alias { ("root", "alias") } else { ("alias", "root") };
@@ -157,7 +159,12 @@ fn root(scope: &mut Scope<'_>, directive: &Directive) -> Applied {
     }
     let compiled = ComplexValue::compile(&mut scope.main.core.variables, &text)
         .map_err(|error| directive.error_at(word, "invalid_variable", error.to_string()))?;
-    scope.loc.core.alias = is_alias;
+    let core = &mut scope.loc.core;
+    core.alias = match core.kind {
+        _ if !is_alias => Alias::None,
+        Kind::Regex(_) => Alias::Whole,
+        _ => Alias::Prefix(core.name.len()),
+    };
     scope.loc.core.root.set(Rc::new(compiled));
     Ok(())
 }

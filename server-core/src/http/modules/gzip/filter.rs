@@ -164,9 +164,13 @@ pub(crate) fn client_accepts(r: &Request) -> bool {
     !r.headers_in.contains(HeaderId::Via) || proxied_allows(r, conf.proxied.unwrap_or(PROXIED_OFF))
 }
 
+/// Caches have been told that the response has several forms.
+struct Announced;
+
 /// Tells caches that there is another form of the response, when `gzip_vary` is on.
 pub(crate) fn announce_variants(r: &Request) {
-    if varies(r) {
+    if varies(r) && r.ctx::<Announced>().is_none() {
+        r.set_ctx(Rc::new(Announced));
         r.headers_out.list.borrow_mut().insert(0, Header::new("Vary", "Accept-Encoding"));
     }
 }

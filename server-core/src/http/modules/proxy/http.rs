@@ -25,6 +25,10 @@ use crate::log::Level;
 pub(super) struct ProxyHandler;
 
 impl Handler for ProxyHandler {
+    fn asks_server(&self) -> bool {
+        true
+    }
+
     fn handle(&self, r: &Rc<Request>) -> Outcome {
         upstream::answer(r, &Http)
     }
