@@ -4,6 +4,8 @@
         listen 127.0.0.1:$TEST_NGINX_RAND_PORT_1 ssl;
         ssl_certificate ../html/tls.crt;
         ssl_certificate_key ../html/tls.key;
+        ssl_conf_command Certificate ../html/tls.crt;
+        ssl_conf_command PrivateKey ../html/tls.key;
         ssl_verify_client optional_no_ca;
         location / { return 200 "$ssl_protocol $ssl_server_name $ssl_session_reused $ssl_client_s_dn\n"; }
     }

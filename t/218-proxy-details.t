@@ -185,3 +185,31 @@ HIT fr 2
 ["/origin/a/b\n", "/origin/a/b\n", "/origin/a/b\n"]
 --- no_error_log
 [error]
+
+=== hints come early when somebody wants them
+--- config
+    location = /origin {
+        content_by_lua_block {
+            ngx.req.socket(true):send("HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\nX-Accel-Expires: 5\r\n\r\n"
+                .. "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nok\n")
+        }
+    }
+    location = /front {
+        early_hints $arg_wanted;
+        proxy_pass http://127.0.0.1:$TEST_NGINX_SERVER_PORT/origin;
+    }
+    location = /t {
+        content_by_lua_block {
+            for _, args in ipairs { "", "?wanted=1" } do
+                local sock = ngx.socket.tcp()
+                assert(sock:connect("127.0.0.1", $TEST_NGINX_SERVER_PORT))
+                sock:send("GET /front" .. args .. " HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+                local all = sock:receive("*a")
+                ngx.say(all:match("^(.-\r\n)Server") or all:match("^(.-\r\n\r\n)HTTP/1.1 200"))
+            end
+        }
+    }
+--- request
+GET /t
+--- response_body eval
+"HTTP/1.1 200 OK\r\n\nHTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\n\r\nHTTP/1.1 200 OK\r\n\n"

@@ -159,3 +159,34 @@ delaying unauthorized request
 --- raw_request eval
 "GET /t HTTP/1.1\r\nHost: a\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nSEE-THIS\r\n0\r\n\r\n"
 --- error_code: 400
+
+=== a star among types stands for none as well
+--- config
+    location = /untyped { default_type ""; return 200 "one"; }
+    location = /t {
+        sub_filter one two;
+        sub_filter_types *;
+        proxy_pass http://127.0.0.1:$TEST_NGINX_SERVER_PORT/untyped;
+    }
+--- request
+GET /t
+--- response_headers
+Content-Type:
+--- response_body chomp
+two
+
+=== a row of addresses cuts another into pieces that can be taken out
+--- http_config
+    geo $arg_ip $row {
+        ranges;
+        default none;
+        192.0.2.0-192.0.2.9 row;
+        192.0.2.3-192.0.2.5 hole;
+        delete 192.0.2.6-192.0.2.9;
+    }
+--- config
+    location = /t { return 200 "$row\n"; }
+--- request eval
+["GET /t?ip=192.0.2.2", "GET /t?ip=192.0.2.3", "GET /t?ip=192.0.2.5", "GET /t?ip=192.0.2.6"]
+--- response_body eval
+["row\n", "hole\n", "hole\n", "none\n"]

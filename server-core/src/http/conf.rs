@@ -71,6 +71,7 @@ macro_rules! http_modules {
         pub(crate) const TABLES: &[&[Rule]] = &[
             super::modules::fastcgi::CACHE_RULES,
             super::modules::grpc::TLS_RULES,
+            super::modules::lua::apps::RULES,
             super::modules::proxy::CACHE_RULES,
             super::modules::proxy::TLS_RULES,
             super::modules::scgi::CACHE_RULES,
@@ -123,6 +124,7 @@ http_modules!(
     set_misc,
     slice,
     split_clients,
+    srcache,
     ssi,
     ssl,
     stub_status,

@@ -138,6 +138,8 @@ async fn pass(r: &Rc<Request>, from: Restart) -> Code {
         return run_content(r).await;
     }
     if from == Restart::ServerRewrite {
+        // `ngx_http_handler` begins anew for subrequests and redirects, too.
+        r.conn().action.set(None);
         if let Some(code) = run_rewrite(r, Phase::ServerRewrite).await {
             return code;
         }
@@ -429,7 +431,9 @@ pub(crate) fn run_log(r: &Rc<Request>) {
 
 /// What is left to do with a main request after its response: the unread body, the log, the cleanups.
 pub(crate) async fn close(r: &Rc<Request>) {
-    if !r.terminated.get() && !r.conn().error.get() && !r.detached.get() {
+    // What comes over a raw request socket is no body, and the lingering close of its connection reads it.
+    let is_raw = r.lua.borrow().as_ref().is_some_and(|ctx| ctx.output.raw_socket.get());
+    if !r.terminated.get() && !r.conn().error.get() && !r.detached.get() && !is_raw {
         body::discard_rest(r).await;
     }
     r.conn().action.set(Some("logging request"));

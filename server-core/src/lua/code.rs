@@ -5,10 +5,12 @@ use std::cell::Cell;
 use std::ffi::{CString, c_int};
 use std::ptr;
 
+use super::apps::Space;
 use super::session::{Session, level, session_debug, session_log};
 use super::sys::raw::*;
 use super::sys::{self, StackGuard, State};
 use super::vm::Vm;
+use crate::dev::files::Stamp;
 
 /// LuaJIT cuts chunk names at this many bytes in messages, so longer ones are shortened from the front.
 const CHUNK_NAME_MAX: usize = 56;
@@ -52,9 +54,13 @@ impl Inline {
     }
 
     /// Pushes the compiled function onto the VM's main state. A failure is logged and pushes nothing.
-    pub fn push(&self, vm: &Vm, cache: Cache, session: &dyn Session) -> Result<(), LoadError> {
-        let state = vm.state();
-        if self.slot.push(state, cache, session) {
+    pub(crate) fn push(&self, place: Place<'_>, session: &dyn Session) -> Result<(), LoadError> {
+        let state = place.vm.state();
+        let is_known = match place.space {
+            Some(space) => space.push_chunk(place.vm, &self.slot.key),
+            None => self.slot.push(state, place.cache, session),
+        };
+        if is_known {
             return Ok(());
         }
         // SAFETY: compiling does not run anything; on failure the message is popped.
@@ -65,7 +71,10 @@ impl Inline {
             session_log!(session, level::ERR, "failed to load inlined Lua code: {message}");
             return Err(LoadError::Code);
         }
-        self.slot.store(state);
+        match place.space {
+            Some(space) => space.adopt_chunk(place.vm, &self.slot.key, None),
+            None => self.slot.store(state),
+        }
         Ok(())
     }
 }
@@ -77,8 +86,12 @@ impl File {
     }
 
     /// Pushes the function of the file at `path`. A failure is logged and pushes nothing.
-    pub fn push(&self, vm: &Vm, path: &[u8], cache: Cache, session: &dyn Session) -> Result<(), LoadError> {
+    pub(crate) fn push(&self, place: Place<'_>, path: &[u8], session: &dyn Session) -> Result<(), LoadError> {
+        let Place { vm, space, cache } = place;
         let state = vm.state();
+        if let Some(space) = space {
+            return self.push_in(vm, space, path, session);
+        }
         let has_changed = crate::dev::is_on() && crate::dev::reload::file_changed(bytes_to_path(path));
         if !has_changed && self.slot.push(state, cache, session) {
             return Ok(());
@@ -92,6 +105,28 @@ impl File {
         self.slot.store(state);
         Ok(())
     }
+
+    /// As [`Self::push`] for an app, which is deployed anew when one of its files changes.
+    fn push_in(&self, vm: &Vm, space: &Space, path: &[u8], session: &dyn Session) -> Result<(), LoadError> {
+        if space.push_chunk(vm, &self.slot.key) {
+            return Ok(());
+        }
+        let stamp = Stamp::of(bytes_to_path(path)).map_or_else(String::new, |stamp| format!("{stamp:?}"));
+        compile_file(vm.state(), path, session)?;
+        space.adopt_chunk(vm, &self.slot.key, Some((path, &stamp)));
+        Ok(())
+    }
+}
+
+/// Where a script is to run.
+#[derive(Clone, Copy)]
+pub(crate) struct Place<'a> {
+    /// The interpreter.
+    pub(crate) vm: &'a Vm,
+    /// The app's space in it.
+    pub(crate) space: Option<&'a Space>,
+    /// Whether compiled code outside of apps is kept.
+    pub(crate) cache: Cache,
 }
 
 /// Whether compiled code is kept from one request to the next (`lua_code_cache`). It is always kept in its VM.

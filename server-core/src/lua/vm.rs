@@ -4,10 +4,12 @@ use std::cell::{Cell, RefCell};
 use std::ffi::c_int;
 use std::rc::Rc;
 
+use super::apps::Apps;
 use super::cjson;
 use super::ffi::worker;
 use super::jit_modules;
 use super::session::{Session, session_debug};
+use super::socket::pool;
 use super::sys::raw::*;
 use super::sys::{self, StackGuard, State};
 
@@ -55,6 +57,8 @@ pub struct Vm {
     idle: RefCell<Vec<(State, c_int)>>,
     thread_cache: usize,
     users: Cell<usize>,
+    /// The apps that live in it.
+    pub(crate) apps: Apps,
 }
 
 impl Vm {
@@ -75,6 +79,7 @@ impl Vm {
             idle: RefCell::default(),
             thread_cache: options.thread_cache,
             users: Cell::new(0),
+            apps: Apps::default(),
         };
         jit_modules::install(state);
         cjson::install(state);
@@ -96,6 +101,7 @@ impl Vm {
         if !state.is_null() {
             self.idle.borrow_mut().clear();
             worker::debug(format_args!("lua close the global Lua VM {:016X}", state.addr()));
+            pool::close_all_of(state.addr());
             // SAFETY: the state is ours, and no coroutine of it is in use.
             unsafe { lua_close(state) };
         }
@@ -218,7 +224,7 @@ impl Drop for Vm {
 }
 
 /// Expands a package path template.
-fn expand_path(template: &[u8], default: &[u8], prefix: &[u8]) -> Vec<u8> {
+pub(crate) fn expand_path(template: &[u8], default: &[u8], prefix: &[u8]) -> Vec<u8> {
     let mut expanded = Vec::with_capacity(template.len() + default.len());
     let mut rest = template;
     while let Some((&byte, tail)) = rest.split_first() {

@@ -388,7 +388,7 @@ impl Run<'_> {
             binary: &self.bench.binary,
             root: &self.bench.root,
             variables: self.variables,
-            working_directory: &self.bench.working_directory,
+            working_directory: &self.settings.working_directory,
             stderr: &self.bench.stderr,
             limit: Duration::from_secs(30).min(self.bench.block_limit),
         }

@@ -55,6 +55,8 @@ pub struct Schedule {
 #[derive(Debug)]
 struct State {
     pending: VecDeque<Unit>,
+    /// What failed for want of a service that the machine's network may have.
+    missed: Vec<Unit>,
     busy: BTreeMap<String, usize>,
     stopped: bool,
 }
@@ -135,7 +137,7 @@ impl Schedule {
     /// A schedule of units. With `has_own_networks`, most lanes have a network of their own, and ports are no
     /// resource.
     pub fn new(units: Vec<Unit>, has_own_networks: bool) -> Self {
-        let state = State { pending: units.into(), busy: BTreeMap::new(), stopped: false };
+        let state = State { pending: units.into(), missed: Vec::new(), busy: BTreeMap::new(), stopped: false };
         Self { state: Mutex::new(state), changed: Condvar::new(), has_own_networks }
     }
 
@@ -179,6 +181,26 @@ impl Schedule {
             }
         }
         self.changed.notify_all();
+    }
+
+    /// Keeps a block of a unit for a lane in the machine's network.
+    pub fn miss(&self, unit: &Unit, block: &BlockId) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        match state.missed.iter_mut().find(|missed| Arc::ptr_eq(&missed.file, &unit.file)) {
+            Some(missed) => missed.blocks.push(block.clone()),
+            None => {
+                state.missed.push(Unit { blocks: vec![block.clone()], outside: true, ..unit.clone() });
+            }
+        }
+    }
+
+    /// The blocks that [`miss`](Self::miss) kept, in their files' order.
+    pub fn take_missed(&self) -> Vec<Unit> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut missed = std::mem::take(&mut state.missed);
+        missed.iter_mut().for_each(|unit| unit.blocks.sort_by_key(|block| block.number));
+        missed.sort_by(|one, other| one.file.path.cmp(&other.file.path));
+        missed
     }
 
     /// Hands out nothing more.

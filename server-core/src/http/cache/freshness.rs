@@ -30,12 +30,12 @@ pub(crate) fn of(status: u16, fields: &HeaderList, ignored: u32, rules: &[Valid]
     if fresh.valid == 0 {
         fresh.valid = now + configured(status, rules)?;
     }
-    Some(fresh.from_valid())
+    Some(fresh.counted_from_its_end())
 }
 
 /// What a head says by itself; `None` when it says nothing, or that the response may not be kept.
 pub(crate) fn told(fields: &HeaderList, ignored: u32, now: i64) -> Option<Freshness> {
-    said(fields, ignored, now).filter(|fresh| fresh.valid > 0).map(Freshness::from_valid)
+    said(fields, ignored, now).filter(|fresh| fresh.valid > 0).map(Freshness::counted_from_its_end)
 }
 
 /// Seconds for which the configuration lets a response of this status be kept.
@@ -47,7 +47,7 @@ pub(crate) fn configured(status: u16, rules: &[Valid]) -> Option<i64> {
 
 impl Freshness {
     /// The times of stale use, counted from the end of freshness.
-    fn from_valid(mut self) -> Self {
+    fn counted_from_its_end(mut self) -> Self {
         for stale in [&mut self.stale_updating, &mut self.stale_error] {
             if *stale > 0 {
                 *stale += self.valid;

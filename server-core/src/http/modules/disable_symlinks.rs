@@ -92,14 +92,22 @@ fn disable_symlinks(scope: &mut Scope<'_>, directive: &Directive) -> Result<(), 
 
 /// Opens a file for reading as the location allows. A pipe does not block.
 pub(super) fn open(r: &Request, name: &[u8]) -> io::Result<File> {
+    let name = c_text(name);
     match policy(r, name) {
         None => OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path(name)),
         Some((links, start)) => Ok(walk(name, start, links, OFlag::O_RDONLY | OFlag::O_NONBLOCK)?.into()),
     }
 }
 
+/// A path as the system sees it: its end is the first NUL. Only a script can have put one there, knowingly; addresses
+/// with one are refused before.
+fn c_text(name: &[u8]) -> &[u8] {
+    name.split(|byte| *byte == 0).next().unwrap_or_default()
+}
+
 /// What a path leads to, as far as the location allows; an error is a number of the operating system.
 pub(super) fn status(r: &Request, name: &[u8]) -> Result<Metadata, i32> {
+    let name = c_text(name);
     match policy(r, name) {
         None => super::file_status::status(name),
         Some((links, start)) => {

@@ -114,6 +114,8 @@ impl Geo {
             }
             (_, Networks::Ranges(ranges)) => {
                 let (first, last) = range(entry, &entry.name)?;
+                // It cuts a hole into those before it, whose pieces are rows of their own from now on.
+                *ranges = std::mem::take(ranges).into_iter().flat_map(|range| without(range, first, last)).collect();
                 ranges.push((first, last, text));
             }
         }
@@ -143,6 +145,13 @@ impl Geo {
         let header = r.headers_in.value(HeaderId::XForwardedFor).unwrap_or_default();
         Some(super::realip::forwarded_for(address, &header, &self.proxies, self.recursive))
     }
+}
+
+/// A row of addresses without some of them: nothing, one row or two.
+fn without((from, to, value): (u32, u32, Bytes), first: u32, last: u32) -> impl Iterator<Item = (u32, u32, Bytes)> {
+    let before = (from < first).then(|| (from, to.min(first - 1), value.clone()));
+    let behind = (to > last).then(|| (from.max(last + 1), to, value));
+    before.into_iter().chain(behind)
 }
 
 fn network(entry: &Directive, word: &Word) -> Result<Cidr, Diagnostic> {

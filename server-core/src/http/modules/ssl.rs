@@ -146,7 +146,7 @@ pub(crate) const RULES: &[Rule] = &[
         name: "ssl_conf_command",
         contexts: HTTP_SERVER,
         args: Arity::Words(2, 2),
-        apply: set!(push_key_value, commands),
+        apply: |scope, directive| context::push_command(scope.cycle, &mut scope.srv.ssl.commands, directive),
     },
     flag("ssl_reject_handshake", set!(set_flag, reject_handshake)),
 ];

@@ -21,7 +21,7 @@ pub(crate) trait Unframe {
     fn take(&mut self, input: &mut BytesMut) -> Result<Option<Bytes>, BodyError>;
 
     /// What the server must get now.
-    fn to_send(&mut self) -> Option<Bytes> {
+    fn take_outgoing(&mut self) -> Option<Bytes> {
         None
     }
 
@@ -120,9 +120,9 @@ impl Framing {
     }
 
     /// What the server must get now.
-    pub(super) fn to_send(&mut self) -> Option<Bytes> {
+    pub(super) fn take_outgoing(&mut self) -> Option<Bytes> {
         match self {
-            Self::Custom(custom) => custom.to_send(),
+            Self::Custom(custom) => custom.take_outgoing(),
             Self::Chunked(_) | Self::Ended | Self::Length(_) | Self::ToEnd => None,
         }
     }

@@ -43,7 +43,7 @@ impl Proxied<'_> {
         let mut received = 0;
         self.timer_added(&exchange.connection, self.timeouts.send);
         loop {
-            if let Some(bytes) = reader.to_send() {
+            if let Some(bytes) = reader.take_outgoing() {
                 exchange.sender.push(bytes);
             }
             let event = exchange.next(size.saturating_sub(exchange.input.len())).await;

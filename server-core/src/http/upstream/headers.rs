@@ -28,7 +28,6 @@ pub(super) struct Carriage {
 
 impl Carriage {
     /// Reads a head. What can't be right is logged, and the response is invalid.
-
     pub(super) fn of(r: &Request, conf: &Conf, head: &Head) -> Result<Self, ()> {
         let mut carriage = Self { closes: !head.keeps, ..Self::default() };
         let mut length: Option<&Header> = None;
@@ -94,45 +93,57 @@ fn contains_word(value: &[u8], word: &[u8]) -> bool {
 
 /// Of fields that may come once, only the first one counts. The others are logged and dropped.
 pub(super) fn drop_repeated(r: &Request, fields: &mut HeaderList) {
-    const ONCE: [HeaderId; 8] = [
-        HeaderId::ContentType,
-        HeaderId::Date,
-        HeaderId::Etag,
-        HeaderId::Expires,
-        HeaderId::LastModified,
-        HeaderId::Location,
-        HeaderId::Refresh,
-        HeaderId::Server,
-    ];
-    const ONCE_BY_NAME: [&[u8]; 4] = [b"Status", b"X-Accel-Expires", b"X-Accel-Limit-Rate", b"X-Accel-Redirect"];
-    let same = |a: &Header, b: &Header| match a.id {
-        HeaderId::Other => a.name.eq_ignore_ascii_case(&b.name),
-        id => id == b.id,
+    let mut seen = 0;
+    let mut comes_again = |field: &Header| {
+        let bit = once(field);
+        let again = seen & bit != 0;
+        seen |= bit;
+        again
     };
-    let is_once = |field: &Header| ONCE.contains(&field.id) || ONCE_BY_NAME.iter().any(|name| field.is(name));
-    let mut kept: SmallVec<[Header; 8]> = SmallVec::new();
+    if !fields.iter().any(&mut comes_again) {
+        return;
+    }
+    let first: SmallVec<[Header; 8]> = fields.iter().filter(|field| once(field) != 0).cloned().collect();
+    let mut seen = 0;
     fields.retain(|field| {
-        if !is_once(field) {
-            return true;
+        let bit = once(field);
+        let again = seen & bit != 0;
+        seen |= bit;
+        if let Some(previous) = first.iter().find(|known| again && once(known) == bit) {
+            let pieces: [&[u8]; 9] = [
+                b"upstream sent duplicate header line: \"",
+                &field.name,
+                b": ",
+                &field.value,
+                b"\", previous value: \"",
+                &previous.name,
+                b": ",
+                &previous.value,
+                b"\", ignored",
+            ];
+            r.log_bytes(Level::Warn, &pieces);
         }
-        let Some(previous) = kept.iter().find(|known| same(known, field)) else {
-            kept.push(field.clone());
-            return true;
-        };
-        let pieces: [&[u8]; 9] = [
-            b"upstream sent duplicate header line: \"",
-            &field.name,
-            b": ",
-            &field.value,
-            b"\", previous value: \"",
-            &previous.name,
-            b": ",
-            &previous.value,
-            b"\", ignored",
-        ];
-        r.log_bytes(Level::Warn, &pieces);
-        false
+        !again
     });
+}
+
+/// A bit for each field that may come once; 0 for the others.
+fn once(field: &Header) -> u16 {
+    match field.id {
+        HeaderId::ContentType => 1,
+        HeaderId::Date => 1 << 1,
+        HeaderId::Etag => 1 << 2,
+        HeaderId::Expires => 1 << 3,
+        HeaderId::LastModified => 1 << 4,
+        HeaderId::Location => 1 << 5,
+        HeaderId::Refresh => 1 << 6,
+        HeaderId::Server => 1 << 7,
+        HeaderId::Other if field.is(b"Status") => 1 << 8,
+        HeaderId::Other if field.is(b"X-Accel-Expires") => 1 << 9,
+        HeaderId::Other if field.is(b"X-Accel-Limit-Rate") => 1 << 10,
+        HeaderId::Other if field.is(b"X-Accel-Redirect") => 1 << 11,
+        _ => 0,
+    }
 }
 
 /// A head on its way to the client.
@@ -307,7 +318,7 @@ impl Passing<'_> {
 }
 
 /// The charset among the parameters of a media type.
-fn charset_of(value: &Bytes) -> Option<Bytes> {
+pub(crate) fn charset_of(value: &Bytes) -> Option<Bytes> {
     let semicolon = memchr::memchr(b';', value)?;
     value[semicolon + 1..].split(|byte| *byte == b';').find_map(|part| {
         let part = part.trim_ascii();

@@ -27,7 +27,7 @@ pub(crate) struct Outgoing {
     /// A body follows that has not been read yet.
     pub(crate) stream: Option<Encoding>,
     /// All of the request, when the reader of the response frames it.
-    pub(crate) http2: Option<Http2Request>,
+    pub(crate) http2: Option<Box<Http2Request>>,
 }
 
 /// A request over HTTP/2.

@@ -95,7 +95,7 @@ pub(crate) trait Reader {
     fn head(&mut self, r: &Rc<Request>, input: &mut BytesMut) -> Result<Option<Head>, Failure>;
 
     /// What the server must get now, for protocols in which both sides talk all the time.
-    fn to_send(&mut self) -> Option<Bytes> {
+    fn take_outgoing(&mut self) -> Option<Bytes> {
         None
     }
 

@@ -141,7 +141,7 @@ impl<'a> Relay<'a> {
     fn unframe(&mut self, exchange: &mut Exchange, framing: &mut Framing) -> Result<(), End> {
         loop {
             let taken = framing.take(&mut exchange.input);
-            if let Some(bytes) = framing.to_send() {
+            if let Some(bytes) = framing.take_outgoing() {
                 exchange.sender.push(bytes);
             }
             match taken {

@@ -120,7 +120,10 @@ macro_rules! tls_rules {
             setting!($module, concat!($prefix, "_ssl_verify"), Arity::Flag, set_flag, tls.verify),
             setting!($module, concat!($prefix, "_ssl_verify_depth"), ONE, set_number, tls.verify_depth),
             setting!($module, concat!($prefix, "_ssl_ciphers"), ONE, set_string, tls.ciphers),
-            setting!($module, concat!($prefix, "_ssl_conf_command"), Arity::Words(2, 2), push_key_value, tls.commands),
+            rule(concat!($prefix, "_ssl_conf_command"), Arity::Words(2, 2), |scope, directive| {
+                let commands = scope.loc.$module.upstream.tls.commands.slot();
+                $crate::tls::context::push_command(scope.cycle, commands, directive)
+            }),
             rule(concat!($prefix, "_ssl_protocols"), SOME, |scope, directive| {
                 let warnings = rules::protocols(scope.loc.$module.upstream.tls.protocols.slot(), directive)?;
                 rules::warn(scope, warnings);

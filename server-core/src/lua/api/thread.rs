@@ -26,6 +26,7 @@ c_function! {
     fn spawn(state) {
         let arguments = sys::top(state);
         let (ctx, _) = running()?;
+        ctx.phase.get().require(Phase::YIELDABLE)?;
         let parent = ctx.current_thread().ok_or("no co ctx found")?;
         sys::check_yieldable(state)?;
         let child = new_coroutine(state, ctx, Kind::Light)?;

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use rsty_diag::Severity;
 
 use super::{Group, Rule, Sink};
-use crate::api::{is_disabled, is_requestless, is_yieldable};
+use crate::api::is_disabled;
 use crate::calls::Calls;
 use crate::chunk::{Call, Chunk};
 use crate::embed::Phase;
@@ -57,49 +57,33 @@ fn check(chunk: &Chunk<'_>, sink: &mut Sink<'_>) {
     }
     let tree = chunk.tree;
     for call in &chunk.calls {
-        let (name, shift) = called(chunk, call);
         let expr = tree.expr(call.expr);
-        let Some(phases) = phases.get(expr.function.index()) else { continue };
-        if let Some(phase) = phases.iter().find(|phase| is_disabled(&name, **phase)) {
-            let name = name.trim_start_matches('@');
-            sink.report(chunk, expr.range, format!("`{name}` is disabled in {}", phase.context()));
-        } else if name == "ngx.req.set_uri"
-            && let Some(jump) = tree.expr_list(call.arguments).nth(shift + 1)
-            && tree.expr(jump).kind == ExprKind::True
-            && let Some(phase) = phases.iter().find(|phase| !matches!(phase, Phase::Rewrite | Phase::ServerRewrite))
-        {
-            sink.report(chunk, expr.range, format!("`ngx.req.set_uri` can't jump in {}", phase.context()));
-        } else if name.starts_with('@') {
-            through_module(chunk, sink, &name, expr.range, phases);
-        }
+        let Some(phases) = phases.get(expr.function.index()).filter(|phases| !phases.is_empty()) else { continue };
+        judge_call(chunk, sink, call, expr.range, phases);
     }
     for (index, expr) in tree.exprs.iter().enumerate() {
         let Some(phases) = phases.get(expr.function.index()).filter(|phases| !phases.is_empty()) else { continue };
         match expr.kind {
             ExprKind::MethodCall { object, method, .. } => {
-                if let Some(phase) = phases.iter().find(|phase| !is_yieldable(**phase))
-                    && waits(chunk, object, tree.name(method))
+                let method = chunk.text(method);
+                if let Some(maker) = maker(chunk, object)
+                    && let Some(phase) = refusing(chunk, &format!("{maker}:{method}"), phases)
                 {
-                    let method = chunk.text(method);
-                    sink.report(
-                        chunk,
-                        expr.range,
-                        format!("`:{method}` waits, which is disabled in {}", phase.context()),
-                    );
+                    let message = format!("`:{method}` waits, which is disabled in {}", phase.context());
+                    sink.report(chunk, expr.range, message);
                 } else if let Some(module) = chunk.path(object).filter(|path| path.starts_with('@')) {
-                    let name = format!("{module}.{}", chunk.text(method));
-                    through_module(chunk, sink, &name, expr.range, phases);
+                    through_module(chunk, sink, &format!("{module}.{method}"), expr.range, phases);
                 }
             }
             ExprKind::Index { .. } => {
-                if let Some(phase) = phases.iter().find(|phase| is_requestless(**phase))
-                    && let Some(path) = request_field(chunk, ExprId(index as u32))
+                if let Some((path, shown)) = request_field(chunk, ExprId(index as u32))
+                    && let Some(phase) = refusing(chunk, path, phases)
                 {
-                    sink.report(
-                        chunk,
-                        expr.range,
-                        format!("`{path}` needs a request, and {} has none", phase.context()),
-                    );
+                    let message = match path {
+                        "ngx.arg" => format!("`ngx.arg` is disabled in {}", phase.context()),
+                        _ => format!("`{shown}` needs a request, and {} has none", phase.context()),
+                    };
+                    sink.report(chunk, expr.range, message);
                 }
             }
             _ => {}
@@ -107,10 +91,36 @@ fn check(chunk: &Chunk<'_>, sink: &mut Sink<'_>) {
     }
 }
 
+/// Judges one call, which may hand a function on to `pcall` and the like.
+fn judge_call(chunk: &Chunk<'_>, sink: &mut Sink<'_>, call: &Call, range: Range, phases: &[Phase]) {
+    let (name, shift) = called(chunk, call);
+    let callee = chunk.callee(call);
+    let timer = [Phase::Timer];
+    let inside = if callee.starts_with("ngx.timer.") && shift > 0 { &timer } else { phases };
+    let refused = refusing(chunk, callee, phases).map(|phase| (callee, phase));
+    if let Some((name, phase)) = refused.or_else(|| Some((&*name, refusing(chunk, &name, inside)?))) {
+        let name = name.trim_start_matches('@');
+        sink.report(chunk, range, format!("`{name}` is disabled in {}", phase.context()));
+    } else if name == "ngx.req.set_uri"
+        && let Some(jump) = chunk.tree.expr_list(call.arguments).nth(shift + 1)
+        && chunk.tree.expr(jump).kind == ExprKind::True
+        && let Some(phase) = refusing(chunk, "ngx.req.set_uri jump", phases)
+    {
+        sink.report(chunk, range, format!("`ngx.req.set_uri` can't jump in {}", phase.context()));
+    } else if name.starts_with('@') {
+        through_module(chunk, sink, &name, range, inside);
+    }
+}
+
+/// The first of the phases that refuses what is named.
+fn refusing(chunk: &Chunk<'_>, name: &str, phases: &[Phase]) -> Option<Phase> {
+    phases.iter().copied().find(|phase| is_disabled(name, *phase, chunk.subsystem))
+}
+
 /// Tells where a function of another file calls what a phase disables.
 fn through_module(chunk: &Chunk<'_>, sink: &mut Sink<'_>, name: &str, range: Range, phases: &[Phase]) {
     for phase in phases {
-        let found = sink.settings.modules.find(sink.file, name, &|called| is_disabled(called, *phase));
+        let found = sink.settings.modules.find(sink.file, name, &|called| is_disabled(called, *phase, chunk.subsystem));
         if let Some(found) = found {
             let (name, called) = (name.trim_start_matches('@'), found.name.trim_start_matches('@'));
             let message =
@@ -121,44 +131,56 @@ fn through_module(chunk: &Chunk<'_>, sink: &mut Sink<'_>, name: &str, range: Ran
     }
 }
 
-/// A field of `ngx` that is about the request: the tables `ngx.var` and `ngx.header` when indexed, `ngx.status`.
-fn request_field(chunk: &Chunk<'_>, id: ExprId) -> Option<String> {
+/// A field of `ngx` that is about the request, by its name in the table of phases and as it is shown: the tables `ngx.var`,
+/// `ngx.header` and `ngx.arg` when indexed, `ngx.status` and others like it.
+fn request_field(chunk: &Chunk<'_>, id: ExprId) -> Option<(&'static str, String)> {
     let tree = chunk.tree;
     let ExprKind::Index { object, key } = tree.expr(id).kind else { return None };
     let is_ngx = |id| match tree.expr(chunk.original(id)).kind {
         ExprKind::Global(index) => tree.name(tree.globals[index as usize].name) == b"ngx",
         _ => false,
     };
-    let key = tree.string(key);
-    if matches!(key, Some(b"status" | b"headers_sent")) && is_ngx(object) {
-        return chunk.path(id);
+    let plain = match tree.string(key) {
+        Some(b"status") => "ngx.status",
+        Some(b"headers_sent") => "ngx.headers_sent",
+        Some(b"is_subrequest") => "ngx.is_subrequest",
+        Some(b"ctx") => "ngx.ctx",
+        _ => "",
+    };
+    if !plain.is_empty() && is_ngx(object) {
+        return Some((plain, chunk.path(id).unwrap_or_else(|| plain.to_owned())));
     }
     let ExprKind::Index { object: outer, key: table } = tree.expr(chunk.original(object)).kind else { return None };
-    let table = tree.string(table).filter(|table| matches!(*table, b"var" | b"header"))?;
-    is_ngx(outer).then(|| format!("ngx.{}", String::from_utf8_lossy(table)))
+    let table = match tree.string(table)? {
+        b"var" => "ngx.var",
+        b"header" => "ngx.header",
+        b"arg" => "ngx.arg",
+        _ => return None,
+    };
+    is_ngx(outer).then(|| (table, table.to_owned()))
 }
 
 /// The function that a call really calls, with where its arguments start: `pcall(f, x)` calls `f`.
 fn called<'c>(chunk: &'c Chunk<'_>, call: &Call) -> (Cow<'c, str>, usize) {
     let name = chunk.callee(call);
-    let protected = (name == "pcall").then(|| chunk.tree.expr_list(call.arguments).next()).flatten();
-    match protected.and_then(|function| chunk.path(function)) {
-        Some(path) => (path.into(), 1),
+    let handed = match name {
+        "pcall" | "ngx.thread.spawn" | "coroutine.create" | "coroutine.wrap" => 0,
+        "xpcall" | "ngx.timer.at" | "ngx.timer.every" => 1,
+        _ => return (name.into(), 0),
+    };
+    let at = if name == "xpcall" { 0 } else { handed };
+    let function = chunk.tree.expr_list(call.arguments).nth(at);
+    match function.and_then(|function| chunk.path(function)) {
+        Some(path) => (path.into(), handed + 1),
         None => (name.into(), 0),
     }
 }
 
-/// Whether a method of an object that the chunk made itself waits.
-fn waits(chunk: &Chunk<'_>, object: ExprId, method: &[u8]) -> bool {
+/// The function whose result an object is, where the chunk made the object itself: `@ngx.semaphore.new`.
+fn maker<'c>(chunk: &'c Chunk<'_>, object: ExprId) -> Option<&'c str> {
     let made = chunk.original(object);
-    let Ok(index) = chunk.calls.binary_search_by_key(&made, |call| call.expr) else { return false };
-    match chunk.callee(&chunk.calls[index]) {
-        "@ngx.semaphore.new" => method == b"wait",
-        "@ngx.pipe.spawn" => {
-            method == b"wait" || method.starts_with(b"stdout_read") || method.starts_with(b"stderr_read")
-        }
-        _ => false,
-    }
+    let index = chunk.calls.binary_search_by_key(&made, |call| call.expr).ok()?;
+    chunk.calls.get(index).map(|call| chunk.callee(call))
 }
 
 /// The phases in which each function is known to run.

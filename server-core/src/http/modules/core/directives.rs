@@ -120,12 +120,19 @@ pub(crate) const RULES: &[Rule] = &[
     rule("open_file_cache_min_uses", ALL, ONE, accepted),
     rule("open_file_cache_errors", ALL, Arity::Flag, accepted),
     rule("open_file_cache_events", ALL, Arity::Flag, accepted),
-    rule("early_hints", ALL, Arity::Words(1, MANY), accepted),
+    rule("early_hints", ALL, Arity::Words(1, MANY), early_hints),
     rule("client_body_early_read", SERVERS, Arity::Words(1, MANY), accepted),
 ];
 
 /// A setting of nginx's internals that has no counterpart here.
 fn accepted(_: &mut Scope<'_>, _: &Directive) -> Applied {
+    Ok(())
+}
+
+fn early_hints(scope: &mut Scope<'_>, directive: &Directive) -> Applied {
+    let values: Result<Vec<_>, _> =
+        directive.args.iter().map(|word| ComplexValue::of_word(scope, directive, word)).collect();
+    Rc::make_mut(scope.loc.core.early_hints.slot().get_or_insert_default()).extend(values?);
     Ok(())
 }
 

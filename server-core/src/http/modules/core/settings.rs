@@ -192,6 +192,7 @@ settings! {
         keepalive_disable: u32 = KeepaliveDisable::MSIE6;
         satisfy: Satisfy = Satisfy::All;
         auth_delay: Duration = seconds(0);
+        early_hints: Rc<Vec<ComplexValue>> = Rc::default();
         lingering_close: LingeringClose = LingeringClose::On;
         lingering_time: Duration = seconds(30);
         lingering_timeout: Duration = seconds(5);

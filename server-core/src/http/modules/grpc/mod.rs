@@ -59,7 +59,7 @@ impl Protocol for Grpc {
     fn request(&self, r: &Rc<Request>, destination: &Destination) -> Result<Outgoing, Code> {
         let head = request::head(r, destination)?;
         // Everything is sent by the session, which frames it.
-        Ok(Outgoing { http2: Some(head), ..Outgoing::default() })
+        Ok(Outgoing { http2: Some(Box::new(head)), ..Outgoing::default() })
     }
 
     fn reader(&self, outgoing: &Outgoing) -> Box<dyn Reader> {
@@ -80,8 +80,8 @@ impl Reader for GrpcReader {
         })
     }
 
-    fn to_send(&mut self) -> Option<Bytes> {
-        self.0.as_mut().and_then(Session::to_send)
+    fn take_outgoing(&mut self) -> Option<Bytes> {
+        self.0.as_mut().and_then(Session::take_outgoing)
     }
 
     fn framing(&mut self, _head: &Head, _length: Option<u64>, _chunked: bool) -> Framing {
@@ -109,8 +109,8 @@ impl Unframe for Body {
         Ok(part)
     }
 
-    fn to_send(&mut self) -> Option<Bytes> {
-        self.session.to_send()
+    fn take_outgoing(&mut self) -> Option<Bytes> {
+        self.session.take_outgoing()
     }
 
     fn is_ended(&self) -> bool {

@@ -102,7 +102,7 @@ impl Session {
     }
 
     /// Bytes for the server.
-    pub(super) fn to_send(&mut self) -> Option<Bytes> {
+    pub(super) fn take_outgoing(&mut self) -> Option<Bytes> {
         let outbound = self.wire.borrow_mut().outbound.split().freeze();
         (!outbound.is_empty()).then_some(outbound)
     }
@@ -227,12 +227,12 @@ fn take_part(body: &mut VecDeque<Data>, may_take: impl FnOnce(usize) -> usize) -
 mod tests {
     use super::*;
 
-    fn request(body: &'static [u8]) -> Http2Request {
+    fn request(body: impl Into<Bytes>) -> Http2Request {
         Http2Request {
             method: http::Method::POST,
             uri: "http://a.test/x".parse().expect("an address"),
             headers: http::HeaderMap::new(),
-            body: vec![Data::Bytes(Bytes::from_static(body))],
+            body: vec![Data::Bytes(body.into())],
         }
     }
 
@@ -254,8 +254,8 @@ mod tests {
         ]
         .concat();
         for cut in 0..all.len() {
-            let mut session = Session::begin(&request(b"ask")).expect("a session");
-            let sent = session.to_send().expect("a request");
+            let mut session = Session::begin(&request("ask")).expect("a session");
+            let sent = session.take_outgoing().expect("a request");
             assert!(sent.starts_with(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n") && sent.ends_with(b"ask"));
             let (mut head, mut body, mut trailers) = (None, Vec::new(), None);
             for part in [&all[..cut], &all[cut..]] {
@@ -277,18 +277,18 @@ mod tests {
 
     #[test]
     fn a_long_body_waits_until_the_server_takes_more() {
-        let mut session = Session::begin(&request(&[b'x'; 100_000])).expect("a session");
-        let first = session.to_send().expect("a request").len();
+        let mut session = Session::begin(&request(vec![b'x'; 100_000])).expect("a session");
+        let first = session.take_outgoing().expect("a request").len();
         assert!((65_535..70_000).contains(&first), "{first}");
         let more = [frame(4, 0, 0, b""), frame(8, 0, 0, &[0, 1, 0, 0]), frame(8, 0, 1, &[0, 1, 0, 0])].concat();
         assert!(session.head(&mut BytesMut::from(&more[..])).expect("no error").is_none());
-        let rest = session.to_send().expect("the rest").len();
+        let rest = session.take_outgoing().expect("the rest").len();
         assert!(rest > 100_000 - 65_535, "{rest}");
     }
 
     #[test]
     fn what_is_no_http2_is_an_error() {
-        let mut session = Session::begin(&request(b"ask")).expect("a session");
+        let mut session = Session::begin(&request("ask")).expect("a session");
         assert!(session.head(&mut BytesMut::from(&b"HTTP/1.1 400 Bad Request\r\n\r\n"[..])).is_err());
     }
 }

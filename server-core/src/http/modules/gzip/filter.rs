@@ -262,7 +262,7 @@ fn compress(state: &State, chain: Chain) -> std::io::Result<Chain> {
     let mut slot = state.encoder.borrow_mut();
     let Some(encoder) = slot.as_mut() else { return Ok(chain) };
     let mut out = Chain::new();
-    let mut ended = None;
+    let mut ended = false;
     for buf in chain {
         state.taken.set(state.taken.get() + buf.len());
         for_each_piece(&buf, |piece| encoder.write_all(piece))?;
@@ -273,18 +273,14 @@ fn compress(state: &State, chain: Chain) -> std::io::Result<Chain> {
             out.push(Buf::bytes(packed));
             out.push(Buf::flush());
         }
-        if buf.last || buf.last_in_chain {
-            ended = Some((buf.last, buf.last_in_chain));
-        }
+        // Where a subrequest's part ends, the response goes on.
+        ended |= buf.last;
     }
-    let packed = match ended {
-        Some(_) => slot.take().map_or(Ok(Vec::new()), GzEncoder::finish)?,
-        None => std::mem::take(encoder.get_mut()),
-    };
+    let packed =
+        if ended { slot.take().map_or(Ok(Vec::new()), GzEncoder::finish)? } else { std::mem::take(encoder.get_mut()) };
     state.given.set(state.given.get() + packed.len() as u64);
-    if !packed.is_empty() || ended.is_some() {
-        let (last, last_in_chain) = ended.unwrap_or_default();
-        out.push(Buf { last, last_in_chain, ..Buf::bytes(packed) });
+    if !packed.is_empty() || ended {
+        out.push(Buf { last: ended, last_in_chain: ended, ..Buf::bytes(packed) });
     }
     Ok(out)
 }

@@ -341,7 +341,11 @@ pub(crate) fn script_of(scope: &mut Scope<'_>, directive: &Directive, tag: &str)
     script_of_word(scope, directive, tag, word)
 }
 
-fn start_script_of(scope: &mut Scope<'_>, directive: &Directive, tag: &str) -> Result<StartScript, Diagnostic> {
+pub(super) fn start_script_of(
+    scope: &mut Scope<'_>,
+    directive: &Directive,
+    tag: &str,
+) -> Result<StartScript, Diagnostic> {
     scope.main.lua.used = true;
     let source = source_of(directive)?;
     if is_file(directive) {

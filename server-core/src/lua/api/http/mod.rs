@@ -1,5 +1,6 @@
 //! The part of `ngx` that is about HTTP requests.
 
+pub(crate) mod apps;
 mod arg;
 pub(crate) mod args;
 mod body;

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 
 use super::request;
+use crate::http::modules::lua::output_bufs;
 use crate::http::modules::lua::response::{self, Piece};
 use crate::http::{Code, Request, output};
 use crate::lua::session::session_debug;
@@ -72,8 +73,10 @@ fn echo(state: State, notice: &str, end: &[u8]) -> Answer {
         return answer(state, code, code.0 > 0);
     }
     ctx.output.seen_body_data.set(true);
+    output_bufs::take(&r, ctx, data.len());
     session_debug!(&*r, "{notice}");
     let code = response::send(&r, ctx, Piece::Data(Bytes::from(data)));
+    output_bufs::update(&r, ctx);
     let answered = answer(state, code, code.is_special_response());
     session_debug!(&*r, "{notice} has {}busy bufs", if r.conn().has_output() { "" } else { "no " });
     answered
@@ -151,7 +154,9 @@ c_function! {
         if !response::is_header_sent(&r, ctx) || (!ctx.output.seen_body_data.get() && !wait) {
             return sys::fail(state, "nothing to flush");
         }
+        output_bufs::take(&r, ctx, 0);
         let code = response::send(&r, ctx, Piece::Flush);
+        output_bufs::update(&r, ctx);
         if code == Code::ERROR || code.is_special_response() {
             return sys::fail(state, "nginx output filter error");
         }

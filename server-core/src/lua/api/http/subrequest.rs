@@ -10,7 +10,7 @@ use super::args::{add_multi, push_query};
 use super::request;
 use super::uri::{self, Refusals};
 use crate::http::body::RequestBody;
-use crate::http::modules::lua::{response, session};
+use crate::http::modules::lua::{output_bufs, response, session};
 use crate::http::subrequest::{self, Options};
 use crate::http::variables::Slots;
 use crate::http::{Code, HeaderId, Method, Request};
@@ -411,6 +411,10 @@ fn finish(child: &Rc<Request>, code: Code, captures: &Captures, index: usize) ->
         };
     }
     let truncated = !child.captured_last.get();
+    let parent = child.parent().and_then(|parent| parent.lua.borrow().clone());
+    if let Some(parent) = parent.filter(|_| child.logs(Level::Debug)) {
+        output_bufs::release_captured(child, &parent);
+    }
     if let Some(slot) = captures.results.borrow_mut().get_mut(index) {
         *slot = Some(Capture { status, truncated, request: Rc::clone(child) });
     }
