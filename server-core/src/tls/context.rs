@@ -69,10 +69,12 @@ impl Settings {
             add_crl(&mut builder, file)?;
         }
         builder.set_verify_depth(self.verify_depth);
-        for (name, value) in &self.commands {
-            command(&mut builder, name, value)?;
-        }
         Ok(builder)
+    }
+
+    /// Runs the commands of `ssl_conf_command`, which have the last word about everything else.
+    pub fn run_commands(&self, builder: &mut SslContextBuilder) -> Result<(), String> {
+        self.commands.iter().try_for_each(|(name, value)| command(builder, name, value))
     }
 
     fn set_versions(&self, builder: &mut SslContextBuilder) {

@@ -284,6 +284,7 @@ impl SrvConf {
         };
         let timeout = self.session_timeout.map_or(300, |time| u32::try_from(time.as_secs()).unwrap_or(u32::MAX));
         server::set_sessions(&mut builder, self.session_tickets.unwrap_or(true), cache, timeout);
+        settings.run_commands(&mut builder)?;
         server::install(&mut builder);
         // What a script stapled is sent to clients that ask.
         builder.set_status_callback(|_| Ok(true)).map_err(|_| "SSL_CTX_set_tlsext_status_cb() failed".to_owned())?;
