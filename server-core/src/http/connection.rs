@@ -85,6 +85,8 @@ pub struct ProxyProtocol {
     pub source: SocketAddr,
     /// The address that the client connected to.
     pub destination: SocketAddr,
+    /// What version 2 says besides: types, lengths and values.
+    pub tlvs: Bytes,
 }
 
 /// A client's connection.
@@ -107,6 +109,8 @@ pub struct Connection {
     pub peer: RefCell<Address>,
     /// The client's address as text, without port.
     pub peer_text: RefCell<Bytes>,
+    /// Who connected, as text and port, while a request has another peer on the word of that one (`real_ip_header`).
+    pub connected_peer: RefCell<Option<(Bytes, u16)>>,
     /// What its PROXY protocol header said.
     pub proxy_protocol: OnceCell<ProxyProtocol>,
     local: OnceCell<Address>,
@@ -173,6 +177,7 @@ impl Connection {
             port,
             peer_text: RefCell::new(peer.host_text()),
             peer: RefCell::new(peer),
+            connected_peer: RefCell::default(),
             proxy_protocol: OnceCell::new(),
             local: OnceCell::new(),
             requests: Cell::new(0),
