@@ -16,6 +16,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::time::Instant;
 
 use super::address::PeerAddress;
+use crate::deadline::Deadline;
 use crate::tls::Tls;
 use crate::tls::stream::Direction;
 use crate::tls::upstream::{ClientSide, Secured};
@@ -56,6 +57,8 @@ pub(crate) struct Connection {
     pub(crate) requests: Cell<u32>,
     /// When it was made.
     pub(crate) opened: Instant,
+    /// What ends the waits of the request that uses it.
+    pub(crate) timer: Deadline,
 }
 
 macro_rules! on_stream {
@@ -93,7 +96,8 @@ impl Connection {
                 Stream::Unix(UnixStream::from_std(socket.into())?)
             }
         };
-        Ok(Self { secured: OnceCell::new(), stream, requests: Cell::new(0), opened: Instant::now() })
+        let timer = Deadline::default();
+        Ok(Self { secured: OnceCell::new(), stream, requests: Cell::new(0), opened: Instant::now(), timer })
     }
 
     /// Waits until the connection stands, or has failed.
@@ -152,9 +156,9 @@ impl Connection {
                 result
             });
         }
-        into.reserve(most);
         loop {
             on_stream!(self, stream => ready!(stream.poll_read_ready(cx))?);
+            into.reserve(most);
             let mut limited = (&mut *into).limit(most);
             match on_stream!(self, stream => stream.try_read_buf(&mut limited)) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}

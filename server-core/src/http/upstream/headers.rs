@@ -31,7 +31,7 @@ impl Carriage {
         let mut carriage = Self { closes: !head.keeps, ..Self::default() };
         let mut length: Option<&Header> = None;
         let mut coding: Option<&Header> = None;
-        for field in &head.fields {
+        for field in head.fields.iter() {
             match field.id {
                 HeaderId::ContentLength | HeaderId::TransferEncoding => {
                     let known = if field.id == HeaderId::ContentLength { &mut length } else { &mut coding };
@@ -117,7 +117,7 @@ impl Passing<'_> {
             return None;
         }
         let uri = head.fields.named(b"X-Accel-Redirect").next()?.value.clone();
-        for field in &head.fields {
+        for field in head.fields.iter() {
             let kept = matches!(
                 field.id,
                 HeaderId::ContentType | HeaderId::SetCookie | HeaderId::CacheControl | HeaderId::Expires
@@ -153,7 +153,7 @@ impl Passing<'_> {
     /// Passes a head on.
     pub(super) fn pass_on(&self, head: &Head, carriage: &Carriage) {
         let r = self.r;
-        for field in &head.fields {
+        for field in head.fields.iter() {
             if field.id == HeaderId::Upgrade && head.status != 101 {
                 continue;
             }
