@@ -29,7 +29,7 @@ pub(crate) async fn read(conn: &Rc<Connection>, deadline: Instant) -> bool {
                 bytes::Buf::advance(&mut *conn.input.borrow_mut(), length);
                 if let Some((source, destination)) = addresses {
                     // A fresh cell: there is one header a connection.
-                    let _ = conn.proxy_protocol.set(ProxyProtocol { source, destination });
+                    let _ = conn.proxy_protocol.set(Box::new(ProxyProtocol { source, destination }));
                 }
                 return true;
             }
