@@ -19,7 +19,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use rsty_testspec::report::records::Records;
-use rsty_testspec::run::lane;
+use rsty_testspec::run::lane::{self, Rendered};
 
 pub(crate) use self::args::Args;
 use crate::exit::Exit;
@@ -84,16 +84,25 @@ fn dry_run(args: &Args, scratch: &Path) -> Result<Exit, Failure> {
     let total: usize = files.iter().map(|file| file.blocks.len()).sum();
     let options = options::options(args, scratch, Arc::default())?;
     let mut unusable = false;
-    let rendered = lane::render(files, &options, |id, text| match text {
-        Ok(text) => {
-            // One file alone keeps its line numbers.
-            let heading = format!("# {}:{}  {}\n", id.file.display(), id.line, id.name);
-            let heading = if total > 1 { heading.as_str() } else { "" };
-            ui::answer(&format!("{heading}{}", String::from_utf8_lossy(&text)));
-        }
-        Err(reason) => {
-            unusable = true;
-            ui::error(&format!("{}:{}: {reason}", id.file.display(), id.line));
+    let mut last_mistake = None;
+    let rendered = lane::render(files, &options, |id, rendered| {
+        let heading = format!("# {}:{}  {}\n", id.file.display(), id.line, id.name);
+        match rendered {
+            Rendered::Configuration(text) => {
+                // One block alone keeps its line numbers.
+                let heading = if total > 1 { heading.as_str() } else { "" };
+                ui::answer(&format!("{heading}{}", String::from_utf8_lossy(&text)));
+            }
+            Rendered::Nothing(reason) => ui::answer(&format!("{heading}# {reason}\n")),
+            Rendered::Mistake(reason) => {
+                unusable = true;
+                // A file that can't be loaded says so once, and not for each of its blocks.
+                let mistake = Some((Arc::clone(&id.file), reason.clone()));
+                if last_mistake != mistake {
+                    ui::error(&format!("{}:{}: {reason}", id.file.display(), id.line));
+                }
+                last_mistake = mistake;
+            }
         }
     });
     rendered.map_err(|error| failure(Exit::ToolFailure, "render the configuration", &error))?;

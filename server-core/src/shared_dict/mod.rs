@@ -28,9 +28,9 @@ mod zone;
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::AtomicI64;
 
 pub use list::End;
+pub(crate) use memory::Numbers;
 pub use value::{Change, Failure, Op, Read, Record, Stored, Value};
 pub use zone::Zone;
 
@@ -64,11 +64,6 @@ impl Zones {
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
-}
-
-/// Numbers, all 0, that this process shares with those it forks, for as long as any of them lives.
-pub(crate) fn shared_numbers(count: usize) -> io::Result<&'static [AtomicI64]> {
-    memory::Memory::numbers(count)
 }
 
 impl<'a> IntoIterator for &'a Zones {

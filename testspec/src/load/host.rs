@@ -13,6 +13,8 @@ use super::native;
 pub(super) struct World {
     environment: Environment,
     library_paths: Vec<PathBuf>,
+    /// The working directory at the start.
+    home: PathBuf,
 }
 
 impl World {
@@ -30,7 +32,7 @@ impl World {
                 }
             }
         }
-        Self { environment, library_paths }
+        Self { environment, library_paths, home: base }
     }
 
     /// Whether a command asks the server for its version and build options.
@@ -79,9 +81,21 @@ impl Host for World {
         &self.environment.working_directory
     }
 
+    fn change_directory(&mut self, path: &Path) -> std::io::Result<()> {
+        let path = path.canonicalize()?;
+        // Fails as `chdir` does where it is no folder, or not a readable one.
+        std::fs::read_dir(&path)?;
+        self.environment.working_directory = path;
+        Ok(())
+    }
+
+    fn may_remove_tree(&self, path: &Path) -> bool {
+        path.canonicalize().is_ok_and(|path| path.starts_with(&self.home) && path != self.home)
+    }
+
     fn may_write(&self, path: &Path) -> Result<(), String> {
         let environment = &self.environment;
-        let home = [environment.working_directory.clone(), environment.server_root.clone(), std::env::temp_dir()];
+        let home = [self.home.clone(), environment.server_root.clone(), std::env::temp_dir()];
         let path = normal(path);
         if environment.shell == Shell::Allowed || home.iter().any(|home| path.starts_with(home)) {
             return Ok(());

@@ -107,6 +107,7 @@ impl SpecFile {
             server_addr: bytes("ServerAddr"),
             server_port: port("ServerPort", self.environment.server_port),
             server_port_for_client: port("ServerPortForClient", self.environment.server_port_for_client),
+            working_directory: interpreter.host.working_directory().to_path_buf(),
             server_root: bytes("ServRoot"),
             timeout: get("Timeout").to_number(),
             config_preamble: bytes("ConfigPreamble"),

@@ -55,6 +55,15 @@ fn modules_of_the_harness_are_there_without_a_use() {
 }
 
 #[test]
+fn a_file_finds_what_lies_beside_it() {
+    let spec = loaded(
+        "use FindBin qw($Script);\nuse lib \"$FindBin::Bin/lib\";\nuse Test::Nginx::Socket;\nrun_tests();\n__DATA__\n\
+         === a\n--- x eval: \"$FindBin::Bin $::Script\"\n",
+    );
+    assert_eq!(section(&spec, 0, "x"), "\"/nonexistent/t x.t\"");
+}
+
+#[test]
 fn skip_all_has_no_blocks() {
     for prologue in ["use Test::Nginx::Socket skip_all => 'why';", "use Test::Nginx::Socket;\nplan(skip_all => 'why');"]
     {
@@ -242,4 +251,37 @@ fn commands_fill_variables() {
     let spec = load(&Source::new("t/x.t", text), environment).unwrap();
     assert_eq!(section(&spec, 0, "x"), "\"a b\\n|oops\\n|3\"");
     spec.finish().unwrap();
+}
+
+#[test]
+fn a_prologue_may_use_the_common_modules() {
+    for (code, expected) in [
+        (
+            "use FindBin; use lib \"$FindBin::Bin/..\"; our $X = \"$FindBin::Bin $FindBin::Script\";",
+            "/nonexistent/t x.t",
+        ),
+        ("use List::Util qw(first reduce any); our $X = first { $_ > 1 } 1, 2, 3;", "2"),
+        ("use List::Util qw(reduce); our $X = reduce { $a * $b } 1 .. 5;", "120"),
+        ("use List::Util qw(any all); our $X = (any { $_ == 2 } 1, 2) . (all { $_ } 1, 0);", "1"),
+        (
+            "use Data::Dumper; $Data::Dumper::Terse = 1; $Data::Dumper::Indent = 0; our $X = Dumper([1, {a => 'b'}]);",
+            "[1,{'a' => 'b'}]",
+        ),
+        (
+            "use JSON::PP; our $X = encode_json({b => [1, 'x'], a => undef}) . decode_json('{\"k\":[7]}')->{k}[0];",
+            "{\"a\":null,\"b\":[1,\"x\"]}7",
+        ),
+        ("use Digest::SHA qw(hmac_sha256_hex); our $X = substr(hmac_sha256_hex('a', 'k'), 0, 8);", "78da9151"),
+        ("use File::Basename; our $X = join '|', fileparse('/a/b.t', qr/\\.[^.]*/);", "b|/a/|.t"),
+        ("use File::Spec; our $X = File::Spec->abs2rel('/a/c/d', '/a/b');", "../c/d"),
+        ("use Storable qw(dclone); my $a = [[1]]; my $b = dclone($a); $b->[0][0] = 2; our $X = $a->[0][0];", "1"),
+        ("use Text::ParseWords; our $X = join '|', shellwords(q{a \"b c\" d});", "a|b c|d"),
+        ("use vars qw($Y @Z); use strict; $Y = 3; @Z = (1, 2); our $X = $Y + @Z;", "5"),
+        ("use Socket; our $X = inet_ntoa(inet_aton('127.0.0.1'));", "127.0.0.1"),
+    ] {
+        let text =
+            format!("use Test::Nginx::Socket 'no_plan';\n{code}\nrun_tests();\n__DATA__\n=== a\n--- x eval: $::X\n");
+        let value = loaded(&text).blocks()[0].value("x").map(|value| value.to_text());
+        assert_eq!(value.as_deref(), Some(expected), "{code}");
+    }
 }

@@ -45,6 +45,8 @@ pub struct Settings {
     pub server_port: u16,
     /// The port that the client connects to.
     pub server_port_for_client: u16,
+    /// Where the prologue left the working directory; the server starts in it.
+    pub working_directory: std::path::PathBuf,
     /// The absolute server root.
     pub server_root: Vec<u8>,
     /// The client's idle timeout in seconds.

@@ -239,6 +239,8 @@ pub(crate) enum Expr {
         strict: bool,
     },
     FileTest(u8, Box<Expr>),
+    /// `*{NAME}`: a symbol by its name, with the package it is looked up from.
+    Glob(Box<Expr>, Name),
     Global(Sigil, Name),
     HashSlice(Box<Expr>, Box<Expr>),
     Index(Box<Expr>, Box<Expr>),

@@ -46,6 +46,7 @@ builtins! {
     Chop "chop" Unary
     Chr "chr" Unary
     Close "close" Unary
+    Closedir "closedir" Unary
     Cos "cos" Unary
     Defined "defined" Unary
     Delete "delete" Unary
@@ -56,6 +57,8 @@ builtins! {
     Exit "exit" Unary
     Exp "exp" Unary
     Fileno "fileno" Unary
+    Getppid "getppid" None
+    Glob "glob" Unary
     Gmtime "gmtime" Unary
     Hex "hex" Unary
     Index "index" List
@@ -66,11 +69,14 @@ builtins! {
     Lc "lc" Unary
     Lcfirst "lcfirst" Unary
     Length "length" Unary
+    Link "link" List
     Localtime "localtime" Unary
     Log "log" Unary
+    Lstat "lstat" Unary
     Mkdir "mkdir" List
     Oct "oct" Unary
     Open "open" List
+    Opendir "opendir" List
     Ord "ord" Unary
     Pack "pack" List
     Pop "pop" Unary
@@ -80,7 +86,10 @@ builtins! {
     Push "push" List
     Quotemeta "quotemeta" Unary
     Rand "rand" Unary
+    Read "read" List
+    Readdir "readdir" Unary
     Readline "readline" Unary
+    Readlink "readlink" Unary
     Ref "ref" Unary
     Rename "rename" List
     Reverse "reverse" List
@@ -97,7 +106,9 @@ builtins! {
     Sprintf "sprintf" List
     Sqrt "sqrt" Unary
     Srand "srand" Unary
+    Stat "stat" Unary
     Substr "substr" List
+    Symlink "symlink" List
     System "system" List
     Time "time" None
     Uc "uc" Unary
@@ -107,6 +118,7 @@ builtins! {
     Unlink "unlink" List
     Unpack "unpack" List
     Unshift "unshift" List
+    Utime "utime" List
     Values "values" Unary
     Warn "warn" List
 }

@@ -26,9 +26,9 @@ use std::path::{Path, PathBuf};
 
 pub(crate) use ast::Jump;
 pub use interpreter::{File, Sub};
-pub(crate) use interpreter::{Interpreter, Native, NativeModule, Outcome, Output, Stop, Want, shell_quoted};
+pub(crate) use interpreter::{Interpreter, Native, NativeModule, Outcome, Output, Stop, SubKind, Want, shell_quoted};
 pub use limits::Limits;
-pub(crate) use time::{Calendar, now};
+pub(crate) use time::Calendar;
 
 /// Why Perl code stopped: the text that `$@` would hold, ending in a newline.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -51,6 +51,12 @@ pub(crate) trait Host {
 
     /// What relative paths start from.
     fn working_directory(&self) -> &Path;
+
+    /// `chdir`: relative paths start from there from now on.
+    fn change_directory(&mut self, path: &Path) -> std::io::Result<()>;
+
+    /// Whether a folder may be removed with all that is in it.
+    fn may_remove_tree(&self, path: &Path) -> bool;
 
     /// Whether a file may be written, made or removed; a message why not.
     fn may_write(&self, path: &Path) -> Result<(), String>;

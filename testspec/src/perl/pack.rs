@@ -7,9 +7,17 @@ struct Field {
     letter: u8,
     count: Count,
     little: bool,
+    /// What is inside `(…)`.
+    group: Vec<Field>,
     /// `n/a*`: how the length in front of the text is written.
     length: Option<Box<Field>>,
 }
+
+/// The most bytes that are packed at once.
+const PACKED_MAX: usize = 1 << 28;
+
+/// How deep groups may be.
+const GROUPS_MAX: usize = 20;
 
 /// The most bytes that one field stands for.
 const FIELD_MAX: usize = 1 << 26;
@@ -23,9 +31,34 @@ enum Count {
 /// Packs values into bytes. The error is a message without a place.
 pub(crate) fn pack(template: &[u8], values: &[Value]) -> Result<Vec<u8>, String> {
     let mut out = Vec::new();
-    let mut values = values.iter();
-    for field in fields(template)? {
+    pack_fields(&fields(template)?, &mut values.iter(), &mut out)?;
+    Ok(out)
+}
+
+fn pack_fields(fields: &[Field], values: &mut std::slice::Iter<'_, Value>, out: &mut Vec<u8>) -> Result<(), String> {
+    for field in fields {
         match field.letter {
+            b'(' => {
+                let mut left = field.count.or(1, usize::MAX);
+                while left > 0 && (!matches!(field.count, Count::All) || values.len() > 0) {
+                    pack_fields(&field.group, values, out)?;
+                    left -= 1;
+                    if out.len() > PACKED_MAX {
+                        break;
+                    }
+                }
+            }
+            b'B' | b'b' => {
+                let text = values.next().map(Value::to_bytes).unwrap_or_default();
+                let bits = field.count.or(1, text.len());
+                let bit = |at: usize| text.get(at).map_or(0, |digit| digit & 1);
+                for byte in 0..bits.div_ceil(8) {
+                    let bits = (0..8).filter(|place| byte * 8 + place < bits);
+                    out.push(bits.fold(0, |sum, place| {
+                        sum | bit(byte * 8 + place) << if field.letter == b'B' { 7 - place } else { place }
+                    }));
+                }
+            }
             b'a' | b'A' | b'Z' => {
                 let text = values.next().map(Value::to_bytes).unwrap_or_default();
                 let len = match field.count {
@@ -35,7 +68,7 @@ pub(crate) fn pack(template: &[u8], values: &[Value]) -> Result<Vec<u8>, String>
                 };
                 let fill = if field.letter == b'A' { b' ' } else { 0 };
                 if let Some(length) = &field.length {
-                    pack_number(length, &Value::Int(len as i64), &mut out)?;
+                    pack_number(length, &Value::Int(len as i64), out)?;
                 }
                 out.extend((0..len).map(|at| text.get(at).copied().unwrap_or(fill)));
             }
@@ -57,15 +90,15 @@ pub(crate) fn pack(template: &[u8], values: &[Value]) -> Result<Vec<u8>, String>
                 let count = field.count.or(1, values.len());
                 for _ in 0..count {
                     let value = values.next().cloned().unwrap_or_default();
-                    pack_number(&field, &value, &mut out)?;
+                    pack_number(field, &value, out)?;
                 }
             }
         }
-        if out.len() > 1 << 28 {
+        if out.len() > PACKED_MAX {
             return Err("Out of memory in pack".to_owned());
         }
     }
-    Ok(out)
+    Ok(())
 }
 
 fn pack_number(field: &Field, value: &Value, out: &mut Vec<u8>) -> Result<(), String> {
@@ -110,10 +143,40 @@ fn pack_number(field: &Field, value: &Value, out: &mut Vec<u8>) -> Result<(), St
 /// Unpacks bytes into values.
 pub(crate) fn unpack(template: &[u8], data: &[u8]) -> Result<Vec<Value>, String> {
     let mut out = Vec::new();
-    let mut at = 0;
-    for field in fields(template)? {
+    unpack_fields(&fields(template)?, data, &mut 0, &mut out)?;
+    Ok(out)
+}
+
+fn unpack_fields(fields: &[Field], data: &[u8], place: &mut usize, out: &mut Vec<Value>) -> Result<(), String> {
+    let mut at = *place;
+    for field in fields {
         let rest = data.get(at..).unwrap_or_default();
         match field.letter {
+            b'(' => {
+                let mut left = field.count.or(1, usize::MAX);
+                while left > 0 && (!matches!(field.count, Count::All) || at < data.len()) {
+                    let before = at;
+                    unpack_fields(&field.group, data, &mut at, out)?;
+                    left -= 1;
+                    // A group that takes nothing would never end.
+                    if at == before && matches!(field.count, Count::All) {
+                        break;
+                    }
+                    if out.len() > FIELD_MAX {
+                        return Err("Out of memory in unpack".to_owned());
+                    }
+                }
+            }
+            b'B' | b'b' => {
+                let bits = field.count.or(1, rest.len() * 8).min(rest.len() * 8);
+                let text = (0..bits).map(|bit| {
+                    let byte = rest.get(bit / 8).copied().unwrap_or(0);
+                    let place = if field.letter == b'B' { 7 - bit % 8 } else { bit % 8 };
+                    char::from(b'0' + (byte >> place & 1))
+                });
+                out.push(Value::str(text.collect::<String>()));
+                at += bits.div_ceil(8);
+            }
             b'a' | b'A' | b'Z' => {
                 let mut rest = rest;
                 let mut len = field.count.or(1, rest.len());
@@ -154,13 +217,14 @@ pub(crate) fn unpack(template: &[u8], data: &[u8]) -> Result<Vec<Value>, String>
                 let size = size(field.letter)?;
                 let count = field.count.or(1, rest.len() / size);
                 for chunk in rest.chunks_exact(size).take(count) {
-                    out.push(unpack_number(&field, chunk));
+                    out.push(unpack_number(field, chunk));
                     at += size;
                 }
             }
         }
     }
-    Ok(out)
+    *place = at;
+    Ok(())
 }
 
 /// How many bytes a number takes.
@@ -199,6 +263,29 @@ impl Count {
 }
 
 fn fields(template: &[u8]) -> Result<Vec<Field>, String> {
+    fields_within(template, 0)
+}
+
+/// Where the group ends whose contents begin at `from`.
+fn group_end(template: &[u8], from: usize) -> Option<usize> {
+    let mut depth = 1;
+    for (at, byte) in template.iter().enumerate().skip(from) {
+        match byte {
+            b'(' => depth += 1,
+            b')' => depth -= 1,
+            _ => {}
+        }
+        if depth == 0 {
+            return Some(at);
+        }
+    }
+    None
+}
+
+fn fields_within(template: &[u8], depth: usize) -> Result<Vec<Field>, String> {
+    if depth > GROUPS_MAX {
+        return Err("Too deeply nested ()-groups in pack".to_owned());
+    }
     let mut fields = Vec::new();
     let mut length = None;
     let mut at = 0;
@@ -206,6 +293,13 @@ fn fields(template: &[u8]) -> Result<Vec<Field>, String> {
         at += 1;
         if letter.is_ascii_whitespace() {
             continue;
+        }
+        let mut group = Vec::new();
+        if letter == b'(' {
+            let end =
+                group_end(template, at).ok_or_else(|| "No group ending character ')' found in template".to_owned())?;
+            group = fields_within(template.get(at..end).unwrap_or_default(), depth + 1)?;
+            at = end + 1;
         }
         let mut little = true;
         while let Some(modifier @ (b'<' | b'>' | b'!')) = template.get(at) {
@@ -230,10 +324,10 @@ fn fields(template: &[u8]) -> Result<Vec<Field>, String> {
             }
             _ => Count::One,
         };
-        if matches!(letter, b'(' | b'@' | b'/' | b'[') {
+        if matches!(letter, b')' | b'@' | b'/' | b'[') {
             return Err(format!("Invalid type '{}' in pack", char::from(letter)));
         }
-        let field = Field { letter, count, little, length: length.take() };
+        let field = Field { letter, count, little, group, length: length.take() };
         if template.get(at) == Some(&b'/') {
             at += 1;
             length = Some(Box::new(field));
@@ -280,6 +374,19 @@ mod tests {
     fn an_absurd_count_is_an_error() {
         assert!(pack(b"x99999999999999999999999", &[]).is_err());
         assert!(pack(b"a999999999", &[]).is_err());
-        assert!(pack(b"(a)2", &[]).is_err());
+        assert!(pack(b"(a", &[]).is_err());
+        assert!(pack("(".repeat(100).as_bytes(), &[]).is_err());
+        assert!(unpack(b"(a0)*", b"abc").unwrap().len() < 5);
+    }
+
+    #[test]
+    fn groups_repeat_and_bits_are_digits() {
+        assert_eq!(pack(b"(Ca)2", &[Value::Int(1), "x".into(), Value::Int(2), "y".into()]).unwrap(), b"\x01x\x02y");
+        let texts = |template: &[u8], data: &[u8]| -> Vec<String> {
+            unpack(template, data).unwrap().iter().map(Value::to_text).collect()
+        };
+        assert_eq!(texts(b"(A2)*", b"aabbc"), ["aa", "bb", "c"]);
+        assert_eq!(pack(b"B8b8", &["01000001".into(), "10000010".into()]).unwrap(), b"AA");
+        assert_eq!(texts(b"B8", b"A"), ["01000001"]);
     }
 }

@@ -25,6 +25,14 @@ impl Host for Nowhere {
         Path::new("/nonexistent")
     }
 
+    fn change_directory(&mut self, _: &Path) -> std::io::Result<()> {
+        Err(std::io::ErrorKind::NotFound.into())
+    }
+
+    fn may_remove_tree(&self, _: &Path) -> bool {
+        false
+    }
+
     fn may_write(&self, path: &Path) -> Result<(), String> {
         Err(format!("{} is refused", path.display()))
     }
@@ -129,6 +137,8 @@ fn here_documents_start_on_the_next_line() {
         ("my $x = 1; <<EOT . 'end'\nline $x\nEOT\n", "line 1\nend"),
         ("our ($a, $b); my ($c, @d); 'declared'", "declared"),
         ("<<'EOT'\nraw $x\nEOT\n", "raw $x\n"),
+        ("<< 'EOT' . 'end'\nraw $x\nEOT\n", "raw $x\nend"),
+        ("my $y = 2; <<~ \t\"A B\"\n  y$y\n  A B\n", "y2\n"),
         ("<<\\EOT . 'end'\nraw $x\nEOT\n", "raw $x\nend"),
         ("<<\"A\" . <<B\na\nA\nb\nB\n", "a\nb\n"),
         ("<<~EOT\n    one\n      two\n    EOT\n", "one\n  two\n"),
@@ -381,6 +391,32 @@ fn a_pattern_that_would_take_for_ever_ends() {
 fn unsupported_perl_is_refused_with_its_name() {
     assert!(shown("format STDOUT =\n.\n").starts_with("refused: "));
     assert!(shown("use feature 'state'; state ($x, $y)").contains("`state`"));
+}
+
+#[test]
+fn symbols_get_new_meanings() {
+    for (code, expected) in [
+        ("no strict 'refs'; my $c = 'Foo::Baz'; *{\"${c}::hi\"} = sub { \"hi $_[1]\" }; $c->hi(4)", "\"hi 4\""),
+        ("sub one { 1 } { no warnings; local *one = sub { 2 }; } one()", "1"),
+        ("our @list = (1, 2); *other = \\@list; our @other; \"@other\"", "\"1 2\""),
+        ("local $SIG{__WARN__} = sub { $main::W = shift }; warn \"careful\\n\"; $main::W", "\"careful\\n\""),
+    ] {
+        assert_eq!(shown(code), expected, "{code}");
+    }
+}
+
+#[test]
+fn small_spellings() {
+    for (code, expected) in [
+        ("my $s = << \"Q\"; $s\nspaced\nQ\n", "\"spaced\\n\""),
+        ("join ',', sort keys %{{ b => 1, a => 1 }}", "\"a,b\""),
+        ("my $s = 'k: v'; $s =~ /(?<key>\\w+)/; \"<$+{key}>\"", "\"<k>\""),
+        ("my $s = (1 == 1) x 3; $s", "\"111\""),
+        ("use 5.010_001; 1", "1"),
+        ("my $f; open $f, '<', \\ 'abcdef'; read $f, my $part, 4; $part . $f->getline", "\"abcdef\""),
+    ] {
+        assert_eq!(shown(code), expected, "{code}");
+    }
 }
 
 proptest! {

@@ -4,6 +4,9 @@
 //! `@Test::Nginx::Util::BlockPreprocessors`, …): prologues read and set these, and so does the loader.
 
 mod command;
+mod data;
+mod list;
+mod paths;
 mod stream;
 mod system;
 mod test_more;
@@ -15,10 +18,16 @@ use crate::perl::{Interpreter, NativeModule, Outcome};
 
 pub(super) use test_nginx::{UTIL, set_versions};
 
+/// A function with its prototype.
+type Function = (&'static str, crate::perl::Native, Option<&'static str>);
+
 /// Finds a module by its name.
 pub(super) fn find(name: &str) -> Option<&'static NativeModule> {
     let groups = [
         command::MODULES,
+        data::MODULES,
+        list::MODULES,
+        paths::MODULES,
         test_more::MODULES,
         test_nginx::MODULES,
         stream::MODULES,

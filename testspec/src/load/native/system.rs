@@ -1,241 +1,189 @@
-//! Small standard modules: working directory, paths, times, digests.
+//! The system: `POSIX`, `Time::HiRes`, `Sys::Hostname`, `Socket`, `IO::Socket::INET`.
 
-use std::path::{Component, Path, PathBuf};
+use std::cell::RefCell;
+use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream, ToSocketAddrs as _};
+use std::rc::Rc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use md5::Digest as _;
-
-use crate::model::Value;
-use crate::perl::{Calendar, Interpreter, NativeModule, Outcome, Want, now};
+use crate::model::{HashMap, Object, Value};
+use crate::perl::{Calendar, Interpreter, NativeModule, Outcome, Want};
 
 use super::{first, one};
 
 pub(super) const MODULES: &[NativeModule] = &[
     NativeModule {
-        name: "Cwd",
-        parents: &[],
-        functions: &[
-            ("abs_path", real_path, Some(";$")),
-            ("cwd", cwd, Some("")),
-            ("getcwd", cwd, Some("")),
-            ("realpath", real_path, Some(";$")),
-        ],
-        exports: &["cwd", "getcwd"],
-        setup: None,
-    },
-    NativeModule {
-        name: "File::Basename",
-        parents: &[],
-        functions: &[("basename", basename, None), ("dirname", dirname, None)],
-        exports: &["basename", "dirname"],
-        setup: None,
-    },
-    NativeModule {
-        name: "File::Spec",
-        parents: &[],
-        functions: &[
-            ("catdir", |_, arguments, _| one(catenated(arguments.get(1..).unwrap_or_default()).as_str()), None),
-            ("catfile", |_, arguments, _| one(catenated(arguments.get(1..).unwrap_or_default()).as_str()), None),
-            ("curdir", |_, _, _| one("."), None),
-            ("rel2abs", relative_to_absolute, None),
-            ("tmpdir", |_, _, _| one("/tmp"), None),
-            ("updir", |_, _, _| one(".."), None),
-        ],
-        exports: &[],
-        setup: None,
-    },
-    NativeModule {
-        name: "File::Spec::Functions",
-        parents: &[],
-        functions: &[
-            ("catdir", |_, arguments, _| one(catenated(&arguments).as_str()), None),
-            ("catfile", |_, arguments, _| one(catenated(&arguments).as_str()), None),
-        ],
-        exports: &["catdir", "catfile"],
-        setup: None,
-    },
-    NativeModule {
-        name: "File::Path",
-        parents: &[],
-        functions: &[
-            ("make_path", make_path, None),
-            ("mkpath", make_path, None),
-            ("remove_tree", remove_tree, None),
-            ("rmtree", remove_tree, None),
-        ],
-        exports: &["mkpath", "rmtree", "make_path", "remove_tree"],
-        setup: None,
-    },
-    NativeModule {
         name: "POSIX",
         parents: &[],
         functions: &[
+            ("INT_MAX", |_, _, _| one(i64::from(i32::MAX)), Some("")),
+            ("LONG_MAX", |_, _, _| one(i64::MAX), Some("")),
+            ("UINT_MAX", |_, _, _| one(i64::from(u32::MAX)), Some("")),
+            ("WNOHANG", |_, _, _| one(1), Some("")),
             ("ceil", |_, arguments, _| one(Value::Num(first(&arguments).to_number().ceil())), Some("$")),
             ("floor", |_, arguments, _| one(Value::Num(first(&arguments).to_number().floor())), Some("$")),
+            (
+                "fmod",
+                |_, arguments, _| one(Value::Num(first(&arguments).to_number() % number(&arguments, 1))),
+                Some("$$"),
+            ),
+            ("getpid", |_, _, _| one(i64::from(std::process::id())), Some("")),
+            (
+                "pow",
+                |_, arguments, _| one(Value::Num(first(&arguments).to_number().powf(number(&arguments, 1)))),
+                Some("$$"),
+            ),
             ("strftime", strftime, None),
         ],
-        exports: &["ceil", "floor", "strftime"],
+        exports: &["INT_MAX", "LONG_MAX", "UINT_MAX", "WNOHANG", "ceil", "floor", "fmod", "getpid", "pow", "strftime"],
         setup: None,
     },
     NativeModule {
         name: "Time::HiRes",
         parents: &[],
-        functions: &[("sleep", sleep, Some("$")), ("time", |_, _, _| one(now()), Some(""))],
-        exports: &[],
-        setup: None,
-    },
-    NativeModule {
-        name: "List::Util",
-        parents: &[],
         functions: &[
-            ("max", |_, arguments, _| Ok(vec![extreme(&arguments, |a, b| a > b)]), None),
-            ("min", |_, arguments, _| Ok(vec![extreme(&arguments, |a, b| a < b)]), None),
-            ("shuffle", |_, arguments, _| Ok(arguments), None),
-            ("sum", |_, arguments, _| one(Value::Num(arguments.iter().map(Value::to_number).sum())), None),
+            ("gettimeofday", time_of_day, Some("")),
+            ("sleep", |_, arguments, _| pause(first(&arguments).to_number()), Some("$")),
+            ("time", |_, _, _| one(Value::Num(clock())), Some("")),
+            ("tv_interval", interval, None),
+            ("usleep", |_, arguments, _| pause(first(&arguments).to_number() / 1e6), Some("$")),
         ],
         exports: &[],
         setup: None,
     },
     NativeModule {
-        name: "Scalar::Util",
+        name: "Sys::Hostname",
+        parents: &[],
+        functions: &[("hostname", host_name, Some(""))],
+        exports: &["hostname"],
+        setup: None,
+    },
+    NativeModule {
+        name: "Socket",
         parents: &[],
         functions: &[
-            (
-                "blessed",
-                |_, arguments, _| {
-                    Ok(vec![match first(&arguments) {
-                        Value::Object(object) => object.class.as_str().into(),
-                        _ => Value::Undef,
-                    }])
-                },
-                Some("$"),
-            ),
-            ("looks_like_number", looks_like_number, Some("$")),
+            ("AF_INET", |_, _, _| one(2), Some("")),
+            ("SOCK_DGRAM", |_, _, _| one(2), Some("")),
+            ("SOCK_STREAM", |_, _, _| one(1), Some("")),
+            ("inet_aton", address_of, Some("$")),
+            ("inet_ntoa", text_of_address, Some("$")),
+        ],
+        exports: &["AF_INET", "SOCK_DGRAM", "SOCK_STREAM", "inet_aton", "inet_ntoa"],
+        setup: None,
+    },
+    NativeModule {
+        name: "IO::Socket::INET",
+        parents: &[],
+        functions: &[
+            ("close", |_, _, _| one(1), None),
+            ("new", new_socket, None),
+            ("shutdown", |_, _, _| one(1), None),
+            ("sockport", |_, arguments, _| one(port_of(&first(&arguments))), None),
         ],
         exports: &[],
-        setup: None,
-    },
-    NativeModule {
-        name: "Digest::MD5",
-        parents: &[],
-        functions: &[
-            ("md5", |_, arguments, _| one(Value::str(md5::Md5::digest(joined(&arguments)).to_vec())), None),
-            ("md5_hex", |_, arguments, _| one(hex(&md5::Md5::digest(joined(&arguments))).as_str()), None),
-        ],
-        exports: &["md5", "md5_hex"],
-        setup: None,
-    },
-    NativeModule {
-        name: "Digest::SHA",
-        parents: &[],
-        functions: &[
-            ("sha1", |_, arguments, _| one(Value::str(sha1::Sha1::digest(joined(&arguments)).to_vec())), None),
-            ("sha1_hex", |_, arguments, _| one(hex(&sha1::Sha1::digest(joined(&arguments))).as_str()), None),
-        ],
-        exports: &["sha1", "sha1_hex"],
-        setup: None,
-    },
-    NativeModule {
-        name: "MIME::Base64",
-        parents: &[],
-        functions: &[("decode_base64", decode_base64, Some("$")), ("encode_base64", encode_base64, Some("$;$"))],
-        exports: &["decode_base64", "encode_base64"],
-        setup: None,
-    },
-    NativeModule {
-        name: "URI::Escape",
-        parents: &[],
-        functions: &[("uri_escape", uri_escape, None), ("uri_unescape", uri_unescape, None)],
-        exports: &["uri_escape", "uri_unescape"],
         setup: None,
     },
 ];
 
-fn joined(values: &[Value]) -> Vec<u8> {
-    values.iter().flat_map(|value| value.to_bytes().to_vec()).collect()
+fn number(arguments: &[Value], at: usize) -> f64 {
+    arguments.get(at).map_or(0.0, Value::to_number)
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
+/// Seconds since 1970.
+fn clock() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
 }
 
-fn bytes_of(path: &Path) -> Value {
-    use std::os::unix::ffi::OsStrExt as _;
-    Value::str(path.as_os_str().as_bytes())
+fn time_of_day(_: &mut Interpreter, _: Vec<Value>, want: Want) -> Outcome<Vec<Value>> {
+    if want != Want::List {
+        return one(Value::Num(clock()));
+    }
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Ok(vec![Value::Int(now.as_secs() as i64), Value::Int(i64::from(now.subsec_micros()))])
 }
 
-fn cwd(interpreter: &mut Interpreter, _: Vec<Value>, _: Want) -> Outcome<Vec<Value>> {
-    one(bytes_of(interpreter.host.working_directory()))
+/// `tv_interval [SECONDS, MICROSECONDS], [SECONDS, MICROSECONDS]`
+fn interval(_: &mut Interpreter, arguments: Vec<Value>, _: Want) -> Outcome<Vec<Value>> {
+    let seconds = |at: usize| match arguments.get(at) {
+        Some(Value::Array(parts)) => number(&parts.borrow(), 0) + number(&parts.borrow(), 1) / 1e6,
+        _ => clock(),
+    };
+    one(Value::Num(seconds(1) - seconds(0)))
 }
 
-fn real_path(interpreter: &mut Interpreter, arguments: Vec<Value>, _: Want) -> Outcome<Vec<Value>> {
-    let path = interpreter.path(&arguments.first().map(Value::to_bytes).unwrap_or_default());
-    Ok(vec![match path.canonicalize() {
-        Ok(path) => bytes_of(&path),
-        // The last part need not exist.
-        Err(_) => match (path.parent().and_then(|parent| parent.canonicalize().ok()), path.file_name()) {
-            (Some(parent), Some(name)) => bytes_of(&parent.join(name)),
+fn pause(seconds: f64) -> Outcome<Vec<Value>> {
+    let seconds = seconds.clamp(0.0, 10.0);
+    std::thread::sleep(Duration::from_secs_f64(seconds));
+    one(Value::Num(seconds))
+}
+
+fn host_name(_: &mut Interpreter, _: Vec<Value>, _: Want) -> Outcome<Vec<Value>> {
+    let name = nix::unistd::gethostname().unwrap_or_default();
+    one(name.to_string_lossy().as_ref())
+}
+
+fn address_of(_: &mut Interpreter, arguments: Vec<Value>, _: Want) -> Outcome<Vec<Value>> {
+    let name = first(&arguments).to_text();
+    let found = (name.as_str(), 0).to_socket_addrs().ok();
+    let address = found.into_iter().flatten().find_map(|address| match address.ip() {
+        IpAddr::V4(address) => Some(Value::str(address.octets())),
+        IpAddr::V6(_) => None,
+    });
+    one(address.unwrap_or_default())
+}
+
+fn text_of_address(interpreter: &mut Interpreter, arguments: Vec<Value>, _: Want) -> Outcome<Vec<Value>> {
+    let octets: Option<[u8; 4]> = first(&arguments).to_bytes().as_slice().try_into().ok();
+    match octets {
+        Some(octets) => one(Ipv4Addr::from(octets).to_string().as_str()),
+        None => Err(interpreter.die("Bad arg length for Socket::inet_ntoa, should be 4")),
+    }
+}
+
+/// `IO::Socket::INET->new(…)` as prologues use it: to find a free port, and to see whether a service is there. The
+/// connection is closed again at once.
+fn new_socket(interpreter: &mut Interpreter, arguments: Vec<Value>, _: Want) -> Outcome<Vec<Value>> {
+    let options = arguments.get(1..).unwrap_or_default();
+    let option = |name: &str| {
+        let mut pairs = options.chunks_exact(2);
+        pairs.find(|pair| pair.first().is_some_and(|key| key.to_text() == name)).and_then(|pair| pair.get(1))
+    };
+    let text = |name: &str| option(name).map(Value::to_text);
+    if text("Proto").is_some_and(|name| name != "tcp") {
+        return Err(interpreter.die("IO::Socket::INET: only TCP is supported"));
+    }
+    let address = |side: &str, default: &str| {
+        let host = text(&format!("{side}Addr")).or_else(|| text(&format!("{side}Host")));
+        let host = host.unwrap_or_else(|| default.to_owned());
+        let (host, port) = match host.rsplit_once(':') {
+            Some((host, port)) => (host.to_owned(), port.parse().ok()),
+            None => (host, None),
+        };
+        let port = port.or_else(|| text(&format!("{side}Port"))?.parse().ok()).unwrap_or(0_u16);
+        (host, port).to_socket_addrs().ok().and_then(|mut found| found.next())
+    };
+    let port = if option("Listen").is_some() {
+        address("Local", "0.0.0.0").and_then(|address| Some(TcpListener::bind(address).ok()?.local_addr().ok()?.port()))
+    } else {
+        let limit = text("Timeout").and_then(|text| text.parse().ok()).unwrap_or(3.0_f64).clamp(0.01, 10.0);
+        let limit = Duration::from_secs_f64(limit);
+        let connect = |address| TcpStream::connect_timeout(&address, limit).ok();
+        address("Peer", "127.0.0.1").and_then(|address| Some(connect(address)?.local_addr().ok()?.port()))
+    };
+    let Some(port) = port else { return one(Value::Undef) };
+    let mut fields = HashMap::default();
+    fields.insert(b"port", Value::Int(i64::from(port)));
+    let target = Value::Hash(Rc::new(RefCell::new(fields)));
+    one(Value::Object(Rc::new(Object { class: "IO::Socket::INET".to_owned(), target })))
+}
+
+fn port_of(socket: &Value) -> Value {
+    match socket {
+        Value::Object(object) => match &object.target {
+            Value::Hash(fields) => fields.borrow().get(b"port").cloned().unwrap_or_default(),
             _ => Value::Undef,
         },
-    }])
-}
-
-fn basename(_: &mut Interpreter, arguments: Vec<Value>, _: Want) -> Outcome<Vec<Value>> {
-    let path = first(&arguments).to_text();
-    let mut name = path.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
-    for suffix in arguments.iter().skip(1) {
-        let suffix = suffix.to_text();
-        if name != suffix {
-            name = name.strip_suffix(suffix.as_str()).unwrap_or(name);
-        }
+        _ => Value::Undef,
     }
-    one(name)
-}
-
-fn dirname(_: &mut Interpreter, arguments: Vec<Value>, _: Want) -> Outcome<Vec<Value>> {
-    let path = first(&arguments).to_text();
-    let trimmed = path.trim_end_matches('/');
-    one(match trimmed.rsplit_once('/') {
-        Some(("", _)) => "/",
-        Some((directory, _)) => directory.trim_end_matches('/'),
-        None if trimmed.is_empty() && path.starts_with('/') => "/",
-        None => ".",
-    })
-}
-
-/// Parts joined with `/` and made canonical: no `//`, no `/./`, but `..` kept.
-fn catenated(parts: &[Value]) -> String {
-    let joined = parts.iter().map(Value::to_text).collect::<Vec<_>>().join("/");
-    let path: PathBuf = Path::new(&joined).components().filter(|part| !matches!(part, Component::CurDir)).collect();
-    let text = path.to_string_lossy().into_owned();
-    if text.is_empty() && !joined.is_empty() { ".".to_owned() } else { text }
-}
-
-fn relative_to_absolute(interpreter: &mut Interpreter, arguments: Vec<Value>, _: Want) -> Outcome<Vec<Value>> {
-    let path = interpreter.path(&arguments.get(1).map(Value::to_bytes).unwrap_or_default());
-    one(catenated(&[bytes_of(&path)]).as_str())
-}
-
-fn make_path(interpreter: &mut Interpreter, arguments: Vec<Value>, _: Want) -> Outcome<Vec<Value>> {
-    let paths = arguments.iter().filter(|value| !matches!(value, Value::Hash(_)));
-    let mut made = 0;
-    for path in paths.map(|value| interpreter.path(&value.to_bytes())) {
-        interpreter.host.may_write(&path).map_err(|message| interpreter.die(message))?;
-        made += usize::from(std::fs::create_dir_all(path).is_ok());
-    }
-    one(made as i64)
-}
-
-fn remove_tree(interpreter: &mut Interpreter, arguments: Vec<Value>, _: Want) -> Outcome<Vec<Value>> {
-    let mut removed = 0;
-    for argument in arguments.iter().filter(|value| !matches!(value, Value::Hash(_))) {
-        let path = interpreter.path(&argument.to_bytes());
-        // Only below the working directory: a mistake in a spec must not cost a machine.
-        let is_inside = path.canonicalize().is_ok_and(|path| path.starts_with(interpreter.host.working_directory()));
-        if is_inside && std::fs::remove_dir_all(path).is_ok() {
-            removed += 1;
-        }
-    }
-    one(removed)
 }
 
 fn strftime(_: &mut Interpreter, arguments: Vec<Value>, _: Want) -> Outcome<Vec<Value>> {
@@ -251,68 +199,4 @@ fn strftime(_: &mut Interpreter, arguments: Vec<Value>, _: Want) -> Outcome<Vec<
         yearday: field(8),
     };
     one(calendar.format(&first(&arguments).to_bytes()).as_str())
-}
-
-fn sleep(_: &mut Interpreter, arguments: Vec<Value>, _: Want) -> Outcome<Vec<Value>> {
-    let seconds = first(&arguments).to_number().clamp(0.0, 10.0);
-    std::thread::sleep(std::time::Duration::from_secs_f64(seconds));
-    one(1)
-}
-
-fn extreme(values: &[Value], better: fn(f64, f64) -> bool) -> Value {
-    let best =
-        values.iter().reduce(|best, value| if better(value.to_number(), best.to_number()) { value } else { best });
-    best.cloned().unwrap_or_default()
-}
-
-fn looks_like_number(_: &mut Interpreter, arguments: Vec<Value>, _: Want) -> Outcome<Vec<Value>> {
-    let text = first(&arguments).to_text();
-    one(Value::bool(text.trim_start().trim_end_matches('\n').parse::<f64>().is_ok()))
-}
-
-fn encode_base64(_: &mut Interpreter, arguments: Vec<Value>, _: Want) -> Outcome<Vec<Value>> {
-    use base64::Engine as _;
-    let encoded = base64::engine::general_purpose::STANDARD.encode(first(&arguments).to_bytes().as_slice());
-    let end = arguments.get(1).map_or_else(|| "\n".to_owned(), Value::to_text);
-    let lines: Vec<&str> = encoded.as_bytes().chunks(76).filter_map(|line| std::str::from_utf8(line).ok()).collect();
-    one(lines.iter().flat_map(|line| [*line, end.as_str()]).collect::<String>().as_str())
-}
-
-fn decode_base64(_: &mut Interpreter, arguments: Vec<Value>, _: Want) -> Outcome<Vec<Value>> {
-    use base64::Engine as _;
-    let is_digit = |byte: &&u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
-    let digits: Vec<u8> = first(&arguments).to_bytes().iter().filter(is_digit).copied().collect();
-    one(Value::str(base64::engine::general_purpose::STANDARD_NO_PAD.decode(digits).unwrap_or_default()))
-}
-
-fn uri_escape(_: &mut Interpreter, arguments: Vec<Value>, _: Want) -> Outcome<Vec<Value>> {
-    let mut out = String::new();
-    for &byte in first(&arguments).to_bytes().iter() {
-        if byte.is_ascii_alphanumeric() || b"-_.!~*'()".contains(&byte) {
-            out.push(char::from(byte));
-        } else {
-            out.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    one(out.as_str())
-}
-
-fn uri_unescape(_: &mut Interpreter, arguments: Vec<Value>, _: Want) -> Outcome<Vec<Value>> {
-    let text = first(&arguments).to_bytes();
-    let mut out = Vec::with_capacity(text.len());
-    let mut at = 0;
-    while let Some(&byte) = text.get(at) {
-        let digits = text.get(at + 1..at + 3).and_then(|digits| std::str::from_utf8(digits).ok());
-        match digits.and_then(|digits| u8::from_str_radix(digits, 16).ok()).filter(|_| byte == b'%') {
-            Some(decoded) => {
-                out.push(decoded);
-                at += 3;
-            }
-            None => {
-                out.push(byte);
-                at += 1;
-            }
-        }
-    }
-    one(Value::str(out))
 }

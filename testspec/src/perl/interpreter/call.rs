@@ -231,6 +231,11 @@ impl Interpreter {
         if let Some(full) = full {
             return self.call_named(&full, values, want);
         }
+        if let Value::File(file) = invocant
+            && let Some(result) = self.file_method(file, name, &values, want)?
+        {
+            return Ok(result);
+        }
         match name {
             "can" => {
                 let wanted = values.get(1).map(Value::to_text).unwrap_or_default();
@@ -242,7 +247,6 @@ impl Interpreter {
                 Ok(vec![Value::bool(self.is_a(&class, &wanted, 0))])
             }
             "import" | "unimport" => Ok(Vec::new()),
-            "autoflush" | "binmode" if matches!(invocant, Value::File(_)) => Ok(vec![Value::Int(1)]),
             _ if class.is_empty() => {
                 Err(self.die(format!("Can't call method \"{name}\" without a package or object reference")))
             }

@@ -74,7 +74,7 @@ impl Interpreter {
             }
             Expr::Transliterate { target, from, to, flags } => self.transliterate(target.as_deref(), from, to, flags),
             Expr::Qr(pattern) => Ok(Value::Regex(self.regex_of(pattern)?)),
-            Expr::Repeat { what, times, is_list: false } => {
+            Expr::Repeat { what, times, .. } => {
                 let text = self.scalar(what)?.to_bytes();
                 let times = usize::try_from(self.scalar(times)?.to_int()).unwrap_or(0);
                 self.makes(text.len().saturating_mul(times))?;
@@ -393,6 +393,14 @@ impl Interpreter {
                 Ok(Value::Int(self.assign_list(left, values)? as i64))
             }
             AssignOp::Plain => {
+                if let Some(name) = self.symbol(left)? {
+                    if let Some(other) = self.symbol(right)? {
+                        self.alias_symbol(&name, &other);
+                        return Ok(Value::Undef);
+                    }
+                    let value = self.scalar(right)?;
+                    return self.assign_symbol(&name, value);
+                }
                 let value = self.scalar(right)?;
                 let place = self.place_of(left)?;
                 place.write(value.clone());

@@ -11,7 +11,7 @@ use crate::perl::ast::Expr;
 use crate::perl::builtin::Builtin;
 use crate::perl::format;
 
-use super::{Interpreter, Outcome, Output};
+use super::{Interpreter, Outcome, Output, Want};
 
 /// An open file. Reading takes the whole file at once; writing goes through.
 #[derive(Clone, Debug)]
@@ -22,6 +22,8 @@ pub struct File {
 #[derive(Debug)]
 enum State {
     Closed,
+    /// The names in a folder, the next one last.
+    Folder(Vec<Vec<u8>>),
     /// A string opened for writing.
     Memory(Rc<RefCell<Value>>),
     Reading {
@@ -37,6 +39,31 @@ impl File {
     /// A file that is open for writing.
     pub(crate) fn writing(file: fs::File) -> Self {
         Self::new(State::Writing(file))
+    }
+
+    /// An open folder with these names.
+    pub(super) fn folder(mut names: Vec<Vec<u8>>) -> Self {
+        names.reverse();
+        Self::new(State::Folder(names))
+    }
+
+    pub(super) fn close(&self) {
+        *self.state.borrow_mut() = State::Closed;
+    }
+
+    fn is_at_end(&self) -> bool {
+        match &*self.state.borrow() {
+            State::Reading { data, at } => *at >= data.len(),
+            _ => true,
+        }
+    }
+
+    /// The next name of an open folder.
+    pub(super) fn next_name(&self) -> Option<Vec<u8>> {
+        match &mut *self.state.borrow_mut() {
+            State::Folder(names) => names.pop(),
+            _ => None,
+        }
     }
 
     fn new(state: State) -> Self {
@@ -62,7 +89,7 @@ impl Interpreter {
         self.host.working_directory().join(Path::new(std::ffi::OsStr::from_bytes(path)))
     }
 
-    fn set_os_error(&mut self, error: &std::io::Error) {
+    pub(super) fn set_os_error(&mut self, error: &std::io::Error) {
         let text = match error.kind() {
             std::io::ErrorKind::NotFound => "No such file or directory".to_owned(),
             std::io::ErrorKind::PermissionDenied => "Permission denied".to_owned(),
@@ -76,7 +103,7 @@ impl Interpreter {
     }
 
     /// Perl's result for an operation of the system: 1, or 0 with `$!`.
-    fn outcome<T>(&mut self, result: std::io::Result<T>) -> Value {
+    pub(crate) fn outcome<T>(&mut self, result: std::io::Result<T>) -> Value {
         match result {
             Ok(_) => Value::Int(1),
             Err(error) => {
@@ -87,8 +114,10 @@ impl Interpreter {
     }
 
     pub(super) fn file_function(&mut self, builtin: Builtin, arguments: &[Expr]) -> Outcome<Value> {
-        if builtin == Builtin::Open {
-            return self.open(arguments);
+        match builtin {
+            Builtin::Open => return self.open(arguments),
+            Builtin::Read => return self.read_part(arguments),
+            _ => {}
         }
         let values = self.list_of(arguments)?;
         let first = values.first().cloned().unwrap_or_default();
@@ -96,16 +125,13 @@ impl Interpreter {
         Ok(match builtin {
             Builtin::Close => match &first {
                 Value::File(file) => {
-                    *file.state.borrow_mut() = State::Closed;
+                    file.close();
                     Value::Int(1)
                 }
                 _ => Value::bool(false),
             },
             Builtin::Eof => Value::bool(match &first {
-                Value::File(file) => match &*file.state.borrow() {
-                    State::Reading { data, at } => *at >= data.len(),
-                    _ => true,
-                },
+                Value::File(file) => file.is_at_end(),
                 _ => true,
             }),
             Builtin::Readline => return self.read_line(&first),
@@ -154,7 +180,7 @@ impl Interpreter {
     }
 
     /// Dies where the host does not let this file be changed.
-    fn check_write(&self, path: &Path) -> Outcome<()> {
+    pub(super) fn check_write(&self, path: &Path) -> Outcome<()> {
         self.host.may_write(path).map_err(|message| self.die(message))
     }
 
@@ -232,6 +258,74 @@ impl Interpreter {
         }
     }
 
+    /// A method of an open file; `None` where it has none of that name. `values` start with the file.
+    pub(super) fn file_method(
+        &mut self,
+        file: &File,
+        name: &str,
+        values: &[Value],
+        want: Want,
+    ) -> Outcome<Option<Vec<Value>>> {
+        let this = Value::File(file.clone());
+        let rest = values.get(1..).unwrap_or_default();
+        Ok(Some(match name {
+            "autoflush" | "binmode" | "blocking" | "flush" => vec![Value::Int(1)],
+            "close" => {
+                file.close();
+                vec![Value::Int(1)]
+            }
+            "eof" => vec![Value::bool(file.is_at_end())],
+            "getline" => vec![self.read_line(&this)?],
+            "getlines" if want == Want::List => {
+                let mut lines = Vec::new();
+                while let line @ Value::Str(_) = self.read_line(&this)? {
+                    lines.push(line);
+                }
+                lines
+            }
+            "print" | "say" | "printf" => {
+                let mut text = if name == "printf" {
+                    let template = rest.first().map(Value::to_bytes).unwrap_or_default();
+                    format::sprintf(&template, rest.get(1..).unwrap_or_default())
+                } else {
+                    rest.iter().flat_map(|value| value.to_bytes().to_vec()).collect()
+                };
+                if name == "say" {
+                    text.push(b'\n');
+                }
+                vec![self.write(file, text)]
+            }
+            _ => return Ok(None),
+        }))
+    }
+
+    /// `read FILE, $buffer, LENGTH, OFFSET`: how many bytes came.
+    fn read_part(&mut self, arguments: &[Expr]) -> Outcome<Value> {
+        let [file, buffer, rest @ ..] = arguments else {
+            return Err(self.die("Not enough arguments for read"));
+        };
+        let Value::File(file) = self.scalar(file)? else {
+            return Ok(Value::Undef);
+        };
+        let place = self.place_of(buffer)?;
+        let numbers = self.list_of(rest)?;
+        let number = |at: usize| numbers.get(at).and_then(|value| usize::try_from(value.to_int()).ok()).unwrap_or(0);
+        let (length, offset) = (number(0), number(1));
+        self.fits(length.saturating_add(offset))?;
+        let mut text = place.read().to_bytes().to_vec();
+        text.resize(offset, 0);
+        let State::Reading { data, at } = &mut *file.state.borrow_mut() else {
+            return Ok(Value::Undef);
+        };
+        let rest = data.get(*at..).unwrap_or_default();
+        let part = rest.get(..length.min(rest.len())).unwrap_or_default();
+        text.extend_from_slice(part);
+        let count = part.len();
+        *at += count;
+        place.write(Value::str(text));
+        Ok(Value::Int(count as i64))
+    }
+
     /// The next record of a file; undefined at its end.
     pub(super) fn read_line(&mut self, file: &Value) -> Outcome<Value> {
         let Value::File(file) = file else {
@@ -292,6 +386,10 @@ impl Interpreter {
         let Value::File(file) = file else {
             return Ok(Value::Int(0));
         };
+        Ok(self.write(&file, text))
+    }
+
+    fn write(&mut self, file: &File, text: Vec<u8>) -> Value {
         let written = match &mut *file.state.borrow_mut() {
             State::StdOut => {
                 self.output.push(Output::Out(text));
@@ -308,9 +406,9 @@ impl Interpreter {
                 Ok(())
             }
             State::Writing(file) => file.write_all(&text),
-            State::Closed | State::Reading { .. } => return Ok(Value::Int(0)),
+            State::Closed | State::Folder(_) | State::Reading { .. } => return Value::Int(0),
         };
-        Ok(self.outcome(written))
+        self.outcome(written)
     }
 
     pub(super) fn file_test(&mut self, letter: u8, operand: &Value) -> Value {

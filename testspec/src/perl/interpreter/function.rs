@@ -9,7 +9,7 @@ use crate::perl::{format, pack, time};
 
 use super::pattern::quoted;
 use super::place::{Place, is_array, is_hash, wrap};
-use super::{Interpreter, Outcome, Output, Stop};
+use super::{Interpreter, Outcome, Output, Stop, Want};
 
 impl Interpreter {
     /// Evaluates a function whose result is one value.
@@ -48,9 +48,20 @@ impl Interpreter {
             | B::Mkdir
             | B::Rmdir
             | B::Rename
-            | B::Chdir
             | B::Chmod
+            | B::Read
             | B::Umask => self.file_function(builtin, arguments),
+            B::Chdir
+            | B::Closedir
+            | B::Glob
+            | B::Link
+            | B::Lstat
+            | B::Opendir
+            | B::Readdir
+            | B::Readlink
+            | B::Stat
+            | B::Symlink
+            | B::Utime => self.folder_function(builtin, arguments),
             B::Localtime | B::Gmtime => {
                 let seconds = self.time_argument(arguments)?;
                 let calendar = if builtin == B::Gmtime { time::utc(seconds) } else { time::local(seconds) };
@@ -140,9 +151,16 @@ impl Interpreter {
                 if !message.ends_with(b"\n") {
                     message.extend_from_slice(self.place().as_bytes());
                 }
-                self.output.push(Output::Err(message));
+                let handler = self.hash(&"main::SIG".into()).borrow().get(b"__WARN__").cloned();
+                match handler.as_ref().and_then(super::call::code_of) {
+                    Some(handler) => {
+                        self.call(&handler, vec![Value::str(message)], Want::Void)?;
+                    }
+                    None => self.output.push(Output::Err(message)),
+                }
                 Value::Int(1)
             }
+            B::Getppid => Value::Int(i64::from(nix::unistd::getppid().as_raw())),
             B::Exit => return Err(Stop::Exit(first.to_int() as i32)),
             B::Hex => Value::Int(in_radix(&text(), 16)),
             B::Oct => {
@@ -217,7 +235,18 @@ impl Interpreter {
                 self.output.push(Output::Out(output));
                 self.global("main::?")
             }
-            B::Kill => Value::Int(0),
+            B::Kill => {
+                // Through the shell, so that a spec that may not run one ends no process either.
+                let signal = text();
+                let signal = signal.strip_prefix(b"SIG").unwrap_or(&signal);
+                let mut reached = 0;
+                for process in values.iter().skip(1) {
+                    let words = [b"kill -".as_slice(), &shell_quoted(signal), b" ", &shell_quoted(&process.to_bytes())];
+                    self.shell(&[&words.concat(), b" 2>&1".as_slice()].concat())?;
+                    reached += i64::from(self.global("main::?").to_int() == 0);
+                }
+                Value::Int(reached)
+            }
             B::Time => Value::Int(time::now()),
             _ => return Err(self.unsupported(&format!("`{}`", builtin.name()))),
         })

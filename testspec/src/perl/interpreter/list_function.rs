@@ -74,7 +74,7 @@ impl Interpreter {
                     out.push(line);
                 }
             }
-            _ => return Ok(false),
+            _ => return self.folder_list(builtin, arguments, out),
         }
         Ok(true)
     }

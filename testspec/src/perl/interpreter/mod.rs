@@ -10,6 +10,7 @@
 mod call;
 mod expression;
 mod file;
+mod folder;
 mod function;
 mod list_function;
 mod memory;
@@ -18,6 +19,7 @@ mod pattern;
 mod place;
 mod scope;
 mod statement;
+mod symbol;
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -94,6 +96,7 @@ enum Restore {
     Entry(Hash, Vec<u8>, Option<Value>),
     Hash(Hash, crate::model::HashMap),
     Scalar(Rc<RefCell<Value>>, Value),
+    Sub(Name, Option<Rc<Sub>>),
 }
 
 /// The rest of the main file.
@@ -598,6 +601,12 @@ impl Interpreter {
         while self.locals.len() > to {
             match self.locals.pop() {
                 Some(Restore::Scalar(cell, value)) => *cell.borrow_mut() = value,
+                Some(Restore::Sub(name, Some(sub))) => {
+                    self.subs.insert(name, sub);
+                }
+                Some(Restore::Sub(name, None)) => {
+                    self.subs.remove(&name);
+                }
                 Some(Restore::Array(array, items)) => *array.borrow_mut() = items,
                 Some(Restore::Hash(hash, map)) => *hash.borrow_mut() = map,
                 Some(Restore::Entry(hash, key, Some(value))) => hash.borrow_mut().insert(&key, value),

@@ -40,7 +40,8 @@ impl Interpreter {
     ) -> Outcome<UseEffect> {
         match module {
             "warnings" | "utf8" | "feature" | "integer" | "bytes" | "diagnostics" | "experimental" | "open"
-            | "locale" | "bigint" | "overload" | "Exporter" | "Carp::Heavy" | "autodie" => {
+            | "locale" | "bigint" | "overload" | "Exporter" | "Carp::Heavy" | "autodie" | "IO::Handle" | "IO::File"
+            | "mro" | "sigtrap" | "subs" | "if" | "sort" | "version" | "Errno" => {
                 if module == "Exporter" {
                     self.push_parent(package, "Exporter");
                 }
@@ -50,6 +51,18 @@ impl Interpreter {
                 for path in arguments.unwrap_or_default().iter().rev() {
                     let path = self.path(&path.to_bytes());
                     self.host.add_library_path(path);
+                }
+                return Ok(UseEffect::default());
+            }
+            "vars" => {
+                for name in arguments.unwrap_or_default() {
+                    let name = name.to_text();
+                    let global: Name = format!("{package}::{}", name.get(1..).unwrap_or_default()).into();
+                    match name.as_bytes().first() {
+                        Some(b'@') => drop(self.array(&global)),
+                        Some(b'%') => drop(self.hash(&global)),
+                        _ => drop(self.scalar_cell(&global)),
+                    }
                 }
                 return Ok(UseEffect::default());
             }

@@ -420,6 +420,7 @@ fn is_assignable(expr: &Expr) -> bool {
         | Expr::Assign(..)
         | Expr::Declare(..)
         | Expr::Deref(..)
+        | Expr::Glob(..)
         | Expr::Global(..)
         | Expr::HashSlice(..)
         | Expr::Index(..)

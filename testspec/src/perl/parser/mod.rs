@@ -370,5 +370,5 @@ impl<'a> Parser<'a> {
 
 /// Names that live in package main wherever they are used.
 fn is_always_main(name: &str) -> bool {
-    matches!(name, "ENV" | "ARGV" | "INC" | "STDIN" | "STDOUT" | "STDERR" | "_" | "0")
+    matches!(name, "ENV" | "ARGV" | "INC" | "SIG" | "STDIN" | "STDOUT" | "STDERR" | "_" | "0")
 }

@@ -128,11 +128,15 @@ impl Parser<'_> {
         Ok(Expr::Transliterate { target: None, from, to, flags })
     }
 
-    /// `<<"EOT"`, `<<'EOT'`, `<<EOT`, `<<\EOT`, `<<~EOT`. The cursor is behind `<<`.
+    /// `<<"EOT"`, `<< 'EOT'`, `<<EOT`, `<<\EOT`, `<<~EOT`. The cursor is behind `<<`.
     pub(super) fn here_document(&mut self) -> Parsed<Expr> {
         let indented = self.cursor.byte() == Some(b'~');
         if indented {
             self.cursor.advance(1);
+        }
+        let spaces = self.cursor.rest().iter().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
+        if matches!(self.cursor.byte_at(spaces), Some(b'"' | b'\'')) {
+            self.cursor.advance(spaces);
         }
         let (terminator, interpolates) = match self.cursor.byte() {
             Some(quote @ (b'"' | b'\'')) => (self.quoted("string")?.content, quote == b'"'),
@@ -218,6 +222,11 @@ impl Parser<'_> {
             }
             Ok(parts)
         })
+    }
+
+    /// Reads a text as double quotes would.
+    pub(super) fn interpolated_text_parts(&mut self, text: Vec<u8>, start: usize) -> Parsed<Vec<Part>> {
+        self.interpolated(text, start, Mode::Text)
     }
 
     /// Parts up to the end of the text, or of the `\Q`…`\E` group that the caller opened.
@@ -340,6 +349,8 @@ impl Parser<'_> {
             Some(byte) if is_word(byte) => true,
             Some(b'{') => true,
             Some(b':') => self.cursor.byte_at(2) == Some(b':') && self.cursor.byte_at(3).is_some_and(is_word_start),
+            // `$+{name}`: a named group.
+            Some(b'+') => mode == Mode::Text && self.cursor.byte_at(2) == Some(b'{'),
             Some(b'$') => {
                 mode == Mode::Text || self.cursor.byte_at(2).is_some_and(|byte| is_word_start(byte) || byte == b'{')
             }
@@ -522,7 +533,7 @@ impl Parser<'_> {
 }
 
 /// The expression for a text of parts.
-fn interpolated_text(mut parts: Vec<Part>) -> Expr {
+pub(super) fn interpolated_text(mut parts: Vec<Part>) -> Expr {
     match parts.as_mut_slice() {
         [] => Expr::Constant(Value::str("")),
         [Part::Literal(text)] => Expr::Constant(Value::str(std::mem::take(text))),

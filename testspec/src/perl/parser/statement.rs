@@ -355,8 +355,12 @@ impl Parser<'_> {
         let is_version = self.cursor.byte().is_some_and(|byte| byte.is_ascii_digit())
             || (self.cursor.byte() == Some(b'v') && self.cursor.byte_at(1).is_some_and(|byte| byte.is_ascii_digit()));
         if is_version {
-            let len =
-                self.cursor.rest().iter().take_while(|byte| byte.is_ascii_alphanumeric() || **byte == b'.').count();
+            let len = self
+                .cursor
+                .rest()
+                .iter()
+                .take_while(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_'))
+                .count();
             let text = String::from_utf8_lossy(self.cursor.rest().get(..len).unwrap_or_default()).into_owned();
             self.cursor.advance(len);
             let minor = text.trim_start_matches('v').split('.').nth(1).unwrap_or("0").to_owned();

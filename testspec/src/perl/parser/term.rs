@@ -44,10 +44,10 @@ impl Parser<'_> {
             }
             b'*' if self.cursor.byte_at(1).is_some_and(|next| is_word_start(next) || next == b'{') => {
                 self.cursor.advance(1);
-                let Some(name) = self.cursor.name() else {
-                    return self.unsupported("a typeglob expression");
-                };
-                Ok(self.file_handle(&name))
+                match self.after_sigil()? {
+                    Ok(name) => Ok(self.file_handle(&name)),
+                    Err(name) => Ok(Expr::Glob(Box::new(name), self.package.clone())),
+                }
             }
             _ if is_word_start(byte) || self.cursor.starts_with(b"::") => self.word_term(),
             _ => Err(self.syntax_error()),
@@ -65,10 +65,15 @@ impl Parser<'_> {
     /// `<$fh>`, `<FH>`, `<>`, or a here-document.
     fn angle(&mut self) -> Parsed<Expr> {
         if self.cursor.starts_with(b"<<") {
-            let next = self.cursor.byte_at(2);
-            if next.is_some_and(|byte| is_word_start(byte) || matches!(byte, b'"' | b'\'' | b'\\' | b'~')) {
+            // Blanks may stand before a terminator in quotes.
+            let blanks = self.cursor.rest().iter().skip(2).take_while(|byte| matches!(byte, b' ' | b'\t')).count();
+            let next = self.cursor.byte_at(2 + blanks);
+            let is_quoted = next.is_some_and(|byte| matches!(byte, b'"' | b'\''));
+            if is_quoted
+                || (blanks == 0 && next.is_some_and(|byte| is_word_start(byte) || matches!(byte, b'\\' | b'~')))
+            {
                 self.mark();
-                self.cursor.advance(2);
+                self.cursor.advance(2 + blanks);
                 return self.here_document();
             }
         }
@@ -85,7 +90,8 @@ impl Parser<'_> {
             let handle = self.file_handle(name);
             return Ok(Expr::ReadLine(Box::new(handle)));
         }
-        self.unsupported("a file name pattern in angle brackets")
+        let pattern = super::quote::interpolated_text(self.interpolated_text_parts(text.content, text.start)?);
+        Ok(Expr::Builtin(Builtin::Glob, vec![pattern]))
     }
 
     /// The expression for a bareword file handle.
@@ -136,6 +142,14 @@ impl Parser<'_> {
                         self.cursor.advance(1);
                         return Ok(Ok(format!("{caret}{name}")));
                     }
+                }
+                self.cursor.reset(start + 1);
+                self.space();
+                if self.cursor.byte() == Some(b'{') {
+                    // `%{{ a => 1 }}`: what is dereferenced is a new hash.
+                    let inner = self.expression()?;
+                    self.expect(b"}")?;
+                    return Ok(Err(inner));
                 }
                 self.cursor.reset(start);
                 let body = self.block()?;
@@ -525,6 +539,10 @@ impl Parser<'_> {
                 | Builtin::Fileno
                 | Builtin::Readline
                 | Builtin::Select
+                | Builtin::Opendir
+                | Builtin::Readdir
+                | Builtin::Closedir
+                | Builtin::Read
         );
         if self.cursor.byte() == Some(b'(') {
             if takes_handle {
