@@ -13,6 +13,11 @@ use tokio::time::{Instant, Sleep};
 pub(crate) struct Deadline(RefCell<Option<Pin<Box<Sleep>>>>);
 
 impl Deadline {
+    /// Gives up the timer until the next wait.
+    pub(crate) fn clear(&self) {
+        self.0.take();
+    }
+
     /// Whether the moment has passed; otherwise the task is woken when it has.
     pub(crate) fn poll(&self, moment: Instant, cx: &mut Context<'_>) -> bool {
         let mut slot = self.0.borrow_mut();

@@ -6,7 +6,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, RawFd};
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use super::code::Code;
 use super::conf::MainConf;
+use super::inputs;
 use super::modules::core::PortServers;
 use super::output::Data;
 use super::output_queue::{OutputQueue, Sent};
@@ -89,7 +90,7 @@ pub struct ProxyProtocol {
     pub tlvs: Bytes,
 }
 
-/// A client's connection.
+/// A client's connection. There may be many of them that are idle: what few of them have stands in boxes.
 pub struct Connection {
     cycle: &'static Cycle,
     main_conf: &'static MainConf,
@@ -112,8 +113,8 @@ pub struct Connection {
     /// Who connected, as text and port, while a request has another peer on the word of that one (`real_ip_header`).
     pub connected_peer: RefCell<Option<(Bytes, u16)>>,
     /// What its PROXY protocol header said.
-    pub proxy_protocol: OnceCell<ProxyProtocol>,
-    local: OnceCell<Address>,
+    pub proxy_protocol: OnceCell<Box<ProxyProtocol>>,
+    local: OnceCell<Box<Address>>,
     /// The number of requests so far, the current one included.
     pub requests: Cell<u64>,
     /// Bytes sent.
@@ -142,13 +143,24 @@ pub struct Connection {
     /// Why a write failed; whoever logs it takes it.
     pub(crate) write_errno: Cell<Option<i32>>,
     timer: Deadline,
+    /// When the wait for the next request ends.
+    idle_until: Cell<Option<Instant>>,
+    /// Somebody else looks after that.
+    parked: Cell<bool>,
     waker: RefCell<Option<Waker>>,
     wake: Cell<bool>,
     active: Cell<*const Request>,
-    /// What log lines say in place of a client when there is none: `, context: ngx.timer, client: …`.
-    pub fake_context: RefCell<Vec<u8>>,
+    /// What there is in place of a client.
+    pub fake: Option<Box<FakeClient>>,
+}
+
+/// What log lines say in place of a client when there is none.
+#[derive(Debug)]
+pub struct FakeClient {
+    /// `, context: ngx.timer, client: …`
+    pub context: Vec<u8>,
     /// The part of that which timers pass on to the timers they create.
-    pub fake_place: RefCell<Vec<u8>>,
+    pub place: Vec<u8>,
 }
 
 impl Connection {
@@ -195,11 +207,12 @@ impl Connection {
             delayed_until: Cell::new(None),
             write_errno: Cell::new(None),
             timer: Deadline::default(),
+            idle_until: Cell::new(None),
+            parked: Cell::new(false),
             waker: RefCell::default(),
             wake: Cell::new(false),
             active: Cell::new(std::ptr::null()),
-            fake_context: RefCell::default(),
-            fake_place: RefCell::default(),
+            fake: None,
         }
     }
 
@@ -248,15 +261,17 @@ impl Connection {
 
     /// Our own address.
     pub fn local(&self) -> &Address {
-        self.local.get_or_init(|| match &self.stream {
-            Stream::Fake => Address::Unix(Bytes::new()),
-            Stream::Tcp(stream) => stream.local_addr().map_or(Address::Unix(Bytes::new()), Address::Ip),
-            Stream::Unix(stream) => {
-                let path = stream.local_addr().ok().and_then(|address| address.as_pathname().map(ToOwned::to_owned));
-                let path = path.map(|path| std::os::unix::ffi::OsStringExt::into_vec(path.into_os_string()));
-                Address::Unix(path.unwrap_or_default().into())
-            }
-            Stream::Datagrams(client) => client.local().clone(),
+        self.local.get_or_init(|| {
+            Box::new(match &self.stream {
+                Stream::Fake => Address::Unix(Bytes::new()),
+                Stream::Tcp(stream) => stream.local_addr().map_or(Address::Unix(Bytes::new()), Address::Ip),
+                Stream::Unix(stream) => {
+                    let path = stream.local_addr().ok().and_then(|known| known.as_pathname().map(ToOwned::to_owned));
+                    let path = path.map(|path| std::os::unix::ffi::OsStringExt::into_vec(path.into_os_string()));
+                    Address::Unix(path.unwrap_or_default().into())
+                }
+                Stream::Datagrams(client) => client.local().clone(),
+            })
         })
     }
 
@@ -308,7 +323,7 @@ impl Connection {
     pub fn try_read(&self) -> io::Result<usize> {
         let mut input = self.input.borrow_mut();
         if input.capacity() == 0 {
-            *input = INPUTS.with_borrow_mut(Vec::pop).unwrap_or_default();
+            *input = inputs::take();
         }
         input.reserve(READ_SIZE);
         let room = input.capacity() - input.len();
@@ -330,20 +345,57 @@ impl Connection {
 
     /// Gives the empty input's memory to connections that have something to read.
     pub(crate) fn lend_input(&self) {
-        let input = self.input.take();
-        if (1..=2 * READ_SIZE).contains(&input.capacity()) {
-            INPUTS.with_borrow_mut(|inputs| {
-                if inputs.len() < INPUTS_MAX {
-                    inputs.push(input);
-                }
-            });
-        }
+        inputs::give_back(self.input.take());
     }
 
-    /// Lets go of memory that an idle connection has no use for.
-    pub(crate) fn shrink(&self) {
+    /// Sets when the wait for the next request ends.
+    pub(crate) fn set_idle_until(&self, moment: Instant) {
+        self.idle_until.set(Some(moment));
+    }
+
+    /// Lets go of memory that an idle connection has no use for, its timer included: who calls this closes the
+    /// connection when its time is over.
+    pub(crate) fn park(&self) {
         if !self.has_output() {
             self.output.take();
+        }
+        self.timer.clear();
+        self.parked.set(true);
+    }
+
+    /// A request is there.
+    pub(crate) fn unpark(&self) {
+        self.parked.set(false);
+    }
+
+    /// When a parked connection has to be closed.
+    pub(crate) fn parked_until(&self) -> Option<Instant> {
+        self.idle_until.get().filter(|_| self.parked.get())
+    }
+
+    /// Waits for the first bytes of a request and reads them; false when none will come.
+    pub(crate) async fn wait_for_request(&self) -> bool {
+        // The wait of most connections at most times: all it needs to know is kept here.
+        poll_fn(|cx| self.poll_request(cx)).await
+    }
+
+    fn poll_request(&self, cx: &mut Context<'_>) -> Poll<bool> {
+        // TLS may hold bytes that the socket no longer announces.
+        let mut is_ready = self.is_tls();
+        loop {
+            if !is_ready {
+                let ready = match self.idle_until.get() {
+                    Some(until) if !self.parked.get() => self.poll_ready(Direction::Read, until, cx),
+                    _ => self.poll_read_ready(cx),
+                };
+                if ready!(ready).is_err() {
+                    return Poll::Ready(false);
+                }
+            }
+            match self.try_read() {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => is_ready = false,
+                done => return Poll::Ready(done.is_ok_and(|length| length > 0)),
+            }
         }
     }
 
@@ -398,16 +450,18 @@ impl Connection {
 
     /// Waits until the client closes its side. Bytes that arrive meanwhile are kept.
     pub async fn client_gone(&self) {
+        // TLS may hold bytes that the socket no longer announces.
+        let mut is_ready = self.is_tls();
         loop {
+            // Mostly nothing comes, and no room has to be made for it.
+            if !is_ready && poll_fn(|cx| self.poll_read_ready(cx)).await.is_err() {
+                return;
+            }
             match self.try_read() {
                 Ok(0) => return,
                 Ok(_) if self.input.borrow().len() > READ_AHEAD_MAX => std::future::pending::<()>().await,
-                Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    if poll_fn(|cx| self.poll_read_ready(cx)).await.is_err() {
-                        return;
-                    }
-                }
+                Ok(_) => is_ready = self.is_tls(),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => is_ready = false,
                 Err(_) => return,
             }
         }
@@ -493,13 +547,6 @@ impl Connection {
     }
 }
 
-thread_local! {
-    /// The memory of inputs that are empty.
-    static INPUTS: RefCell<Vec<BytesMut>> = const { RefCell::new(Vec::new()) };
-}
-
-/// How many of them are kept.
-const INPUTS_MAX: usize = 64;
 /// The most that goes into one TLS record.
 const RECORD_SIZE: usize = 16 * 1024;
 /// Bytes to make room for before a read.

@@ -27,8 +27,15 @@ pub fn now() -> HttpDate {
 pub fn http_time(seconds: i64) -> HttpDate {
     // Years beyond four digits can't be written.
     let moment = Moment::new(seconds.clamp(-62_135_596_800, 253_402_300_799), 0);
-    let text = moment.strftime("%a, %d %b %Y %H:%M:%S GMT", "GMT");
-    text.as_bytes().try_into().unwrap_or([b' '; 29])
+    let mut text = *b"Sun, 06 Nov 1994 08:49:37 GMT";
+    text[..3].copy_from_slice(&moment.weekday_abbreviation().as_bytes()[..3]);
+    text[8..11].copy_from_slice(&moment.month_abbreviation().as_bytes()[..3]);
+    let numbers = [(5, moment.day), (12, moment.year / 100), (14, moment.year), (17, moment.hour)];
+    for (at, number) in numbers.into_iter().chain([(20, moment.minute), (23, moment.second)]) {
+        text[at] = b'0' + (number / 10 % 10) as u8;
+        text[at + 1] = b'0' + (number % 10) as u8;
+    }
+    text
 }
 
 /// `Sun, 06-Nov-94 08:49:37 GMT`, for cookies; years after 2037, which old clients take for others, in full.
@@ -65,7 +72,9 @@ mod tests {
     #[test]
     fn dates_are_written_as_http_wants_them() {
         assert_eq!(&http_time(784_111_777), b"Sun, 06 Nov 1994 08:49:37 GMT");
-        assert_eq!(http_time(i64::MAX).len(), 29);
+        assert_eq!(&http_time(1_709_164_800), b"Thu, 29 Feb 2024 00:00:00 GMT");
+        assert_eq!(&http_time(i64::MAX), b"Fri, 31 Dec 9999 23:59:59 GMT");
+        assert_eq!(&http_time(i64::MIN), b"Mon, 01 Jan 0001 00:00:00 GMT");
         assert_eq!(cookie_time(784_111_777), "Sun, 06-Nov-94 08:49:37 GMT");
         assert_eq!(cookie_time(4_102_444_800), "Fri, 01-Jan-2100 00:00:00 GMT");
     }

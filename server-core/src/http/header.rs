@@ -189,6 +189,11 @@ impl HeaderList {
         self.fields.iter().filter(move |field| field.is(name))
     }
 
+    /// No fields yet, and room for as many as most heads have.
+    pub fn with_room() -> Self {
+        Self { fields: Vec::with_capacity(12) }
+    }
+
     /// Appends a field.
     pub fn push(&mut self, header: Header) {
         self.fields.push(header);

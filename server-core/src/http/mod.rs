@@ -17,6 +17,7 @@ mod header_filter;
 pub mod headers_in;
 pub mod headers_out;
 pub mod host;
+mod inputs;
 pub mod location;
 pub mod method;
 pub mod modules;

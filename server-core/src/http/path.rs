@@ -41,7 +41,7 @@ pub fn alias(r: &Request) -> Alias {
 
 /// The path of `root` or `alias` alone, absolute.
 pub fn root(r: &Request) -> Vec<u8> {
-    absolute(r, r.loc().core.root.eval(r).to_vec())
+    absolute(r, &r.loc().core.root.eval(r))
 }
 
 /// The file that the request's path names (`ngx_http_map_uri_to_path`).
@@ -60,19 +60,21 @@ pub fn map_uri(r: &Request) -> Mapped {
 }
 
 /// A path made absolute from the prefix of the server.
-pub fn absolute(r: &Request, path: Vec<u8>) -> Vec<u8> {
-    if path.starts_with(b"/") {
-        return path;
-    }
-    let mut full = r.loc().core.prefix.as_os_str().as_bytes().to_vec();
-    if !full.ends_with(b"/") {
+pub fn absolute(r: &Request, path: &[u8]) -> Vec<u8> {
+    let prefix = if path.starts_with(b"/") { &[] } else { r.loc().core.prefix.as_os_str().as_bytes() };
+    // What comes behind a root is mostly not longer.
+    let mut full = Vec::with_capacity(prefix.len() + path.len() + ROOM);
+    full.extend_from_slice(prefix);
+    if !prefix.is_empty() && !prefix.ends_with(b"/") {
         full.push(b'/');
     }
-    full.extend_from_slice(&path);
+    full.extend_from_slice(path);
     full
 }
 
+const ROOM: usize = 64;
+
 /// The same as a [`PathBuf`].
 pub fn absolute_path(r: &Request, path: &[u8]) -> PathBuf {
-    PathBuf::from(OsStr::from_bytes(&absolute(r, path.to_vec())))
+    PathBuf::from(OsStr::from_bytes(&absolute(r, path)))
 }

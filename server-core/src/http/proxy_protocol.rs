@@ -31,7 +31,7 @@ pub(crate) async fn read(conn: &Rc<Connection>, deadline: Instant) -> bool {
                 if let Some((source, destination)) = addresses {
                     let tlvs = Bytes::copy_from_slice(header.get(more..).unwrap_or_default());
                     // A fresh cell: there is one header a connection.
-                    let _ = conn.proxy_protocol.set(ProxyProtocol { source, destination, tlvs });
+                    let _ = conn.proxy_protocol.set(Box::new(ProxyProtocol { source, destination, tlvs }));
                 }
                 return true;
             }

@@ -68,7 +68,7 @@ impl LogContext for Request {
             out.extend_from_slice(action.as_bytes());
         }
         if conn.is_fake() {
-            out.extend_from_slice(&conn.fake_context.borrow());
+            out.extend_from_slice(conn.fake.as_ref().map_or(&[][..], |fake| &fake.context));
             return;
         }
         if conn.is_stream() {

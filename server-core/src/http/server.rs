@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::conf::SrvConf;
+use super::conf::{LocConf, SrvConf};
 use super::connection::{Address, Connection, Stream};
 use super::head_reader::{self, Head};
 use super::modules::core::{LingeringClose, PortServers};
@@ -40,6 +40,9 @@ const FLOOD: usize = 256;
 /// How long after the end of a flood that happens: others may leave, too.
 const EBB_PAUSE: Duration = Duration::from_secs(1);
 
+/// How exactly the time of parked connections is kept.
+const PARKED_PAUSE: Duration = Duration::from_millis(250);
+
 /// All connections of a worker.
 pub struct Server {
     cycle: &'static Cycle,
@@ -55,6 +58,8 @@ pub struct Server {
     exiting: Cell<bool>,
     /// Idle connections that keep what they need for their next request.
     reserves: Cell<usize>,
+    /// There are idle connections without timers.
+    parked: Notify,
     accepting: RefCell<Vec<JoinHandle<()>>>,
     counters: Counters,
     /// The second in which Lua was last shown what is counted.
@@ -85,6 +90,7 @@ pub fn serve(cycle: &'static Cycle, listeners: Vec<BoundListener>) -> io::Result
         ebbed: Notify::new(),
         exiting: Cell::new(false),
         reserves: Cell::new(0),
+        parked: Notify::new(),
         accepting: RefCell::default(),
         counters: counters::of_this_process(),
         published: Cell::new(0),
@@ -95,6 +101,9 @@ pub fn serve(cycle: &'static Cycle, listeners: Vec<BoundListener>) -> io::Result
     }
     let tidied = Rc::clone(&server);
     let task = tokio::task::spawn_local(async move { tidied.give_back_memory().await });
+    server.accepting.borrow_mut().push(task);
+    let watched = Rc::clone(&server);
+    let task = tokio::task::spawn_local(async move { watched.close_parked().await });
     server.accepting.borrow_mut().push(task);
     Ok(server)
 }
@@ -208,14 +217,18 @@ impl Server {
         let weak = Rc::downgrade(&connection);
         self.counters.connection_opened();
         let server = Rc::clone(self);
-        let task = tokio::task::spawn_local(async move {
-            let _guard = Guard { server: &server, key };
-            if connection.is_stream() {
+        // Two sorts of tasks: what waits for requests shall not be as large as what serves sessions.
+        let task = if connection.is_stream() {
+            tokio::task::spawn_local(async move {
+                let _guard = Guard { server: &server, key };
                 crate::stream::serve(&connection).await;
-            } else {
+            })
+        } else {
+            tokio::task::spawn_local(async move {
+                let _guard = Guard { server: &server, key };
                 serve_connection(&server, &connection).await;
-            }
-        });
+            })
+        };
         slot.insert(Entry { connection: weak, task });
         self.most.set(self.most.get().max(connections.len()));
     }
@@ -227,6 +240,29 @@ impl Server {
             tokio::time::sleep(EBB_PAUSE).await;
             self.most.set(self.connections.borrow().len());
             trim_memory();
+        }
+    }
+
+    /// Closes parked connections when their time is over: one timer for all of them, which need not be exact.
+    async fn close_parked(&self) {
+        loop {
+            self.parked.notified().await;
+            loop {
+                tokio::time::sleep(PARKED_PAUSE).await;
+                let now = Instant::now();
+                let mut waits = false;
+                for (_, entry) in self.connections.borrow().iter() {
+                    let until = entry.connection.upgrade().and_then(|connection| connection.parked_until());
+                    match until {
+                        Some(until) if until <= now => entry.task.abort(),
+                        Some(_) => waits = true,
+                        None => {}
+                    }
+                }
+                if !waits {
+                    break;
+                }
+            }
         }
     }
 
@@ -301,7 +337,7 @@ impl Server {
 }
 
 /// Idle connections that keep what their next request needs; others make it anew.
-const RESERVES_MAX: usize = 256;
+const RESERVES_MAX: usize = 128;
 
 /// The right of an idle connection to keep its memory.
 struct Reserve<'a>(&'a Server);
@@ -387,18 +423,7 @@ async fn speaks_tls(conn: &Connection, deadline: Instant) -> bool {
 /// Most connections are idle most of the time, so what serves a request is boxed: a connection that waits for its
 /// next request is little more than this function.
 async fn serve_connection(server: &Server, conn: &Rc<Connection>) {
-    let Some(port) = conn.port else { return };
-    let Some(default) = port.default else { return };
-    let Some(&loc) = default.core.loc.get() else { return };
-    if *loc.core.tcp_nodelay
-        && let Stream::Tcp(stream) = &conn.stream
-    {
-        // Only a matter of speed.
-        let _ = stream.set_nodelay(true);
-    }
-    conn.action.set(Some("waiting for request"));
-    let mut idle_until = Instant::now() + *default.core.client_header_timeout;
-    if (port.options.proxy_protocol || port.options.ssl) && !Box::pin(greet(conn, port, default, idle_until)).await {
+    if !begin_connection(conn).await {
         return;
     }
     let mut spare: Option<Rc<Request>> = None;
@@ -406,18 +431,18 @@ async fn serve_connection(server: &Server, conn: &Rc<Connection>) {
     let mut reserve: Option<Reserve<'_>> = None;
     loop {
         conn.idle.set(true);
-        if conn.input.borrow().is_empty() {
+        let pipelined = !conn.input.borrow().is_empty();
+        if !pipelined {
             conn.lend_input();
-            match conn.read(idle_until).await {
-                Ok(read) if read > 0 => {}
-                _ => return,
+            if !conn.wait_for_request().await {
+                return;
             }
-            conn.pipelined.set(false);
-        } else {
-            conn.pipelined.set(true);
         }
+        conn.unpark();
+        conn.pipelined.set(pipelined);
         conn.idle.set(false);
         drop(reserve.take());
+        let Some((default, loc)) = served_by(conn) else { return };
         let r = match spare.take() {
             Some(r) => {
                 r.begin(default, loc);
@@ -432,15 +457,38 @@ async fn serve_connection(server: &Server, conn: &Rc<Connection>) {
         serving.set(None);
         let Some(r) = served else { return };
         conn.action.set(Some("keepalive"));
-        idle_until = Instant::now() + *r.loc().core.keepalive_timeout;
+        conn.set_idle_until(Instant::now() + *r.loc().core.keepalive_timeout);
         spare = r.recycle();
         reserve = server.reserve();
         if reserve.is_none() {
             spare = None;
             place = None;
-            conn.shrink();
+            conn.park();
+            server.parked.notify_one();
         }
     }
+}
+
+/// The server and the location that a connection's requests begin in.
+fn served_by(conn: &Connection) -> Option<(&'static SrvConf, &'static LocConf)> {
+    let default = conn.port?.default?;
+    Some((default, default.core.loc.get().copied()?))
+}
+
+/// Prepares a connection for its first request. Whether requests may come.
+async fn begin_connection(conn: &Rc<Connection>) -> bool {
+    let Some(((default, loc), port)) = served_by(conn).zip(conn.port) else { return false };
+    if *loc.core.tcp_nodelay
+        && let Stream::Tcp(stream) = &conn.stream
+    {
+        // Only a matter of speed.
+        let _ = stream.set_nodelay(true);
+    }
+    conn.action.set(Some("waiting for request"));
+    let until = Instant::now() + *default.core.client_header_timeout;
+    conn.set_idle_until(until);
+    let is_greeted = port.options.proxy_protocol || port.options.ssl;
+    !is_greeted || Box::pin(greet(conn, port, default, until)).await
 }
 
 /// What comes before the first request: the PROXY protocol's header and the TLS handshake. Whether requests may come.
@@ -529,5 +577,23 @@ async fn linger(r: &Rc<Request>) {
             Ok(read) if read > 0 && Instant::now() < end => {}
             _ => return,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size_of_future<F>(_: impl FnOnce(&'static Server, &'static Rc<Connection>) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn an_idle_connection_is_small() {
+        // With what the runtime adds, a task of 256 bytes.
+        let future = size_of_future(|server, conn| serve_connection(server, conn));
+        assert!(future <= 120, "the future has {future} bytes");
+        let connection = size_of::<Connection>();
+        assert!(connection <= 496, "the connection has {connection} bytes");
     }
 }

@@ -309,8 +309,9 @@ pub(crate) fn adopt_descriptor(number: i32) -> Option<OwnedFd> {
     open.then(|| unsafe { std::os::fd::FromRawFd::from_raw_fd(number) })
 }
 
-/// Gives free memory at the top of the heap back to the system; whether there was any.
+/// Gives free memory back to the system; whether there was any.
 pub(crate) fn trim_memory() -> bool {
+    super::allocator::clear_stock();
     // SAFETY: has no preconditions.
     unsafe { libc::malloc_trim(1) != 0 }
 }

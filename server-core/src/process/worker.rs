@@ -13,7 +13,7 @@ use tokio::sync::watch;
 
 use super::signals::{Received, Signals};
 use super::state::{self, ProcessKind};
-use super::{sockets, startup_pages, sys, title};
+use super::{allocator, sockets, startup_pages, sys, title};
 use crate::cycle::{Account, Cycle, CycleConf};
 use crate::log::{ErrorLog, Level};
 
@@ -96,6 +96,7 @@ pub(super) fn run(
         _ => {}
     }
     startup_pages::forget();
+    allocator::stock_up();
     let runtime = Builder::new_current_thread()
         .enable_all()
         // What happens between two waits happens at one time, as in nginx.

@@ -19,6 +19,7 @@ use tokio::time::Instant;
 
 use super::address::PeerAddress;
 use crate::datagram_socket::DatagramSocket;
+use crate::deadline::Deadline;
 use crate::tls::Tls;
 use crate::tls::stream::Direction;
 use crate::tls::upstream::{ClientSide, Secured};
@@ -131,6 +132,8 @@ pub(crate) struct Connection {
     pub(crate) requests: Cell<u32>,
     /// When it was made.
     pub(crate) opened: Instant,
+    /// What ends the waits of the request that uses it.
+    pub(crate) timer: Deadline,
 }
 
 macro_rules! on_stream {
@@ -214,7 +217,8 @@ impl Connection {
                 }
             }
         };
-        Ok(Self { secured: OnceCell::new(), stream, requests: Cell::new(0), opened: Instant::now() })
+        let timer = Deadline::default();
+        Ok(Self { secured: OnceCell::new(), stream, requests: Cell::new(0), opened: Instant::now(), timer })
     }
 
     /// Waits until the connection stands, or has failed.
@@ -273,9 +277,9 @@ impl Connection {
                 result
             });
         }
-        into.reserve(most);
         loop {
             on_stream!(self, stream => ready!(stream.poll_readable(cx))?);
+            into.reserve(most);
             let mut limited = (&mut *into).limit(most);
             match on_stream!(self, stream => stream.receive(&mut limited)) {
                 Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}

@@ -60,9 +60,14 @@ impl Moment {
         }
     }
 
+    /// The three-letter name of the day.
+    pub(crate) fn weekday_abbreviation(&self) -> &'static str {
+        DAYS.get(self.weekday).map_or("   ", |name| &name[..3])
+    }
+
     /// The three-letter name of the month.
     pub(crate) fn month_abbreviation(&self) -> &'static str {
-        MONTHS.get(self.month - 1).map_or("", |name| &name[..3])
+        MONTHS.get(self.month - 1).map_or("   ", |name| &name[..3])
     }
 
     /// What C's `strftime` writes, with `zone` as the zone's name. Unknown conversions are copied.
@@ -163,27 +168,31 @@ impl Moment {
 /// The value of a date header, in any of the three forms that HTTP knows; seconds since 1970.
 pub(crate) fn parse_http_date(text: &[u8]) -> Option<i64> {
     let text = std::str::from_utf8(text).ok()?.trim();
-    let rest = match text.split_once(',') {
+    let [day, name, year, time] = match text.split_once(',') {
         // `Sun, 06 Nov 1994 08:49:37 GMT`, `Sunday, 06-Nov-94 08:49:37 GMT`
-        Some((_, rest)) => rest.trim_start().replace('-', " "),
+        Some((_, rest)) => {
+            let mut words = rest.split(|c: char| c.is_ascii_whitespace() || c == '-').filter(|word| !word.is_empty());
+            [words.next()?, words.next()?, words.next()?, words.next()?]
+        }
         // `Sun Nov  6 08:49:37 1994`
         None => {
-            let words: Vec<&str> = text.split_ascii_whitespace().collect();
-            let [_, month, day, time, year] = words[..] else { return None };
-            format!("{day} {month} {year} {time}")
+            let mut words = text.split_ascii_whitespace().skip(1);
+            let [month, day, time, year] = [words.next()?, words.next()?, words.next()?, words.next()?];
+            if words.next().is_some() {
+                return None;
+            }
+            [day, month, year, time]
         }
     };
-    let mut words = rest.split_ascii_whitespace();
-    let day: i64 = words.next()?.parse().ok()?;
-    let name = words.next()?;
+    let day: i64 = day.parse().ok()?;
     let month = MONTHS.iter().position(|month| &month[..3] == name)? as i64 + 1;
-    let year: i64 = words.next()?.parse().ok()?;
+    let year: i64 = year.parse().ok()?;
     let year = match year {
         0..70 => year + 2000,
         70..100 => year + 1900,
         _ => year,
     };
-    let mut clock = words.next()?.split(':').map(|part| part.parse::<i64>().ok());
+    let mut clock = time.split(':').map(|part| part.parse::<i64>().ok());
     let (hour, minute, second) = (clock.next()??, clock.next()??, clock.next()??);
     let days_in_month = days_before(year + month / 12, month % 12 + 1, 1) - days_before(year, month, 1);
     if !(1..=days_in_month).contains(&day)

@@ -7,9 +7,11 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::BytesMut;
+use tokio::time::Instant;
 
 use super::outgoing::{SendError, Sender};
 use crate::http::code::Code;
+use crate::http::inputs;
 use crate::upstream::connection::Connection;
 
 /// Deadlines of one attempt.
@@ -52,7 +54,7 @@ pub(super) struct Exchange {
 impl Exchange {
     pub(super) fn new(connection: Rc<Connection>, sender: Sender, timeouts: Timeouts) -> Self {
         connection.requests.set(connection.requests.get() + 1);
-        Self { connection, input: BytesMut::new(), sender, timeouts, write_failed: false }
+        Self { connection, input: inputs::take(), sender, timeouts, write_failed: false }
     }
 
     /// Whether the request still waits to be sent.
@@ -68,7 +70,8 @@ impl Exchange {
             (_, true) => self.timeouts.send,
             (_, false) => self.timeouts.read,
         };
-        let event = poll_fn(|cx| {
+        let deadline = Instant::now() + limit;
+        poll_fn(|cx| {
             let mut broken = None;
             if self.is_sending() {
                 match self.sender.poll_send(cx, &self.connection) {
@@ -86,13 +89,17 @@ impl Exchange {
                 (Poll::Ready(Ok(0)), _) => Poll::Ready(Event::End),
                 (Poll::Ready(Ok(length)), _) => Poll::Ready(Event::Data(length)),
                 (Poll::Pending, Some(error)) | (Poll::Ready(Err(error)), _) => Poll::Ready(Event::Failed(error)),
-                (Poll::Pending, None) => Poll::Pending,
+                (Poll::Pending, None) if !self.connection.timer.poll(deadline, cx) => Poll::Pending,
+                (Poll::Pending, None) if awaits_client => Poll::Ready(Event::ClientFailed(Code::REQUEST_TIME_OUT)),
+                (Poll::Pending, None) => Poll::Ready(Event::TimedOut),
             }
-        });
-        match tokio::time::timeout(limit, event).await {
-            Ok(event) => event,
-            Err(_) if awaits_client => Event::ClientFailed(Code::REQUEST_TIME_OUT),
-            Err(_) => Event::TimedOut,
-        }
+        })
+        .await
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        inputs::give_back(std::mem::take(&mut self.input));
     }
 }

@@ -1,5 +1,7 @@
 //! Sending a request and waiting for the head of its response.
 
+use std::rc::Rc;
+
 use super::conf::Failure;
 use super::exchange::{Event, Exchange};
 use super::headers::drop_repeated;
@@ -103,7 +105,7 @@ impl Proxied<'_> {
             attempt.status = if head.missing { 200 } else { head.status };
             attempt.header_time = Some(elapsed);
         });
-        self.attempts.headers.borrow_mut().clone_from(&head.fields);
+        self.attempts.headers.replace(Rc::clone(&head.fields));
         debug!(self.r, "http upstream process header, status {}", head.status);
     }
 }

@@ -32,7 +32,7 @@ impl Carriage {
         let mut carriage = Self { closes: !head.keeps, ..Self::default() };
         let mut length: Option<&Header> = None;
         let mut coding: Option<&Header> = None;
-        for field in &head.fields {
+        for field in head.fields.iter() {
             match field.id {
                 HeaderId::ContentLength | HeaderId::TransferEncoding => {
                     let known = if field.id == HeaderId::ContentLength { &mut length } else { &mut coding };
@@ -92,7 +92,7 @@ fn contains_word(value: &[u8], word: &[u8]) -> bool {
 }
 
 /// Of fields that may come once, only the first one counts. The others are logged and dropped.
-pub(super) fn drop_repeated(r: &Request, fields: &mut HeaderList) {
+pub(super) fn drop_repeated(r: &Request, fields: &mut Rc<HeaderList>) {
     let mut seen = 0;
     let mut comes_again = |field: &Header| {
         let bit = once(field);
@@ -105,7 +105,7 @@ pub(super) fn drop_repeated(r: &Request, fields: &mut HeaderList) {
     }
     let first: SmallVec<[Header; 8]> = fields.iter().filter(|field| once(field) != 0).cloned().collect();
     let mut seen = 0;
-    fields.retain(|field| {
+    Rc::make_mut(fields).retain(|field| {
         let bit = once(field);
         let again = seen & bit != 0;
         seen |= bit;
@@ -173,7 +173,7 @@ impl Passing<'_> {
             return None;
         }
         let uri = head.fields.named(b"X-Accel-Redirect").next()?.value.clone();
-        for field in &head.fields {
+        for field in head.fields.iter() {
             let kept = matches!(
                 field.id,
                 HeaderId::ContentType
@@ -214,7 +214,7 @@ impl Passing<'_> {
     /// Passes a head on.
     pub(super) fn pass_on(&self, head: &Head, carriage: &Carriage) {
         let r = self.r;
-        for field in &head.fields {
+        for field in head.fields.iter() {
             if field.id == HeaderId::Upgrade && head.status != 101 {
                 continue;
             }

@@ -43,8 +43,12 @@ pub(crate) fn parse(input: &Bytes) -> Result<Parsed, InvalidField> {
     let Some(end) = memchr::memchr(b'\n', &input[line_start..]) else { return Ok(Parsed::More) };
     let end = line_start + end;
     let line_end = if input[..end].ends_with(b"\r") { end - 1 } else { end };
-    let mut head =
-        ResponseHead { status, status_line: input.slice(line_start..line_end), is_http11, ..ResponseHead::default() };
+    let mut head = ResponseHead {
+        status,
+        status_line: input.slice(line_start..line_end),
+        is_http11,
+        fields: HeaderList::with_room(),
+    };
     let mut at = end + 1;
     loop {
         let line = &input[at..];
@@ -70,6 +74,15 @@ pub(crate) fn parse(input: &Bytes) -> Result<Parsed, InvalidField> {
     }
 }
 
+/// Where a head ends: behind the first empty line.
+pub(crate) fn end(input: &[u8]) -> Option<usize> {
+    memchr::memchr_iter(b'\n', input).find_map(|at| match &input[at + 1..] {
+        [b'\n', ..] => Some(at + 2),
+        [b'\r', b'\n', ..] => Some(at + 3),
+        _ => None,
+    })
+}
+
 /// A head that is complete, as caches keep it.
 pub(crate) fn parse_head(text: &Bytes) -> Option<Head> {
     match parse(text) {
@@ -79,7 +92,7 @@ pub(crate) fn parse_head(text: &Bytes) -> Option<Head> {
                 // Its protocol had no reasons.
                 status_line.clear();
             }
-            Some(Head { status, status_line, keeps: is_http11, missing: false, fields })
+            Some(Head { status, status_line, keeps: is_http11, missing: false, fields: fields.into() })
         }
         Ok(Parsed::More | Parsed::NoHead) | Err(InvalidField(..)) => None,
     }
@@ -148,6 +161,7 @@ mod tests {
         match parse(&Bytes::from_static(text.as_bytes())) {
             Ok(Parsed::Head(head, length)) => {
                 assert_eq!(length, text.len());
+                assert_eq!(end(text.as_bytes()), Some(length));
                 head
             }
             other => panic!("no head: {other:?}"),
@@ -166,6 +180,7 @@ mod tests {
     fn every_prefix_of_a_head_asks_for_more() {
         let text = b"HTTP/1.0 200 OK\r\nA: b\r\n\r\n";
         for length in 0..text.len() {
+            assert_eq!(end(&text[..length]), None);
             assert!(matches!(parse(&Bytes::from_static(&text[..length])), Ok(Parsed::More)), "{length}");
         }
     }

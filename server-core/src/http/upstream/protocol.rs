@@ -43,7 +43,7 @@ pub(crate) struct Head {
     /// There was none: everything is body.
     pub(crate) missing: bool,
     /// The fields.
-    pub(crate) fields: HeaderList,
+    pub(crate) fields: Rc<HeaderList>,
 }
 
 /// A protocol: `http`, `fastcgi`, `memcached`.

@@ -261,7 +261,7 @@ impl<'a> Proxied<'a> {
             self.attempts.last(|attempt| attempt.bytes_sent = exchange.sender.sent);
             let framing = reader.framing(&head, None, false);
             if framing.keeps() && head.keeps && exchange.input.is_empty() {
-                self.keep(exchange);
+                self.keep(&exchange);
             }
             return code;
         }
@@ -305,7 +305,7 @@ impl<'a> Proxied<'a> {
         self.attempts.last(|attempt| attempt.bytes_sent = exchange.sender.sent);
         let reusable = framing.keeps() && !carriage.closes && exchange.sender.is_done() && exchange.input.is_empty();
         if reusable {
-            self.keep(exchange);
+            self.keep(&exchange);
         } else {
             self.drop_connection(Some(&exchange.connection));
         }
@@ -332,9 +332,9 @@ impl<'a> Proxied<'a> {
         Some(Code(i32::from(head.status)))
     }
 
-    fn keep(&self, exchange: Exchange) {
+    fn keep(&self, exchange: &Exchange) {
         let Some((keepalive, key)) = &self.keepalive else { return };
-        let connection = exchange.connection;
+        let connection = Rc::clone(&exchange.connection);
         if connection.requests.get() >= keepalive.requests || connection.opened.elapsed() > keepalive.time {
             return self.drop_connection(Some(&connection));
         }

@@ -1,5 +1,6 @@
 //! The connection below a cosocket.
 
+use std::cell::RefCell;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, RawFd};
@@ -43,6 +44,21 @@ pub(crate) trait Transport {
     }
 }
 
+/// Reads of at most so many bytes make room for what arrives, and not for what might.
+const SMALL: usize = 16 * 1024;
+
+thread_local! {
+    static ARRIVALS: RefCell<Box<[u8]>> = RefCell::new(vec![0; SMALL].into());
+}
+
+fn read_small(into: &mut Vec<u8>, most: usize, read: impl FnOnce(&mut [u8]) -> io::Result<usize>) -> io::Result<usize> {
+    ARRIVALS.with_borrow_mut(|arrivals| {
+        let length = read(arrivals.get_mut(..most).unwrap_or_default())?;
+        into.extend_from_slice(arrivals.get(..length).unwrap_or_default());
+        Ok(length)
+    })
+}
+
 macro_rules! impl_transport {
     ($stream:ty, $nodelay:expr) => {
         impl Transport for $stream {
@@ -67,8 +83,12 @@ macro_rules! impl_transport {
             }
 
             fn try_read(&self, into: &mut Vec<u8>, most: usize) -> io::Result<usize> {
-                into.reserve(most);
-                let result = uninterrupted(|| self.try_read_buf(&mut (&mut *into).limit(most)));
+                let result = if most <= SMALL {
+                    read_small(into, most, |room| uninterrupted(|| <$stream>::try_read(self, room)))
+                } else {
+                    into.reserve(most);
+                    uninterrupted(|| self.try_read_buf(&mut (&mut *into).limit(most)))
+                };
                 // A read that left room took all there was: only the next event makes another one worth a system
                 // call.
                 if result.as_ref().is_ok_and(|&length| 0 < length && length < most) {

@@ -118,7 +118,7 @@ impl Session {
         for (name, value) in &head.headers {
             fields.add(Bytes::copy_from_slice(name.as_str().as_bytes()), Bytes::copy_from_slice(value.as_bytes()));
         }
-        Ok(Some(Head { status: head.status.as_u16(), fields, ..Head::default() }))
+        Ok(Some(Head { status: head.status.as_u16(), fields: fields.into(), ..Head::default() }))
     }
 
     /// Takes what has come; the next part of the body, when one is there.

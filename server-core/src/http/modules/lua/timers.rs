@@ -14,7 +14,7 @@ use super::session::ctx_of;
 use crate::cycle::Cycle;
 use crate::http::Request;
 use crate::http::conf::{LocConf, MainConf, SrvConf};
-use crate::http::connection::Connection;
+use crate::http::connection::{Connection, FakeClient};
 use crate::log::Level;
 use crate::log_at;
 use crate::lua::apps::Space;
@@ -247,9 +247,8 @@ fn fake_request_with(
     } else {
         [b", context: ", phase.name().as_bytes(), &place].concat()
     };
-    let conn = Connection::fake(cycle, main_conf, 0);
-    conn.fake_context.replace(context);
-    conn.fake_place.replace(place);
+    let mut conn = Connection::fake(cycle, main_conf, 0);
+    conn.fake = Some(Box::new(FakeClient { context, place }));
     fake_request_on(conn, srv, loc)
 }
 

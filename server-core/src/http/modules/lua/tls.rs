@@ -12,7 +12,7 @@ use super::timers::fake_request_on;
 use super::{filters, handlers};
 use crate::http::Request;
 use crate::http::conf::SrvConf;
-use crate::http::connection::Connection;
+use crate::http::connection::{Connection, FakeClient};
 use crate::lua::Phase;
 use crate::lua::sched::{self, Ran};
 
@@ -51,11 +51,10 @@ pub(crate) fn store_session(conn: &Rc<Connection>, srv: &'static SrvConf) {
 
 fn request(conn: &Rc<Connection>, srv: &'static SrvConf, phase: Phase) -> Option<Rc<Request>> {
     let loc = srv.core.loc.get().copied()?;
-    let fake = Connection::fake(conn.cycle(), conn.main_conf(), conn.number);
+    let mut fake = Connection::fake(conn.cycle(), conn.main_conf(), conn.number);
     let mut context = format!(", context: {}", phase.name()).into_bytes();
     context.extend_from_slice(&conn.place());
-    fake.fake_context.replace(context);
-    fake.fake_place.replace(conn.place());
+    fake.fake = Some(Box::new(FakeClient { context, place: conn.place() }));
     // A fresh cell.
     let _ = fake.handshake_of.set(Rc::clone(conn));
     Some(fake_request_on(fake, srv, loc))

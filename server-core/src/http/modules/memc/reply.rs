@@ -30,7 +30,7 @@ impl Reader for ReplyReader {
         let mut fields = HeaderList::default();
         fields.add("Content-Length", reply.len().to_string());
         self.reply = reply;
-        Ok(Some(Head { status, keeps: status != 502, fields, ..Head::default() }))
+        Ok(Some(Head { status, keeps: status != 502, fields: fields.into(), ..Head::default() }))
     }
 
     fn framing(&mut self, head: &Head, _length: Option<u64>, _chunked: bool) -> Framing {

@@ -62,7 +62,7 @@ impl ValueReader {
         if self.gzip == Gzip::Never {
             r.loc().memc.show_flags(r, &flags);
         }
-        Ok(Head { status: 200, keeps: true, fields, ..Head::default() })
+        Ok(Head { status: 200, keeps: true, fields: fields.into(), ..Head::default() })
     }
 }
 

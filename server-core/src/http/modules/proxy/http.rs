@@ -139,20 +139,25 @@ struct HttpReader<const IS_HEAD: bool>;
 impl<const IS_HEAD: bool> Reader for HttpReader<IS_HEAD> {
     fn head(&mut self, r: &Rc<Request>, input: &mut BytesMut) -> Result<Option<Head>, Failure> {
         loop {
+            // The body's first bytes stay where they are.
+            let rest = http_head::end(input).map(|end| input.split_off(end)).unwrap_or_default();
             let received = std::mem::take(input).freeze();
             match http_head::parse(&received) {
                 Ok(Parsed::More) => {
                     *input = received.try_into_mut().unwrap_or_else(|received| BytesMut::from(&received[..]));
+                    input.unsplit(rest);
                     return Ok(None);
                 }
                 Ok(Parsed::NoHead) => {
                     r.log(Level::Error, format_args!("upstream sent no valid HTTP/1.0 header"));
                     r.http_version.set(Version::HTTP_09);
                     *input = BytesMut::from(&received[..]);
+                    input.unsplit(rest);
                     return Ok(Some(Head { missing: true, ..Head::default() }));
                 }
                 Ok(Parsed::Head(head, length)) => {
-                    *input = BytesMut::from(&received[length..]);
+                    debug_assert_eq!(length, received.len(), "a head ends with the first empty line");
+                    *input = rest;
                     // Other interim responses are for us alone.
                     if head.status == 103 {
                         pass_hints(r, &head.fields);
@@ -161,13 +166,19 @@ impl<const IS_HEAD: bool> Reader for HttpReader<IS_HEAD> {
                         continue;
                     }
                     debug!(r, "http proxy status {} \"{}\"", head.status, head.status_line.escape_ascii());
-                    for field in &head.fields {
+                    for field in head.fields.iter() {
                         let (name, value) = (field.name.escape_ascii(), field.value.escape_ascii());
                         debug!(r, "http proxy header: \"{name}: {value}\"");
                     }
                     debug!(r, "http proxy header done");
                     let ResponseHead { status, status_line, is_http11, fields } = head;
-                    return Ok(Some(Head { status, status_line, keeps: is_http11, missing: false, fields }));
+                    return Ok(Some(Head {
+                        status,
+                        status_line,
+                        keeps: is_http11,
+                        missing: false,
+                        fields: fields.into(),
+                    }));
                 }
                 Err(InvalidField(shown, byte)) => {
                     let code = format!("\\x{byte:02x}...\"");

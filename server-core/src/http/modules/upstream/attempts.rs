@@ -38,7 +38,7 @@ pub struct Attempts {
     /// In order; `None` stands between the attempts of different locations.
     pub list: RefCell<Vec<Option<Attempt>>>,
     /// The head of the last response.
-    pub headers: RefCell<HeaderList>,
+    pub headers: RefCell<Rc<HeaderList>>,
     /// The trailers of the last response.
     pub trailers: RefCell<HeaderList>,
     /// The group that is asked.
@@ -54,7 +54,7 @@ impl Attempts {
         let known = r.upstream.borrow().clone();
         if let Some(known) = known {
             known.list.borrow_mut().push(None);
-            known.headers.borrow_mut().clear();
+            known.headers.take();
             known.trailers.borrow_mut().clear();
             return known;
         }
@@ -75,7 +75,10 @@ impl Attempts {
 
     /// Begins an attempt.
     pub fn push(&self, peer: Bytes) {
-        self.list.borrow_mut().push(Some(Attempt { peer, ..Attempt::default() }));
+        let mut list = self.list.borrow_mut();
+        // One is enough for most requests.
+        list.reserve_exact(1);
+        list.push(Some(Attempt { peer, ..Attempt::default() }));
     }
 
     /// The server of the last attempt.

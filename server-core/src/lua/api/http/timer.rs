@@ -102,7 +102,7 @@ fn create(state: State, every: bool) -> Answer {
 fn place_of(r: &Request) -> Vec<u8> {
     let conn = r.conn();
     if conn.is_fake() {
-        return conn.fake_place.borrow().clone();
+        return conn.fake.as_ref().map(|fake| fake.place.clone()).unwrap_or_default();
     }
     let mut place = b", client: ".to_vec();
     place.extend_from_slice(&conn.peer_text.borrow());
