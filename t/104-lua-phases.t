@@ -84,3 +84,21 @@ GET /t
 from access
 --- no_error_log
 [error]
+
+
+
+=== TEST 6: a light thread is not started where nothing may wait
+--- config
+    location = /t {
+        content_by_lua_block { ngx.say("x") }
+        header_filter_by_lua_block {
+            ngx.header["X-Error"] = select(2, pcall(ngx.thread.spawn, function() end))
+        }
+    }
+--- request
+GET /t
+--- raw_response_headers_like: X-Error: API disabled in the context of header_filter_by_lua\*
+--- response_body
+x
+--- no_error_log
+[error]

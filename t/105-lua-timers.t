@@ -102,3 +102,25 @@ GET /t
 true true
 --- no_error_log
 [error]
+
+
+
+=== a timer goes before a sleep that began later and ends in the same moment
+--- config
+location = /order {
+    content_by_lua_block {
+        local order = {}
+        for round = 1, 20 do
+            ngx.timer.at(0.005, function () order[#order + 1] = "t" end)
+            ngx.sleep(0.005)
+            order[#order + 1] = "s"
+        end
+        ngx.say(table.concat(order))
+    }
+}
+--- request
+GET /order
+--- response_body
+tstststststststststststststststststststs
+--- no_error_log
+[error]

@@ -245,3 +245,35 @@ nilsocket busy reading
 HTTP/1.1 200 OK
 --- no_error_log
 [error]
+
+
+
+=== TEST 11: who took the connection over may end before the other side has said all
+--- config
+    location = /ask {
+        content_by_lua_block {
+            local sock = ngx.socket.tcp()
+            assert(sock:connect("127.0.0.1", ngx.var.server_port))
+            assert(sock:send("GET /answer HTTP/1.1\r\nHost: pear\r\n\r\n"))
+            ngx.say(sock:receive(6))
+            ngx.say(select(2, sock:receive(1)))
+            local sent = {}
+            for i = 1, 3 do
+                sent[i] = tostring(sock:send("late"))
+            end
+            ngx.say(table.concat(sent, " "))
+        }
+    }
+    location = /answer {
+        content_by_lua_block {
+            assert(ngx.req.socket(true)):send("medlar")
+        }
+    }
+--- request
+GET /ask
+--- response_body
+medlar
+closed
+4 4 4
+--- no_error_log
+[error]

@@ -21,11 +21,17 @@ impl Deadline {
             sleep.as_mut().reset(moment);
         }
         while sleep.as_mut().poll(cx).is_ready() {
-            if Instant::now() >= moment {
+            let is_over = Instant::now() >= moment;
+            if is_over && sleep.deadline() == moment {
                 *slot = None;
                 return true;
             }
             sleep.as_mut().reset(moment);
+            if is_over {
+                // The timer took its place for an earlier wait: whoever waits for this moment for longer goes first.
+                cx.waker().wake_by_ref();
+                return false;
+            }
         }
         false
     }
@@ -56,5 +62,30 @@ mod tests {
         let far = Instant::now() + Duration::from_mins(10);
         assert!(poll_fn(|cx| Poll::Ready(!deadline.poll(far, cx))).await);
         assert!(wait(&deadline, 1).await < Duration::from_mins(1));
+    }
+
+    #[tokio::test]
+    async fn a_timer_that_was_moved_goes_behind_those_of_the_same_moment() {
+        let order = RefCell::new(Vec::new());
+        let start = Instant::now();
+        let moved = async {
+            let deadline = Deadline::default();
+            // A wait that is given up, and one that begins when the other does already wait.
+            let early = start + Duration::from_millis(5);
+            assert!(poll_fn(|cx| Poll::Ready(!deadline.poll(early, cx))).await);
+            tokio::task::yield_now().await;
+            let moment = early + Duration::from_nanos(1);
+            poll_fn(|cx| if deadline.poll(moment, cx) { Poll::Ready(()) } else { Poll::Pending }).await;
+            order.borrow_mut().push("moved");
+        };
+        let steady = async {
+            tokio::time::sleep_until(start + Duration::from_millis(5)).await;
+            order.borrow_mut().push("steady");
+        };
+        let mut both: futures_util::stream::FuturesUnordered<Pin<Box<dyn Future<Output = ()>>>> =
+            [Box::pin(moved) as Pin<Box<dyn Future<Output = ()>>>, Box::pin(steady)].into_iter().collect();
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        while futures_util::StreamExt::next(&mut both).await.is_some() {}
+        assert_eq!(*order.borrow(), ["steady", "moved"]);
     }
 }

@@ -7,6 +7,7 @@ mod rewriting;
 mod runner;
 mod server_process;
 mod specs;
+mod worker_settings;
 
 use libtest_mimic::{Arguments, Trial};
 
@@ -23,5 +24,6 @@ fn main() {
     trials.extend(rewriting::trials());
     trials.extend(server_process::trials());
     trials.extend(specs::trials());
+    trials.extend(worker_settings::trials());
     libtest_mimic::run(&arguments, trials).exit();
 }

@@ -19,6 +19,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         Trial::test("runner::nothing_is_left_when_a_server_kills_itself", server_crash),
         Trial::test("runner::two_runs_with_the_classic_ports_wait_for_each_other", side_by_side),
         Trial::test("runner::two_servers_are_compared", against),
+        Trial::test("runner::a_service_that_no_text_names_is_found", unnamed_service),
         Trial::test("runner::watch_runs_what_opened_a_changed_file", watch),
     ]
 }
@@ -210,6 +211,36 @@ fn watch() -> Result<(), Failed> {
     keys.write_all(b"q")?;
     until("the watch ends", || run.try_wait().is_ok_and(|status| status.is_some()))?;
     until("nothing is left", || project.is_clean())
+}
+
+/// The port is known to the prologue's code alone, so the blocks begin in networks of their own.
+fn unnamed_service() -> Result<(), Failed> {
+    let service = std::net::TcpListener::bind(("127.0.0.1", 0))?;
+    let port = service.local_addr()?.port();
+    let block = |number: u32| {
+        format!(
+            "=== TEST {number}: asks\n--- config eval: $::asks\n--- request\nGET /t\n--- response_body\nhello\n\
+             --- no_error_log\n[error]\n\n"
+        )
+    };
+    let prologue = format!(
+        "use Test::Nginx::Socket;\nplan tests => 6;\nour $port = {} + 1;\nour $asks = qq{{\nlocation = /t {{ content_by_lua_block {{\n\
+         local sock = ngx.socket.tcp()\nassert(sock:connect(\"127.0.0.1\", $port))\nngx.say(sock:receive())\n}} }} }};\n\
+         run_tests();\n\n__DATA__\n\n",
+        port - 1
+    );
+    let project = Project::new(&[prologue, block(1), block(2)].concat())?;
+    let answer = std::thread::spawn(move || -> std::io::Result<()> {
+        use std::io::Write as _;
+        for _ in 0..2 {
+            service.accept()?.0.write_all(b"hello\n")?;
+        }
+        Ok(())
+    });
+    let status = project.command(&["-j2", "t"]).status()?;
+    assert_eq!(status.code(), Some(0));
+    answer.join().map_err(|_| "the service failed")??;
+    Ok(())
 }
 
 /// What a terminal shows.

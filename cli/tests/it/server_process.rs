@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
@@ -25,20 +26,22 @@ pub(crate) fn trials() -> Vec<Trial> {
         Trial::test("server::workers_leave_when_the_master_is_killed", orphans_leave),
         Trial::test("server::usr2_starts_the_binary_anew", changes_binary),
         Trial::test("server::a_single_process_has_no_workers", single_process),
+        Trial::test("server::a_single_process_that_leaves_removes_its_unix_sockets", removes_sockets),
         Trial::test("server::a_wrong_configuration_is_reported_as_nginx_does", reports),
         Trial::test("server::the_test_option_says_so", tests_configuration),
         Trial::test("server::a_connection_limit_makes_new_ones_wait", limits_connections),
         Trial::test("server::hup_leaves_no_descriptor_behind", reload_leaves_nothing),
+        Trial::test("server::a_folder_does_not_show_what_is_private", folder_keeps_secrets),
     ]
 }
 
 /// A server root, and the server in it; killed at the end whatever happens.
-struct Server {
+pub(super) struct Server {
     folder: TempDir,
 }
 
 impl Server {
-    fn new(conf: &str) -> Result<Self, Failed> {
+    pub(super) fn new(conf: &str) -> Result<Self, Failed> {
         let folder = TempDir::new()?;
         fs::create_dir(folder.path().join("logs"))?;
         std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_rsty"), folder.path().join("nginx"))?;
@@ -47,11 +50,11 @@ impl Server {
         Ok(server)
     }
 
-    fn configure(&self, conf: &str) -> Checked {
+    pub(super) fn configure(&self, conf: &str) -> Checked {
         Ok(fs::write(self.path("nginx.conf"), format!("error_log logs/error.log debug;\n{conf}"))?)
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(super) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
@@ -61,7 +64,7 @@ impl Server {
         Ok(command.output()?)
     }
 
-    fn start(&self) -> Result<Pid, Failed> {
+    pub(super) fn start(&self) -> Result<Pid, Failed> {
         let output = self.nginx(&[])?;
         if !output.status.success() {
             return Err(String::from_utf8_lossy(&output.stderr).into_owned().into());
@@ -74,11 +77,11 @@ impl Server {
         text.trim().parse().ok().map(Pid::from_raw)
     }
 
-    fn log(&self) -> String {
+    pub(super) fn log(&self) -> String {
         fs::read_to_string(self.path("logs/error.log")).unwrap_or_default()
     }
 
-    fn wait_for_log(&self, text: &str) -> Checked {
+    pub(super) fn wait_for_log(&self, text: &str) -> Checked {
         eventually(text, || self.log().contains(text).then_some(()))
             .map_err(|error| format!("{}\nthe log:\n{}", error.message().unwrap_or_default(), self.log()).into())
     }
@@ -97,7 +100,7 @@ impl Drop for Server {
 }
 
 /// Polls until there is a value.
-fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> Result<T, Failed> {
+pub(super) fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> Result<T, Failed> {
     let deadline = Instant::now() + Duration::from_secs(10);
     loop {
         if let Some(found) = look() {
@@ -111,19 +114,19 @@ fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> Result<T, F
 }
 
 /// The live children of a process.
-fn workers(master: Pid) -> Vec<Pid> {
+pub(super) fn workers(master: Pid) -> Vec<Pid> {
     let path = format!("/proc/{master}/task/{master}/children");
     let text = fs::read_to_string(path).unwrap_or_default();
     text.split_whitespace().filter_map(|pid| pid.parse().ok()).map(Pid::from_raw).collect()
 }
 
 /// Whether a process exists and is not only waiting to be reaped.
-fn alive(pid: Pid) -> bool {
+pub(super) fn alive(pid: Pid) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.starts_with(" Z"))
 }
 
-fn two_workers(master: Pid) -> Result<Vec<Pid>, Failed> {
+pub(super) fn two_workers(master: Pid) -> Result<Vec<Pid>, Failed> {
     eventually("two workers", || Some(workers(master)).filter(|workers| workers.len() == 2))
 }
 
@@ -225,6 +228,25 @@ fn single_process() -> Checked {
     Ok(())
 }
 
+/// A graceful end may take long, and whoever waits may kill the process before it is over.
+fn removes_sockets() -> Checked {
+    let folder = tempfile::tempdir()?;
+    let way = folder.path().join("way.sock");
+    let server = Server::new(&format!(
+        "master_process off;\nevents {{ }}\nhttp {{ server {{ listen unix:{};
+         location / {{ content_by_lua_block {{ ngx.log(ngx.WARN, 'arrived') ngx.sleep(60) }} }} }} }}\n",
+        way.display()
+    ))?;
+    let pid = server.start()?;
+    let mut guest = UnixStream::connect(&way)?;
+    guest.write_all(b"GET / HTTP/1.0\r\n\r\n")?;
+    server.wait_for_log("arrived")?;
+    kill(pid, Signal::SIGQUIT)?;
+    eventually("the socket's file is gone", || (!way.exists()).then_some(()))?;
+    assert!(alive(pid));
+    Ok(())
+}
+
 fn reports() -> Checked {
     let server = Server::new("events { }\nhtttp { }\n")?;
     let output = server.nginx(&[])?;
@@ -257,7 +279,7 @@ fn tests_configuration() -> Checked {
     Ok(())
 }
 
-fn free_port() -> Result<u16, Failed> {
+pub(super) fn free_port() -> Result<u16, Failed> {
     Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 
@@ -319,4 +341,41 @@ fn reload_leaves_nothing() -> Checked {
     }
     let after = count();
     if after <= before { Ok(()) } else { Err(format!("{before} descriptors became {after}").into()) }
+}
+
+fn folder_keeps_secrets() -> Checked {
+    let folder = TempDir::new()?;
+    fs::create_dir_all(folder.path().join("sub/.git"))?;
+    let private =
+        [".env", "sub/.git/config", "rsty.toml", "RSTY.toml", "nginx.conf", "sub/site.Conf", "tls.key", "tls.pem"];
+    for name in private.iter().chain(&["index.html", "sub/notes.txt", "keys.txt"]) {
+        fs::write(folder.path().join(name), "content")?;
+    }
+    let port = free_port()?;
+    let program = env!("CARGO_BIN_EXE_rsty");
+    let mut child = Command::new(program).arg("serve").arg(folder.path()).args(["-l", &port.to_string()]).spawn()?;
+    let status = |path: &str| -> Option<String> {
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
+        stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
+        stream.write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes()).ok()?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text).ok()?;
+        text.split(' ').nth(1).map(str::to_owned)
+    };
+    let checked = || -> Checked {
+        eventually("an answer", || status("/"))?;
+        let shown = ["/", "/index.html", "/sub/notes.txt", "/keys.txt"].map(|path| (path.to_owned(), "200"));
+        let hidden = private.iter().map(|name| (format!("/{name}"), "404"));
+        let sly = ["/sub/../.env", "/%2eenv", "/sub//.git/config", "/tls%2ekey"].map(|path| (path.to_owned(), "404"));
+        for (path, wanted) in shown.into_iter().chain(hidden).chain(sly) {
+            let got = status(&path).unwrap_or_default();
+            if got != wanted {
+                return Err(format!("{path}: {got}, not {wanted}").into());
+            }
+        }
+        Ok(())
+    }();
+    child.kill()?;
+    child.wait()?;
+    checked
 }

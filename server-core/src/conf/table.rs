@@ -37,6 +37,8 @@ impl Contexts {
     pub const STREAM_SERVER: Self = Self(1 << 10);
     /// `upstream { }` inside `stream`.
     pub const STREAM_UPSTREAM: Self = Self(1 << 11);
+    /// `lua_app { }` inside `http`.
+    pub const LUA_APP: Self = Self(1 << 12);
     /// `http`, `server` and `location`: the usual three.
     pub const HTTP_SERVER_LOCATION: Self = Self(Self::HTTP.0 | Self::SERVER.0 | Self::LOCATION.0);
     /// The usual three and `if` in a location.
@@ -50,7 +52,7 @@ impl Contexts {
 
     /// The blocks of the set, in words.
     pub fn names(self) -> impl Iterator<Item = &'static str> {
-        const NAMES: [&str; 12] = [
+        const NAMES: [&str; 13] = [
             "the top level",
             "events",
             "http",
@@ -63,6 +65,7 @@ impl Contexts {
             "stream",
             "server in stream",
             "upstream in stream",
+            "lua_app",
         ];
         NAMES.into_iter().enumerate().filter(move |(bit, _)| self.0 & (1 << bit) != 0).map(|(_, name)| name)
     }

@@ -13,7 +13,7 @@ use std::time::Duration;
 use super::files::Stamp;
 use super::say;
 use crate::cycle::Cycle;
-use crate::http::modules::lua::startup;
+use crate::http::modules::lua::{apps, startup};
 use crate::log::Level;
 use crate::lua::code::pop_message;
 use crate::lua::sys::raw::*;
@@ -93,13 +93,16 @@ pub(crate) fn check(cycle: &'static Cycle) {
             report(cycle, "modules", Some(pop_message(state)));
         } else if lua_type(state, -1) == LUA_TTABLE {
             let (list, names) = (sys::top(state), names(state));
-            startup::in_worker_phase(cycle, || {
+            startup::in_worker_phase(cycle, |_| {
                 push_function(state, &RELOAD);
                 lua_pushvalue(state, list);
                 let status = lua_pcall(state, 1, 1, 0);
                 report(cycle, &names, (status != 0 || lua_type(state, -1) != LUA_TNIL).then(|| pop_message(state)));
             });
         }
+    }
+    for (name, done) in apps::follow_files(cycle) {
+        report(cycle, &format!("lua_app \"{name}\""), done.err());
     }
     BUSY.set(false);
 }

@@ -49,6 +49,7 @@ pub(crate) fn finish(
         }
     }
     scope.main.upstream.finish()?;
+    scope.main.lua.apps.finish()?;
     scope.main.limit_req.zones.check(directive)?;
     scope.main.limit_conn.zones.check(directive)?;
     // Other servers of an address do with the certificate of its default one.

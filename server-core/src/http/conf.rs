@@ -70,6 +70,7 @@ macro_rules! http_modules {
         /// The directive tables of all modules.
         pub(crate) const TABLES: &[&[Rule]] = &[
             super::modules::fastcgi::CACHE_RULES,
+            super::modules::lua::apps::RULES,
             super::modules::proxy::CACHE_RULES,
             super::modules::proxy::TLS_RULES,
             super::modules::scgi::CACHE_RULES,
@@ -119,6 +120,7 @@ http_modules!(
     secure_link,
     set_misc,
     split_clients,
+    srcache,
     ssi,
     ssl,
     stub_status,

@@ -51,4 +51,4 @@ pub use phases::{Handler, Outcome, Phase};
 pub use request::Request;
 pub use server::Server;
 pub use variables::{VarIndex, VariableDef, Variables};
-pub(crate) use worker::{init, worker};
+pub(crate) use worker::{init, remain, worker};

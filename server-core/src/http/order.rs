@@ -19,12 +19,13 @@ use super::modules::mirror::MirrorHandler;
 use super::modules::random_index::RandomIndexHandler;
 use super::modules::realip::RealipHandler;
 use super::modules::rewrite::RewriteHandler;
+use super::modules::srcache::FetchHandler;
 use super::modules::static_file::StaticHandler;
 use super::modules::try_files::TryFilesHandler;
 use super::modules::{
     addition, browser, charset, core, echo, fastcgi, gunzip, gzip, headers, headers_more, limit_conn, limit_req, lua,
-    memc, memcached, not_modified, proxy, range, realip, referer, secure_link, ssi, ssl, stub_status, sub, upstream,
-    userid, xss,
+    memc, memcached, not_modified, proxy, range, realip, referer, secure_link, srcache, ssi, ssl, stub_status, sub,
+    upstream, userid, xss,
 };
 use super::output::{BodyFilter, HeaderFilter, Need};
 use super::phases::{Handler, Phase};
@@ -47,6 +48,7 @@ pub(crate) static HANDLERS: &[(Phase, &dyn Handler)] = &[
     (Phase::Access, &AuthBasicHandler),
     (Phase::Access, &AuthRequestHandler),
     (Phase::Access, &lua::handlers::Access(Turn::Last)),
+    (Phase::Access, &FetchHandler),
     (Phase::Precontent, &lua::handlers::Precontent(Turn::First)),
     (Phase::Precontent, &TryFilesHandler),
     (Phase::Precontent, &MirrorHandler),
@@ -66,6 +68,7 @@ pub(crate) static HEADER_FILTERS: &[(Need, HeaderFilter)] = &[
     (Need::Always, not_modified::header_filter),
     (Need::When(|loc| loc.headers_more.changes_output()), headers_more::header_filter),
     (Need::When(|loc| loc.lua.filters_response()), lua::filters::header_filter),
+    (Need::When(|loc| loc.srcache.is_on()), srcache::header_filter),
     (Need::When(|loc| loc.xss.is_on()), xss::header_filter),
     (Need::When(|loc| loc.echo.wraps_body()), echo::header_filter),
     (Need::When(|loc| loc.headers.changes_output()), headers::header_filter),
@@ -85,6 +88,7 @@ pub(crate) static HEADER_FILTERS: &[(Need, HeaderFilter)] = &[
 pub(crate) static BODY_FILTERS: &[(Need, BodyFilter)] = &[
     (Need::Always, range::body_filter),
     (Need::When(|loc| loc.lua.filters_response()), lua::filters::body_filter),
+    (Need::When(|loc| loc.srcache.is_on()), srcache::body_filter),
     (Need::When(|loc| loc.echo.wraps_body()), echo::body_filter),
     (Need::When(|loc| loc.xss.is_on()), xss::body_filter),
     (Need::When(|loc| loc.headers.adds_trailers()), headers::trailers_filter),
@@ -115,6 +119,7 @@ pub(crate) static VARIABLES: &[&[VariableDef]] = &[
     realip::VARIABLES,
     referer::VARIABLES,
     secure_link::VARIABLES,
+    srcache::VARIABLES,
     ssi::VARIABLES,
     ssl::VARIABLES,
     stub_status::VARIABLES,

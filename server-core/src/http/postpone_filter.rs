@@ -27,7 +27,7 @@ pub(crate) fn filter(r: &Rc<Request>, chain: Chain, _next: BodyNext) -> Code {
         }
         return Code::OK;
     }
-    if r.background.get() {
+    if r.background.get() || r.mute.get() {
         return Code::OK;
     }
     if r.is_main() && r.postponed.borrow().is_empty() && r.conn().is_active(r) {

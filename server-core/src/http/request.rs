@@ -96,6 +96,8 @@ pub struct Request {
     pub body: RefCell<Option<Rc<RequestBody>>>,
     /// What the Lua module keeps.
     pub lua: RefCell<Option<Rc<crate::lua::Ctx>>>,
+    /// The deployment of an app in which its scripts run.
+    pub(crate) app: RefCell<Option<Rc<crate::lua::apps::Space>>>,
     /// What is known of servers behind us.
     pub upstream: RefCell<Option<Rc<super::modules::upstream::Attempts>>>,
     ctx: RefCell<SmallVec<[ModuleCtx; 4]>>,
@@ -186,6 +188,8 @@ pub struct Request {
     pub subrequest_in_memory: Cell<bool>,
     /// The parent is waiting for this subrequest.
     pub waited: Cell<bool>,
+    /// The subrequest takes its turn in the output and says nothing.
+    pub mute: Cell<bool>,
     /// The subrequest's output is nobody's business.
     pub background: Cell<bool>,
     /// The body's first bytes came with the head (`read_event_handler` is free).
@@ -285,6 +289,7 @@ impl Request {
             captures: RefCell::default(),
             body: RefCell::default(),
             lua: RefCell::default(),
+            app: RefCell::default(),
             upstream: RefCell::default(),
             ctx: RefCell::default(),
             slots: RefCell::new(slots),
@@ -328,6 +333,7 @@ impl Request {
             done: Cell::new(false),
             subrequest_in_memory: Cell::new(false),
             waited: Cell::new(false),
+            mute: Cell::new(false),
             background: Cell::new(false),
             reading_body: Cell::new(false),
             request_body_in_file_only: Cell::new(false),
@@ -392,6 +398,7 @@ impl Request {
         self.headers_out.reset();
         self.captures.take();
         self.body.take();
+        self.app.take();
         self.upstream.take();
         self.content_handler.set(None);
         self.restart.set(None);
@@ -433,6 +440,7 @@ impl Request {
             done,
             subrequest_in_memory,
             waited,
+            mute,
             background,
             reading_body,
             request_body_in_file_only,

@@ -67,7 +67,6 @@ pub(crate) async fn drive(r: &Rc<Request>, main: impl Future<Output = ()>) {
 
 async fn run_main(r: &Rc<Request>) {
     debug!(r, "http process request");
-    r.conn().action.set(None);
     let code = start(r).await;
     finish(r, code).await;
 }
@@ -110,6 +109,7 @@ async fn start(r: &Rc<Request>) -> Code {
         r.log(Level::Info, format_args!("{reason}"));
         return Code(i32::from(status));
     }
+    r.conn().action.set(None);
     match run_phase(r, Phase::PostRead).await {
         Some(code) => code,
         None => phases(r, Restart::ServerRewrite).await,
@@ -134,6 +134,8 @@ async fn phases(r: &Rc<Request>, from: Restart) -> Code {
 /// One pass through the phases.
 async fn pass(r: &Rc<Request>, from: Restart) -> Code {
     if from == Restart::ServerRewrite {
+        // `ngx_http_handler` begins anew for subrequests and redirects, too.
+        r.conn().action.set(None);
         if let Some(code) = run_rewrite(r, Phase::ServerRewrite).await {
             return code;
         }
@@ -420,7 +422,9 @@ pub(crate) fn run_log(r: &Rc<Request>) {
 
 /// What is left to do with a main request after its response: the unread body, the log, the cleanups.
 pub(crate) async fn close(r: &Rc<Request>) {
-    if !r.terminated.get() && !r.conn().error.get() && !r.detached.get() {
+    // What comes over a raw request socket is no body, and the lingering close of its connection reads it.
+    let is_raw = r.lua.borrow().as_ref().is_some_and(|ctx| ctx.output.raw_socket.get());
+    if !r.terminated.get() && !r.conn().error.get() && !r.detached.get() && !is_raw {
         body::discard_rest(r).await;
     }
     r.conn().action.set(Some("logging request"));

@@ -27,6 +27,11 @@ pub(crate) fn init(cycle: &'static Cycle) -> Result<(), Diagnostic> {
     })
 }
 
+/// Goes on with a cycle after one that was to take its place has failed in [`init`].
+pub(crate) fn remain(cycle: &'static Cycle) {
+    startup::make_present(cycle);
+}
+
 /// Makes the folders of caches and temporary files and gives them to the workers' account: once workers have become that,
 /// they may not make folders beside files of the master any more.
 fn hand_over_folders(cycle: &Cycle) -> Result<(), Diagnostic> {

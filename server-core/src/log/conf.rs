@@ -28,6 +28,19 @@ impl ErrorLogConf {
         (!self.is_empty()).then(|| ErrorLog::new(self.targets.clone()))
     }
 
+    /// The log of the top level's lines. When none of them is a file, errors also go to the files of `first`, the log
+    /// that was there before the configuration was read.
+    pub fn build_over(&self, first: &ErrorLog) -> ErrorLog {
+        if self.is_empty() {
+            return first.with_level(Level::Error);
+        }
+        let mut targets = self.targets.clone();
+        if !targets.iter().any(|target| matches!(target.sink, Sink::File(_))) {
+            targets.extend(first.files(Level::Error));
+        }
+        ErrorLog::new(targets)
+    }
+
     /// Records one `error_log` directive.
     pub fn add(&mut self, directive: &Directive, cycle: &mut CycleConf) -> Result<(), Diagnostic> {
         let Some(target) = directive.arg(0) else { return Ok(()) };

@@ -1,6 +1,6 @@
 //! Writing lines: `YYYY/MM/DD HH:MM:SS [level] PID#TID: *CONN MESSAGE (ERRNO: TEXT)SUFFIX`.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::fmt::{Arguments, Write as _};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
@@ -60,6 +60,7 @@ pub type Capture = fn(Level, &[u8]);
 
 thread_local! {
     static CAPTURE: Cell<Option<Capture>> = const { Cell::new(None) };
+    static PROCESS_LOG: RefCell<Option<ErrorLog>> = const { RefCell::new(None) };
 }
 
 /// Whether lines up to `warn` are also shown on the standard error as `nginx: [level] message`, which nginx does
@@ -79,6 +80,19 @@ pub fn is_written_anywhere(level: u8) -> bool {
 /// Switches the copies on the standard error on or off.
 pub fn set_console(on: bool) {
     CONSOLE.store(on, Ordering::Relaxed);
+}
+
+/// Sets or clears the log of this process: the top level's.
+pub fn set_process_log(log: Option<ErrorLog>) {
+    PROCESS_LOG.set(log);
+}
+
+/// Calls `write` with the log of this process, where there is one already.
+pub(crate) fn with_process_log(write: impl FnOnce(&ErrorLog)) {
+    let log = PROCESS_LOG.with_borrow(Option::clone);
+    if let Some(log) = log {
+        write(&log);
+    }
 }
 
 /// Sets or clears the function that sees this thread's lines.
@@ -101,6 +115,12 @@ impl ErrorLog {
         let level = targets.iter().map(|target| target.level).max().unwrap_or(Level::Stderr);
         CHATTIEST.fetch_max(level as u8, Ordering::Relaxed);
         Self { level, targets: targets.into() }
+    }
+
+    /// The targets of `self` that are files, with one level for all.
+    pub(super) fn files(&self, level: Level) -> impl Iterator<Item = Target> + '_ {
+        let files = self.targets.iter().filter(|target| matches!(target.sink, Sink::File(_)));
+        files.cloned().map(move |target| Target { level, ..target })
     }
 
     /// The same targets with one level for all (`ngx.errlog.set_filter_level` and `-t` need it).

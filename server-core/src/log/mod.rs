@@ -14,7 +14,11 @@ mod syslog;
 
 pub use clock::{ErrorLogTime, error_log_time};
 pub use conf::ErrorLogConf;
-pub use error_log::{Capture, Entry, ErrorLog, LogContext, errno_text, is_written_anywhere, set_capture, set_console};
+pub(crate) use error_log::with_process_log;
+pub use error_log::{
+    Capture, Entry, ErrorLog, LogContext, errno_text, is_written_anywhere, set_capture, set_console, set_process_log,
+};
 pub use file::{LogFile, OpenFiles};
 pub use level::Level;
 pub use syslog::Syslog;
+pub(crate) use syslog::failure_level;

@@ -1,11 +1,13 @@
 //! `error_log syslog:…` and `access_log syslog:…`: one datagram a line, over UDP or a unix socket.
 
+use std::io;
 use std::net::{SocketAddr, ToSocketAddrs, UdpSocket};
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
-use std::sync::OnceLock;
+use std::sync::{Mutex, TryLockError};
 
 use super::clock::error_log_time;
+use super::error_log::{LogContext, with_process_log};
 use super::level::Level;
 
 const FACILITIES: [&str; 24] = [
@@ -24,7 +26,9 @@ pub struct Syslog {
     severity: u8,
     tag: String,
     with_hostname: bool,
-    socket: OnceLock<Option<Socket>>,
+    /// The socket, from the first line on; made anew after a failure. Locked while a line is on its way: what goes
+    /// wrong with it is told to the other logs only.
+    socket: Mutex<Option<Socket>>,
 }
 
 #[derive(Debug, PartialEq)]
@@ -72,7 +76,7 @@ impl Syslog {
             severity: severity.unwrap_or(6),
             tag: tag.unwrap_or_else(|| "nginx".into()),
             with_hostname,
-            socket: OnceLock::new(),
+            socket: Mutex::default(),
         })
     }
 
@@ -97,30 +101,85 @@ impl Syslog {
         packet.extend_from_slice(self.tag.as_bytes());
         packet.extend_from_slice(b": ");
         packet.extend_from_slice(message.strip_suffix(b"\n").unwrap_or(message));
-        // Datagrams to a log server may get lost; that is their contract.
-        match self.socket.get_or_init(|| self.connect()) {
-            Some(Socket::Unix(socket)) => drop(socket.send(&packet)),
-            Some(Socket::Udp(socket)) => drop(socket.send(&packet)),
-            None => {}
+        let mut socket = match self.socket.try_lock() {
+            Ok(socket) => socket,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return,
+        };
+        if socket.is_none() {
+            match self.connect() {
+                Ok(connected) => *socket = Some(connected),
+                Err(error) => return self.complain(Level::Alert, "connect() failed", &error),
+            }
+        }
+        let sent = match &*socket {
+            Some(Socket::Unix(socket)) => socket.send(&packet),
+            Some(Socket::Udp(socket)) => socket.send(&packet),
+            None => Ok(0),
+        };
+        // A full buffer loses the line, which is the contract of such a log.
+        if let Err(error) = sent
+            && error.kind() != io::ErrorKind::WouldBlock
+        {
+            *socket = None;
+            self.complain(failure_level(&error), "send() failed", &error);
         }
     }
 
-    fn connect(&self) -> Option<Socket> {
+    /// Tells the log of the process, this server excepted, that a line could not be sent.
+    fn complain(&self, level: Level, what: &str, error: &io::Error) {
+        with_process_log(|log| log.write_for(Some(self), level, error.raw_os_error(), format_args!("{what}")));
+    }
+
+    fn connect(&self) -> io::Result<Socket> {
         match &self.server {
             Server::Unix(path) => {
-                let socket = UnixDatagram::unbound().ok()?;
-                socket.set_nonblocking(true).ok()?;
-                socket.connect(path).ok()?;
-                Some(Socket::Unix(socket))
+                let socket = UnixDatagram::unbound()?;
+                socket.set_nonblocking(true)?;
+                socket.connect(path)?;
+                Ok(Socket::Unix(socket))
             }
             Server::Udp(address) => {
                 let any: SocketAddr = if address.is_ipv4() { ([0; 4], 0).into() } else { ([0u16; 8], 0).into() };
-                let socket = UdpSocket::bind(any).ok()?;
-                socket.set_nonblocking(true).ok()?;
-                socket.connect(address).ok()?;
-                Some(Socket::Udp(socket))
+                let socket = UdpSocket::bind(any)?;
+                socket.set_nonblocking(true)?;
+                socket.connect(address)?;
+                Ok(Socket::Udp(socket))
             }
         }
+    }
+}
+
+impl LogContext for Syslog {
+    fn connection(&self) -> u64 {
+        0
+    }
+
+    fn describe(&self, out: &mut Vec<u8>) {
+        let server = match &self.server {
+            Server::Unix(path) => format!("unix:{}", path.display()),
+            Server::Udp(address) => address.to_string(),
+        };
+        out.extend_from_slice(format!(" while logging to syslog, server: {server}").as_bytes());
+    }
+}
+
+/// A network that is not there is an error; anything else should not happen.
+pub(crate) fn failure_level(error: &io::Error) -> Level {
+    const OF_THE_NETWORK: [i32; 9] = [
+        libc::ECONNRESET,
+        libc::EPIPE,
+        libc::ENOTCONN,
+        libc::ETIMEDOUT,
+        libc::ECONNREFUSED,
+        libc::ENETDOWN,
+        libc::ENETUNREACH,
+        libc::EHOSTDOWN,
+        libc::EHOSTUNREACH,
+    ];
+    match error.raw_os_error() {
+        Some(errno) if !OF_THE_NETWORK.contains(&errno) => Level::Alert,
+        _ => Level::Error,
     }
 }
 
@@ -167,6 +226,26 @@ mod tests {
         assert_eq!(message("syslog:server=unix:/x,facility=z"), "unknown syslog facility \"z\"");
         assert_eq!(message("syslog:server=unix:/x,foo"), "unknown syslog parameter \"foo\"");
         assert_eq!(message("syslog:server=unix:/x,server=unix:/y"), "duplicate syslog \"server\"");
+    }
+
+    #[test]
+    fn a_server_that_is_gone_is_told_to_the_log_of_the_process() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = super::super::LogFile::at(folder.path().join("e.log"));
+        file.open().unwrap();
+        super::super::set_process_log(Some(super::super::ErrorLog::to_file(file, Level::Error)));
+        let port = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let syslog = Syslog::parse(&format!("syslog:server=127.0.0.1:{port}")).unwrap();
+        let told = || std::fs::read_to_string(folder.path().join("e.log")).unwrap();
+        let since = std::time::Instant::now();
+        // The refusal of one line arrives before a later one is sent.
+        while told().is_empty() && since.elapsed().as_secs() < 20 {
+            syslog.send(Level::Error, b"hello\n");
+        }
+        super::super::set_process_log(None);
+        let text =
+            format!(": send() failed (111: Connection refused) while logging to syslog, server: 127.0.0.1:{port}\n");
+        assert!(told().contains("[error]") && told().ends_with(&text), "{}", told());
     }
 
     #[test]

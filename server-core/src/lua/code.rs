@@ -5,10 +5,13 @@ use std::cell::Cell;
 use std::ffi::{CString, c_int};
 use std::ptr;
 
+use super::apps::Space;
 use super::session::{Session, level, session_debug, session_log};
 use super::sys::raw::*;
 use super::sys::{self, StackGuard, State};
 use super::vm::Vm;
+use crate::cycle::Subsystem;
+use crate::dev::files::Stamp;
 
 /// LuaJIT cuts chunk names at this many bytes in messages, so longer ones are shortened from the front.
 const CHUNK_NAME_MAX: usize = 56;
@@ -44,17 +47,21 @@ pub enum LoadError {
 }
 
 impl Inline {
-    /// Code with its chunk name, of which `tag` is the beginning.
-    pub fn new(tag: &str, source: impl Into<Box<[u8]>>, name: CString) -> Self {
+    /// Code with its chunk name. Its key in the cache begins with `prefix`.
+    pub fn new(prefix: &str, source: impl Into<Box<[u8]>>, name: CString) -> Self {
         let source = source.into();
-        let slot = Slot::new(format!("{tag}_nhli_{}", digest(&source)));
+        let slot = Slot::new(format!("{prefix}nhli_{}", digest(&source)));
         Self { source, name, slot }
     }
 
     /// Pushes the compiled function onto the VM's main state. A failure is logged and pushes nothing.
-    pub fn push(&self, vm: &Vm, cache: Cache, session: &dyn Session) -> Result<(), LoadError> {
-        let state = vm.state();
-        if self.slot.push(state, cache, session) {
+    pub(crate) fn push(&self, place: Place<'_>, session: &dyn Session) -> Result<(), LoadError> {
+        let state = place.vm.state();
+        let is_known = match place.space {
+            Some(space) => space.push_chunk(place.vm, &self.slot.key),
+            None => self.slot.push(state, place.cache, session),
+        };
+        if is_known {
             return Ok(());
         }
         // SAFETY: compiling does not run anything; on failure the message is popped.
@@ -65,7 +72,10 @@ impl Inline {
             session_log!(session, level::ERR, "failed to load inlined Lua code: {message}");
             return Err(LoadError::Code);
         }
-        self.slot.store(state);
+        match place.space {
+            Some(space) => space.adopt_chunk(place.vm, &self.slot.key, None),
+            None => self.slot.store(state),
+        }
         Ok(())
     }
 }
@@ -77,8 +87,12 @@ impl File {
     }
 
     /// Pushes the function of the file at `path`. A failure is logged and pushes nothing.
-    pub fn push(&self, vm: &Vm, path: &[u8], cache: Cache, session: &dyn Session) -> Result<(), LoadError> {
+    pub(crate) fn push(&self, place: Place<'_>, path: &[u8], session: &dyn Session) -> Result<(), LoadError> {
+        let Place { vm, space, cache } = place;
         let state = vm.state();
+        if let Some(space) = space {
+            return self.push_in(vm, space, path, session);
+        }
         let has_changed = crate::dev::is_on() && crate::dev::reload::file_changed(bytes_to_path(path));
         if !has_changed && self.slot.push(state, cache, session) {
             return Ok(());
@@ -92,6 +106,28 @@ impl File {
         self.slot.store(state);
         Ok(())
     }
+
+    /// As [`Self::push`] for an app, which is deployed anew when one of its files changes.
+    fn push_in(&self, vm: &Vm, space: &Space, path: &[u8], session: &dyn Session) -> Result<(), LoadError> {
+        if space.push_chunk(vm, &self.slot.key) {
+            return Ok(());
+        }
+        let stamp = Stamp::of(bytes_to_path(path)).map_or_else(String::new, |stamp| format!("{stamp:?}"));
+        compile_file(vm.state(), path, session)?;
+        space.adopt_chunk(vm, &self.slot.key, Some((path, &stamp)));
+        Ok(())
+    }
+}
+
+/// Where a script is to run.
+#[derive(Clone, Copy)]
+pub(crate) struct Place<'a> {
+    /// The interpreter.
+    pub(crate) vm: &'a Vm,
+    /// The app's space in it.
+    pub(crate) space: Option<&'a Space>,
+    /// Whether compiled code outside of apps is kept.
+    pub(crate) cache: Cache,
 }
 
 /// Whether compiled code is kept from one request to the next (`lua_code_cache`). It is always kept in its VM.
@@ -234,6 +270,12 @@ impl Slot {
     }
 
     fn notice(&self, what: &str, session: &dyn Session) {
+        if session.subsystem() == Subsystem::Stream {
+            if what == "lookup" {
+                session_debug!(session, "looking up Lua code cache with key '{}'", self.key.to_string_lossy());
+            }
+            return;
+        }
         let reference = self.reference.get();
         session_debug!(session, "code cache {what} (key='{}', ref={reference})", self.key.to_string_lossy());
     }

@@ -7,6 +7,7 @@ use std::future::Future;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::rc::{Rc, Weak};
 
+use super::apps::Space;
 use super::operations::Operations;
 use super::phase::Phase;
 use super::sched;
@@ -16,6 +17,7 @@ use super::sys::raw::LUA_NOREF;
 use super::sys::{Error, State};
 use super::thread::{Operation, Resume, Thread, Waiting};
 use super::vm::Vm;
+use crate::http::modules::lua::output_bufs::OutputBufs;
 
 /// Why the running coroutine yielded to the scheduler.
 #[derive(Clone, Debug, Default)]
@@ -63,6 +65,8 @@ pub struct Output {
     pub seen_last_in_filter: Cell<bool>,
     /// The collected body.
     pub buffered: RefCell<Vec<u8>>,
+    /// Told about at the debug level.
+    pub(crate) bufs: OutputBufs,
 }
 
 /// The Lua side of a request. Contexts are shared by reference; everything inside is a cell.
@@ -70,6 +74,8 @@ pub struct Ctx {
     this: Weak<Self>,
     /// The interpreter its code runs in.
     pub vm: Rc<Vm>,
+    /// The app on whose behalf its code runs.
+    pub(crate) space: RefCell<Option<Rc<Space>>>,
     /// The phase that is running.
     pub phase: Cell<Phase>,
     /// `ngx.exit` and its like were called.
@@ -110,6 +116,7 @@ impl Ctx {
         Rc::new_cyclic(|this| Self {
             this: this.clone(),
             vm,
+            space: RefCell::new(None),
             phase: Cell::new(Phase::default()),
             exited: Cell::new(false),
             exit_code: Cell::new(0),

@@ -1,19 +1,24 @@
 //! Building an interpreter and keeping its coroutines.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::ffi::c_int;
 use std::rc::Rc;
 
+use super::apps::Apps;
 use super::cjson;
 use super::ffi::worker;
 use super::jit_modules;
+use super::memory::Budget;
 use super::session::{Session, session_debug};
+use super::socket::pool;
 use super::sys::raw::*;
 use super::sys::{self, StackGuard, State};
 
 /// What an interpreter is built from.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
+    /// What stands before log messages about the VM.
+    pub mark: &'static str,
     /// `lua_package_path`, as written.
     pub path: Option<Vec<u8>>,
     /// `lua_package_cpath`, as written.
@@ -22,6 +27,8 @@ pub struct Options {
     pub prefix: Vec<u8>,
     /// Finished entry threads kept for reuse (`lua_thread_cache_max_entries`).
     pub thread_cache: usize,
+    /// `lua_max_memory`, in bytes.
+    pub max_memory: Option<usize>,
 }
 
 /// Why an interpreter could not be made ready.
@@ -55,6 +62,11 @@ pub struct Vm {
     idle: RefCell<Vec<(State, c_int)>>,
     thread_cache: usize,
     users: Cell<usize>,
+    budget: OnceCell<Box<Budget>>,
+    /// The apps that live in it.
+    pub(crate) apps: Apps,
+    /// What stands before messages about it.
+    mark: &'static str,
 }
 
 impl Vm {
@@ -75,12 +87,18 @@ impl Vm {
             idle: RefCell::default(),
             thread_cache: options.thread_cache,
             users: Cell::new(0),
+            budget: OnceCell::new(),
+            apps: Apps::default(),
+            mark: options.mark,
         };
         jit_modules::install(state);
         cjson::install(state);
         vm.run_layer("=jit_options", JIT_OPTIONS.as_bytes())?;
         vm.set_package_path(c"path", options.path.as_deref(), &options.prefix);
         vm.set_package_path(c"cpath", options.cpath.as_deref(), &options.prefix);
+        if let Some(limit) = options.max_memory {
+            vm.budget.get_or_init(|| Budget::impose(state, limit));
+        }
         Ok(Rc::new(vm))
     }
 
@@ -96,9 +114,32 @@ impl Vm {
         if !state.is_null() {
             self.idle.borrow_mut().clear();
             worker::debug(format_args!("lua close the global Lua VM {:016X}", state.addr()));
+            pool::close_all_of(state.addr());
+            if let Some(budget) = self.budget.get() {
+                budget.lift(state);
+            }
+            worker::debug(format_args!("{}lua close the global Lua VM {:016X}", self.mark, state.addr()));
             // SAFETY: the state is ours, and no coroutine of it is in use.
             unsafe { lua_close(state) };
         }
+    }
+
+    /// Whether its memory has a limit, so that running out of it is an error like others.
+    pub(super) fn is_limited(&self) -> bool {
+        self.budget.get().is_some()
+    }
+
+    /// Lets the collector know how much of the memory is in use.
+    pub(super) fn adapt(&self) {
+        if let Some(budget) = self.budget.get() {
+            budget.adapt(self.state());
+        }
+    }
+
+    /// Frees what nobody holds any more.
+    pub(super) fn collect(&self) {
+        // SAFETY: the main state, outside of any call.
+        unsafe { lua_gc(self.state(), LUA_GCCOLLECT, 0) };
     }
 
     /// Runs a chunk of the server's own Lua on the main state.
@@ -180,7 +221,7 @@ impl Vm {
     pub(crate) fn release(&self) {
         let users = self.users.get();
         if users > 0 {
-            worker::debug(format_args!("lua decrementing the reference count for Lua VM: {users}"));
+            worker::debug(format_args!("{}lua decrementing the reference count for Lua VM: {users}", self.mark));
             self.users.set(users - 1);
         }
     }
@@ -218,7 +259,7 @@ impl Drop for Vm {
 }
 
 /// Expands a package path template.
-fn expand_path(template: &[u8], default: &[u8], prefix: &[u8]) -> Vec<u8> {
+pub(crate) fn expand_path(template: &[u8], default: &[u8], prefix: &[u8]) -> Vec<u8> {
     let mut expanded = Vec::with_capacity(template.len() + default.len());
     let mut rest = template;
     while let Some((&byte, tail)) = rest.split_first() {

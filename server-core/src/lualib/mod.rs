@@ -35,7 +35,9 @@ macro_rules! modules {
 const BUILT_IN: &[Module] = modules! {
     c"rsty.base" = "base",
     c"rsty.given" = "given",
+    c"rsty.limits" = "rsty_limits",
     c"rsty.shdict_lists" = "shdict_lists",
+    c"rsty.upstream" = "rsty_upstream",
     c"table.clone" = "tables",
     c"table.isarray" = "tables",
     c"table.isempty" = "tables",
@@ -114,6 +116,13 @@ const JIT_MODULES: &[Module] = jit_modules! {
     c"jit.vmdef" = "vmdef",
     c"jit.zone" = "zone",
 };
+
+/// Whether a module belongs to the core, so that no app has one of that name; libraries that are only built in don't.
+pub(crate) fn is_core(name: &[u8]) -> bool {
+    let is_library = name.starts_with(b"resty.lrucache");
+    let mut all = BUILT_IN.iter().chain(FALLBACKS).chain(JIT_MODULES);
+    !is_library && all.any(|(known, ..)| known.to_bytes() == name)
+}
 
 /// Makes the modules known to an interpreter.
 ///

@@ -9,16 +9,16 @@ use std::path::{Path, PathBuf};
 use rsty_diag::{Diagnostic, Source};
 
 use super::console::Console;
-use super::keep::{self, Kept, close_interpreters};
+use super::keep::{self, Kept, close_interpreters, retire};
 use super::pid_file::{self, Command};
 use super::signals::Signals;
-use super::sockets::{self, Bound};
+use super::sockets::{self, Bound, Patience};
 use super::state::{self, ProcessKind};
 use super::{counters, master, sys, title, upgrade, worker};
 use crate::conf::{Contexts, nginx_message, parser};
 use crate::cycle::{Account, Cycle, CycleConf, Identity};
 use crate::http::conf::{LocConf, MainConf, Scope, SrvConf};
-use crate::log::{ErrorLog, Level, LogFile, OpenFiles, set_console};
+use crate::log::{ErrorLog, Level, LogFile, OpenFiles, set_console, set_process_log};
 
 /// Where the configuration is.
 #[derive(Clone, Debug)]
@@ -53,17 +53,19 @@ pub struct Launch {
 pub struct Failure {
     /// The reason; `None` when the error log (and the terminal, for nginx) already have it.
     pub diagnostic: Option<Diagnostic>,
+    /// Only an address is taken: it may be free a moment later.
+    pub(super) is_busy: bool,
 }
 
 impl From<Diagnostic> for Failure {
     fn from(diagnostic: Diagnostic) -> Self {
-        Self { diagnostic: Some(diagnostic) }
+        Self { diagnostic: Some(diagnostic), is_busy: false }
     }
 }
 
 impl From<pid_file::Logged> for Failure {
     fn from(_: pid_file::Logged) -> Self {
-        Self { diagnostic: None }
+        Self { diagnostic: None, is_busy: false }
     }
 }
 
@@ -133,13 +135,28 @@ pub(super) fn prepare(
     let mut cycle = built.map_err(|diagnostic| report(launch, log, diagnostic))?;
     cycle.kept = kept;
     let workers = if cycle.conf.master_process.unwrap_or(true) { cycle.conf.worker_count() } else { 1 };
-    let bound = sockets::bind_all(&cycle.conf.listen, workers, previous, launch.identity, testing, &cycle.log)
+    let patience = match old {
+        _ if testing => Patience::Tests,
+        Some(_) => Patience::Once,
+        None => Patience::Waits,
+    };
+    let bound = sockets::bind_all(&cycle.conf.listen, workers, previous, launch.identity, patience, &cycle.log)
         .map_err(|diagnostic| report(launch, &cycle.log, diagnostic))?;
     // A worker runs on it until its end; a master ends it with `retire`.
     let cycle: &'static Cycle = Box::leak(Box::new(cycle));
+    set_process_log(Some(cycle.log.clone()));
     if let Err(diagnostic) = crate::http::init(cycle) {
-        close_interpreters(cycle);
-        return Err(report(launch, &cycle.log, diagnostic));
+        set_process_log(old.map(|old| old.log.clone()));
+        let failure = report(launch, &cycle.log, diagnostic);
+        match old {
+            Some(old) => {
+                crate::http::remain(old);
+                retire(cycle);
+            }
+            // The process ends; what it began is not looked at again.
+            None => close_interpreters(cycle),
+        }
+        return Err(failure);
     }
     cycle.conf.previous.set(None);
     Ok(Prepared { cycle, bound })
@@ -148,12 +165,13 @@ pub(super) fn prepare(
 /// Writes a failure to the log; nginx's console copy is made there as well.
 fn report(launch: &Launch, log: &ErrorLog, diagnostic: Diagnostic) -> Failure {
     match launch.identity {
-        _ if diagnostic.id == sockets::REPORTED => Failure { diagnostic: None },
+        _ if diagnostic.id == sockets::REPORTED => Failure { diagnostic: None, is_busy: false },
+        _ if diagnostic.id == sockets::BUSY => Failure { diagnostic: None, is_busy: true },
         Identity::Nginx => {
             log.write(Level::Emerg, format_args!("{}", nginx_message(&diagnostic)));
-            Failure { diagnostic: None }
+            Failure { diagnostic: None, is_busy: false }
         }
-        Identity::Rsty => Failure { diagnostic: Some(diagnostic) },
+        Identity::Rsty => Failure { diagnostic: Some(diagnostic), is_busy: false },
     }
 }
 
@@ -205,7 +223,7 @@ fn build(
             Diagnostic::error("file_not_writable", format!("open() \"{path}\" failed ({reason})"))
         })?;
     }
-    let log = conf.error_log.build().unwrap_or_else(|| log.with_level(Level::Error));
+    let log = conf.error_log.build_over(log);
     let stream = conf.stream.take();
     Ok(Cycle { conf, http, stream, log, kept: Kept::default() })
 }
@@ -337,7 +355,10 @@ pub fn start_with(
     state::become_kind(ProcessKind::Single, Some(0));
     let listeners = master::take_listeners(&prepared.bound, 0).map_err(|error| system_failure("dup()", &error))?;
     let code = worker::run(cycle, Some(0), listeners, signals, None);
-    sockets::remove_unix_files(&prepared.bound, &[], &cycle.log);
+    // A process that served has removed them when it was told to leave.
+    if code == worker::FATAL {
+        sockets::remove_unix_files(&prepared.bound, &[], &cycle.log);
+    }
     if let Some(path) = pid_path {
         pid_file::remove(path, &cycle.log);
     }

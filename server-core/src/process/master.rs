@@ -93,6 +93,8 @@ struct Master<'a> {
     with_agent: bool,
     /// Workers were sent away (SIGWINCH) while the master stays.
     without_workers: bool,
+    /// A reload that waits for an address: when it comes, and how many more may.
+    again: Option<(Instant, usize)>,
     new_binary: Option<Pid>,
     /// The configuration's files, in a development server.
     watched: Option<Watched>,
@@ -136,6 +138,7 @@ pub(super) fn run(
         leaving: Leaving::No,
         with_agent: state::take_privileged_agent(),
         without_workers: false,
+        again: None,
         new_binary: None,
         watched: watched(prepared.cycle),
         console,
@@ -278,7 +281,9 @@ impl Master<'_> {
             _ => None,
         };
         let look = self.watched.as_ref().map(|_| Instant::now() + LOOK);
-        let timeout = due.chain(kill).chain(look).min().map(|at| at.saturating_duration_since(Instant::now()));
+        let again = self.again.map(|(at, _)| at);
+        let timeout =
+            due.chain(kill).chain(look).chain(again).min().map(|at| at.saturating_duration_since(Instant::now()));
         let keyboard = self.console.as_ref().and_then(|console| console.input());
         sys::wait_readable(self.signals.descriptor(), keyboard, timeout);
         crate::clock::update();
@@ -298,6 +303,13 @@ impl Master<'_> {
             }
         }
         reload |= self.watched.as_mut().is_some_and(Watched::has_changed);
+        let mut tries = sockets::TRIES;
+        if let Some((_, left)) = self.again.filter(|(at, _)| reload || *at <= Instant::now()) {
+            // What was asked for since counts from the beginning.
+            tries = if reload { tries } else { left };
+            reload = true;
+            self.again = None;
+        }
         self.reap();
         if let Leaving::AtOnce { kill_at } = self.leaving
             && Instant::now() >= kill_at
@@ -307,7 +319,7 @@ impl Master<'_> {
         }
         if reload
             && self.leaving == Leaving::No
-            && let Turn::WorkerEnded(code) = self.reload()
+            && let Turn::WorkerEnded(code) = self.reload(tries)
         {
             return Turn::WorkerEnded(code);
         }
@@ -451,8 +463,9 @@ impl Master<'_> {
         }
     }
 
-    /// Starts workers on a new cycle and sends the old ones away; keeps the old cycle when that fails.
-    fn reload(&mut self) -> Turn {
+    /// Starts workers on a new cycle and sends the old ones away; keeps the old cycle when that fails. An address that is
+    /// taken is asked for again, `tries` times in all; signals are obeyed in between.
+    fn reload(&mut self, tries: usize) -> Turn {
         if self.new_binary.is_some() || self.without_workers {
             self.without_workers = false;
             return self.start_workers();
@@ -460,6 +473,10 @@ impl Master<'_> {
         self.cycle.log.write(Level::Notice, format_args!("reconfiguring"));
         let prepared = match prepare(self.launch, &self.cycle.log, Some(self.cycle), &self.bound, false) {
             Ok(prepared) => prepared,
+            Err(failure) if failure.is_busy => {
+                self.wait_for_address(tries);
+                return Turn::Go;
+            }
             Err(failure) => {
                 if let Some(console) = &mut self.console {
                     console.refused(failure.diagnostic.as_ref());
@@ -495,6 +512,15 @@ impl Master<'_> {
             let _ = nix::sys::signal::kill(child.pid, nix::sys::signal::Signal::SIGQUIT);
         }
         Turn::Go
+    }
+
+    fn wait_for_address(&mut self, tries: usize) {
+        if tries > 1 {
+            self.cycle.log.write(Level::Notice, format_args!("{}", sockets::TRY_AGAIN));
+            self.again = Some((Instant::now() + sockets::PAUSE, tries - 1));
+        } else {
+            self.cycle.log.write(Level::Emerg, format_args!("{}", sockets::STILL_BUSY));
+        }
     }
 
     fn move_pid_file(&self, next: &Cycle) {

@@ -13,8 +13,23 @@ use crate::cycle::{Identity, ListenAddress, ListenSpec};
 use crate::log::{ErrorLog, Level};
 
 /// How often nginx tries to bind, and how long it waits in between.
-const TRIES: usize = 5;
-const PAUSE: Duration = Duration::from_millis(500);
+pub(super) const TRIES: usize = 5;
+pub(super) const PAUSE: Duration = Duration::from_millis(500);
+
+/// What the log says before another try, and when there will be none.
+pub(super) const TRY_AGAIN: &str = "try again to bind() after 500ms";
+pub(super) const STILL_BUSY: &str = "still could not bind()";
+
+/// What is done about an address that is taken.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Patience {
+    /// The caller tries again; it has other things to do meanwhile.
+    Once,
+    /// Nothing: only the configuration is tested.
+    Tests,
+    /// It is tried again a few times, since nobody is served yet.
+    Waits,
+}
 
 /// One address with its sockets: one, or one for each worker with `reuseport`.
 #[derive(Clone)]
@@ -36,10 +51,11 @@ pub(super) fn bind_all(
     workers: usize,
     previous: &[Bound],
     identity: Identity,
-    testing: bool,
+    patience: Patience,
     log: &ErrorLog,
 ) -> Result<Vec<Bound>, Diagnostic> {
-    let tries = if identity == Identity::Nginx && !testing { TRIES } else { 1 };
+    let testing = patience == Patience::Tests;
+    let tries = if identity == Identity::Nginx && patience == Patience::Waits { TRIES } else { 1 };
     let mut bound: Vec<Option<Bound>> = specs.iter().map(|spec| inherit(spec, previous)).collect();
     let mut last_failure = None;
     for attempt in 0..tries {
@@ -66,17 +82,23 @@ pub(super) fn bind_all(
             break;
         }
         if attempt + 1 < tries {
-            log.write(Level::Notice, format_args!("try again to bind() after 500ms"));
+            log.write(Level::Notice, format_args!("{TRY_AGAIN}"));
             std::thread::sleep(PAUSE);
             crate::clock::update();
         }
     }
     match last_failure {
         None => Ok(bound.into_iter().flatten().collect()),
-        Some(_) if identity == Identity::Nginx => Err(Diagnostic::error("bind_failed", "still could not bind()")),
+        Some(_) if identity == Identity::Nginx && patience == Patience::Once => {
+            Err(Diagnostic::error(BUSY, STILL_BUSY))
+        }
+        Some(_) if identity == Identity::Nginx => Err(Diagnostic::error("bind_failed", STILL_BUSY)),
         Some(failure) => Err(failure),
     }
 }
+
+/// The id of an error that may be gone in a moment: an address is taken.
+pub(crate) const BUSY: &str = "address_busy";
 
 /// The id of diagnostics that are in the log already and need no further word.
 pub(crate) const REPORTED: &str = "reported";
@@ -185,11 +207,20 @@ fn configure(socket: &Socket, spec: &ListenSpec) -> io::Result<()> {
     Ok(())
 }
 
-/// Removes the files of unix sockets, when the server ends.
+/// Removes the files of unix sockets that are bound, when the server ends.
 pub(super) fn remove_unix_files(bound: &[Bound], kept: &[ListenSpec], log: &ErrorLog) {
-    for old in bound {
-        let ListenAddress::Unix(path) = &old.spec.address else { continue };
-        if kept.iter().any(|spec| spec.address == old.spec.address) {
+    remove_unix_files_of(bound.iter().map(|bound| &bound.spec), kept, log);
+}
+
+/// Removes the files of unix sockets.
+pub(super) fn remove_unix_files_of<'a>(
+    listen: impl IntoIterator<Item = &'a ListenSpec>,
+    kept: &[ListenSpec],
+    log: &ErrorLog,
+) {
+    for old in listen {
+        let ListenAddress::Unix(path) = &old.address else { continue };
+        if kept.iter().any(|spec| spec.address == old.address) {
             continue;
         }
         if let Err(error) = std::fs::remove_file(path) {
@@ -209,7 +240,7 @@ mod tests {
 
     fn bind_one(spec: ListenSpec, previous: &[Bound]) -> Result<Vec<Bound>, Diagnostic> {
         let log = ErrorLog::to_stderr(Level::Stderr);
-        bind_all(&[spec], 2, previous, Identity::Rsty, false, &log)
+        bind_all(&[spec], 2, previous, Identity::Rsty, Patience::Waits, &log)
     }
 
     #[test]

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 
 use super::signals::{Received, Signals};
 use super::state::{self, ProcessKind};
-use super::{startup_pages, sys, title};
+use super::{sockets, startup_pages, sys, title};
 use crate::cycle::{Account, Cycle, CycleConf};
 use crate::log::{ErrorLog, Level};
 
@@ -213,7 +213,11 @@ fn replace_environment(conf: &CycleConf) {
     sys::replace_environment(&variables);
 }
 
-fn advance(sender: &watch::Sender<Stage>, stage: Stage) {
+fn advance(cycle: &Cycle, sender: &watch::Sender<Stage>, stage: Stage) {
+    if state::kind() == ProcessKind::Single && *sender.borrow() == Stage::Running {
+        // Nobody may find the way to a process that leaves, and one that is killed while it waits leaves no file.
+        sockets::remove_unix_files_of(&cycle.conf.listen, &[], &cycle.log);
+    }
     sender.send_if_modified(|current| {
         let further = stage > *current;
         *current = stage.max(*current);
@@ -261,7 +265,7 @@ fn react(cycle: &'static Cycle, received: Received, sender: &Rc<watch::Sender<St
         libc::SIGTERM | libc::SIGINT => {
             log.write(Level::Notice, format_args!("exiting"));
             state::set_exiting();
-            advance(sender, Stage::Immediate);
+            advance(cycle, sender, Stage::Immediate);
         }
         libc::SIGUSR1 => {
             log.write(Level::Notice, format_args!("reopening logs"));
@@ -281,12 +285,12 @@ fn leave_gracefully(cycle: &'static Cycle, sender: &Rc<watch::Sender<Stage>>) {
     if state::kind() == ProcessKind::Worker {
         title::set("nginx: worker process is shutting down");
     }
-    advance(sender, Stage::Graceful);
+    advance(cycle, sender, Stage::Graceful);
     if let Some(timeout) = cycle.conf.shutdown_timeout.filter(|timeout| !timeout.is_zero()) {
         let sender = Rc::clone(sender);
         tokio::task::spawn_local(async move {
             tokio::time::sleep(timeout).await;
-            advance(&sender, Stage::Immediate);
+            advance(cycle, &sender, Stage::Immediate);
         });
     }
 }

@@ -12,7 +12,11 @@
 //! ```text
 //! | bytes, padded to eight | offset | length | bytes … | offset | length |   ← `len` of the zone's header points here
 //! ```
+//!
+//! The change that happens most often, by far, is that an entry becomes the most recently used one. It overwrites six
+//! links, which follow from four: those four are one record ([`Journal::note_move`]).
 
+use std::cell::Cell;
 use std::ptr;
 use std::sync::atomic::{Ordering, compiler_fence};
 
@@ -24,6 +28,8 @@ const TRAILER: usize = 16;
 const LEAST: usize = 64 << 10;
 /// Stands for a change that overwrote more than there was room for.
 const OVERFLOW: u64 = u64::MAX;
+/// Stands for the offset in the record of a move.
+const MOVE: u64 = u64::MAX;
 
 /// How a zone was found whose last user died.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,12 +42,26 @@ pub(super) enum Recovered {
     Damaged,
 }
 
+/// The places of an entry that becomes the most recently used one; links as in the entries.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Move {
+    /// The entry.
+    pub(super) link: u32,
+    /// Its neighbour on the new side; there is one.
+    pub(super) newer: u32,
+    /// Its neighbour on the old side.
+    pub(super) older: u32,
+    /// The entry that was the most recently used one.
+    pub(super) newest: u32,
+}
+
 /// The journal of one zone, while the zone's lock is held.
 #[derive(Clone, Copy)]
 pub(super) struct Journal<'a> {
     zone: &'a Memory,
     records: &'a Memory,
-    len: *mut u64,
+    len: &'a Cell<u64>,
 }
 
 /// Room for the journal of a zone of that size: one value may be as large as the zone. Pages that were never used take
@@ -53,31 +73,53 @@ pub(super) const fn capacity(zone_size: usize) -> usize {
 impl<'a> Journal<'a> {
     /// # Safety
     /// `len` lies in the header of this zone, and the zone's lock is held while the value is used.
-    pub(super) unsafe fn new(zone: &'a Memory, records: &'a Memory, len: *mut u64) -> Self {
+    pub(super) unsafe fn new(zone: &'a Memory, records: &'a Memory, len: &'a Cell<u64>) -> Self {
         Self { zone, records, len }
     }
 
     /// Keeps what lies at an offset of the zone. To be called before it is overwritten.
     #[inline]
     pub(super) fn save(self, offset: usize, count: usize) {
+        // SAFETY: the lock is held, and the bytes are copied before anything is written.
+        let old = unsafe { self.zone.bytes(offset, count) };
+        if old.len() == count {
+            self.push(old, offset as u64);
+        }
+    }
+
+    /// Changes a cell of the zone, and keeps what it held.
+    #[inline]
+    pub(super) fn set<T: Copy + PartialEq>(self, cell: &Cell<T>, value: T) {
+        if cell.get() != value {
+            self.save(self.zone.offset(cell.as_ptr()), size_of::<T>());
+            cell.set(value);
+        }
+    }
+
+    /// Keeps the places that a move is about to change. Those writes need no other record.
+    #[inline]
+    pub(super) fn note_move(self, places: Move) {
+        // SAFETY: a `Move` is plain data without padding.
+        let bytes = unsafe { std::slice::from_raw_parts((&raw const places).cast(), size_of::<Move>()) };
+        self.push(bytes, MOVE);
+    }
+
+    #[inline]
+    fn push(self, bytes: &[u8], offset: u64) {
         #[cfg(test)]
         kill_point();
-        let len = self.len();
-        let at = len as usize;
-        let padded = count.next_multiple_of(8);
-        let end = at.saturating_add(padded).saturating_add(TRAILER);
+        let at = self.len() as usize;
+        let trailer = at.saturating_add(bytes.len().next_multiple_of(8));
+        let end = trailer.saturating_add(TRAILER);
         if end > self.records.len() {
             self.set_len(OVERFLOW);
             return;
         }
-        // SAFETY: the lock is held; both ranges are checked by `Memory`.
+        // SAFETY: the lock is held; the records' mapping has room up to `end`, as just checked, and the bytes lie in
+        // another one.
         unsafe {
-            let old = self.zone.bytes(offset, count);
-            if old.len() != count {
-                return;
-            }
-            self.records.write(at, old);
-            self.records.at::<[u64; 2]>(at + padded).write([offset as u64, count as u64]);
+            self.records.write(at, bytes);
+            self.records.at::<[u64; 2]>(trailer).write([offset, bytes.len() as u64]);
         }
         self.set_len(end as u64);
         #[cfg(test)]
@@ -92,8 +134,8 @@ impl<'a> Journal<'a> {
         self.set_len(0);
     }
 
-    /// Undoes a change whose author died. May itself be interrupted and begun anew.
-    pub(super) fn recover(self) -> Recovered {
+    /// Undoes a change whose author died; `move_back` undoes a move. May itself be interrupted and begun anew.
+    pub(super) fn recover(self, move_back: impl Fn(Move)) -> Recovered {
         let mut len = self.len();
         if len == 0 {
             return Recovered::Nothing;
@@ -108,8 +150,14 @@ impl<'a> Journal<'a> {
             let Some(start) = trailer.checked_sub((count as usize).next_multiple_of(8)) else {
                 return Recovered::Damaged;
             };
-            // SAFETY: the lock is held; both ranges are checked by `Memory`, and lie in different mappings.
-            unsafe { self.zone.write(offset as usize, self.records.bytes(start, count as usize)) };
+            // SAFETY: `at` gives a readable address; every bit pattern is a `Move`; the lock is held. Both ranges of the
+            // copy are checked by `Memory`, and lie in different mappings.
+            unsafe {
+                match offset {
+                    MOVE => move_back(self.records.at::<Move>(start).read()),
+                    _ => self.zone.write(offset as usize, self.records.bytes(start, count as usize)),
+                }
+            }
             len = start as u64;
             self.set_len(len);
         }
@@ -121,15 +169,16 @@ impl<'a> Journal<'a> {
         self.len() != 0
     }
 
+    #[inline]
     fn len(self) -> u64 {
-        // SAFETY: the promise made to `new`.
-        unsafe { ptr::read_volatile(self.len) }
+        self.len.get()
     }
 
+    #[inline]
     fn set_len(self, len: u64) {
         compiler_fence(Ordering::SeqCst);
-        // SAFETY: the promise made to `new`.
-        unsafe { ptr::write_volatile(self.len, len) };
+        // SAFETY: a cell may be written to; the lock is held.
+        unsafe { ptr::write_volatile(self.len.as_ptr(), len) };
         compiler_fence(Ordering::SeqCst);
     }
 }
@@ -137,12 +186,12 @@ impl<'a> Journal<'a> {
 #[cfg(test)]
 thread_local! {
     /// How many more kill points this thread passes before it ends the process.
-    pub(super) static KILL_AFTER: std::cell::Cell<Option<u32>> = const { std::cell::Cell::new(None) };
+    pub(super) static KILL_AFTER: Cell<Option<u32>> = const { Cell::new(None) };
 }
 
 /// Ends the process here, as a signal might, when a test wants that.
 #[cfg(test)]
-fn kill_point() {
+pub(super) fn kill_point() {
     match KILL_AFTER.get() {
         // SAFETY: ends the process without running anything of it.
         Some(0) => unsafe { libc::_exit(9) },

@@ -5,6 +5,7 @@
 //! nothing outside of it is touched.
 
 use std::io;
+use std::ops::Deref;
 use std::ptr::{self, NonNull};
 use std::sync::atomic::AtomicI64;
 
@@ -44,17 +45,6 @@ impl Memory {
         Ok(Self { base, len })
     }
 
-    /// Maps numbers, all 0, for as long as the process and those it forks live.
-    pub(super) fn numbers(count: usize) -> io::Result<&'static [AtomicI64]> {
-        let memory = Self::map(count * size_of::<AtomicI64>())?;
-        let base: *const AtomicI64 = memory.at(0);
-        // SAFETY: the mapping is large enough, aligned to a page, and stays, since it is forgotten; zero bytes are
-        // valid numbers, and they are only touched atomically.
-        let numbers = unsafe { std::slice::from_raw_parts(base, count) };
-        std::mem::forget(memory);
-        Ok(numbers)
-    }
-
     /// Bytes that offsets may reach.
     pub(super) fn len(&self) -> usize {
         self.len
@@ -69,6 +59,12 @@ impl Memory {
         let offset = if fits && offset.is_multiple_of(align_of::<T>()) { offset } else { self.len };
         // SAFETY: the offset and the `T` behind it lie in the mapping, the stray page included.
         unsafe { self.base.as_ptr().add(offset).cast() }
+    }
+
+    /// The offset of something in the mapping; one that does not fit for what lies elsewhere.
+    #[inline]
+    pub(super) fn offset<T>(&self, place: *const T) -> usize {
+        place.addr().wrapping_sub(self.base.addr().get())
     }
 
     /// The bytes at an offset, or none when they are not all in the mapping.
@@ -105,6 +101,36 @@ impl Memory {
             // SAFETY: in the mapping, as just checked; the caller's promise.
             unsafe { ptr::write_bytes(self.base.as_ptr().add(offset), 0, len) }
         }
+    }
+}
+
+/// Numbers, all 0 at first, that this process shares with those it forks. Its mapping ends with it.
+pub(crate) struct Numbers {
+    memory: Memory,
+    count: usize,
+}
+
+impl Numbers {
+    /// Maps this many.
+    pub(crate) fn new(count: usize) -> io::Result<Self> {
+        Ok(Self { memory: Memory::map(count * size_of::<AtomicI64>())?, count })
+    }
+}
+
+impl Deref for Numbers {
+    type Target = [AtomicI64];
+
+    fn deref(&self) -> &[AtomicI64] {
+        let base: *const AtomicI64 = self.memory.at(0);
+        // SAFETY: the mapping is large enough, aligned to a page, and lives as long as the value; zero bytes are valid
+        // numbers, and they are only touched atomically.
+        unsafe { std::slice::from_raw_parts(base, self.count) }
+    }
+}
+
+impl std::fmt::Debug for Numbers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.iter()).finish()
     }
 }
 

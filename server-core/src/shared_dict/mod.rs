@@ -10,10 +10,12 @@
 //! | `memory.rs` | the mapping and checked access to it |
 //! | `journal.rs` | what a change overwrites, so that it is undone when its author dies in the middle of it |
 //! | `slab.rs` | pages and chunks by nginx's rules, so that free space and evictions are the same |
-//! | `dict.rs` | entries: hash chains, LRU list, expiry, values |
+//! | `entries.rs` | entries: hash chains, LRU list, expiry |
 //! | `list.rs` | values that are lists |
+//! | `value.rs` | what goes in and out |
+//! | `zone.rs` | the operations |
 
-mod dict;
+mod entries;
 mod journal;
 mod list;
 mod lock;
@@ -21,13 +23,16 @@ mod memory;
 mod slab;
 #[cfg(test)]
 mod tests;
+mod value;
+mod zone;
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::AtomicI64;
 
-pub use dict::{Change, Failure, Op, Read, Record, Stored, Value, Zone};
 pub use list::End;
+pub(crate) use memory::Numbers;
+pub use value::{Change, Failure, Op, Read, Record, Stored, Value};
+pub use zone::Zone;
 
 /// The zones of one configuration.
 #[derive(Clone, Default)]
@@ -59,11 +64,6 @@ impl Zones {
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
-}
-
-/// Numbers, all 0, that this process shares with those it forks, for as long as any of them lives.
-pub(crate) fn shared_numbers(count: usize) -> io::Result<&'static [AtomicI64]> {
-    memory::Memory::numbers(count)
 }
 
 impl<'a> IntoIterator for &'a Zones {

@@ -1,6 +1,6 @@
 //! A group of servers, and what all requests to it share.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -8,8 +8,9 @@ use bytes::Bytes;
 
 use super::address::{PeerAddress, Target};
 use super::idle::IdlePool;
-use super::peer::Peer;
+use super::peer::{Peer, Setting};
 use super::ring::Ring;
+use super::roster::Roster;
 use crate::http::ComplexValue;
 use crate::http::modules::lua::script::Script;
 use crate::tls::upstream::Sessions;
@@ -96,9 +97,9 @@ impl Server {
     pub fn peer(&self, address: PeerAddress) -> Peer {
         let mut peer = Peer::new(address).weighing(self.weight);
         peer.server = self.name.clone();
-        peer.max_conns = self.max_conns;
-        peer.max_fails = self.max_fails;
-        peer.fail_timeout = self.fail_timeout;
+        peer.change(Setting::MaxConns, i64::from(self.max_conns));
+        peer.change(Setting::MaxFails, i64::from(self.max_fails));
+        peer.change(Setting::FailTimeout, self.fail_timeout);
         peer.set_down(self.down);
         peer
     }
@@ -119,7 +120,7 @@ impl Peers {
     /// Servers, with a ring if the method needs one.
     pub fn new(primary: Vec<Rc<Peer>>, backup: Vec<Rc<Peer>>, method: &Method) -> Self {
         let ring = match method {
-            Method::ConsistentHash(_) => Ring::of(primary.iter().map(|peer| (&peer.server, peer.weight))),
+            Method::ConsistentHash(_) => Ring::of(primary.iter().map(|peer| (&peer.server, peer.weight()))),
             _ => Ring::default(),
         };
         Self { primary, backup, ring }
@@ -141,6 +142,10 @@ pub struct Group {
     /// The servers of the configuration.
     pub servers: Vec<Server>,
     peers: RefCell<Rc<Peers>>,
+    /// The servers as all workers know them (`zone`).
+    pub(crate) roster: Option<Roster>,
+    /// The edition of the roster that `peers` was made from.
+    edition: Cell<i64>,
     /// Whether connections are kept, and how.
     pub keepalive: Option<Keepalive>,
     /// The connections that are kept.
@@ -169,7 +174,25 @@ impl Group {
 
     /// The servers at this moment.
     pub fn peers(&self) -> Rc<Peers> {
+        if let Some(roster) = &self.roster
+            && roster.edition() != self.edition.get()
+        {
+            self.follow(roster);
+        }
         Rc::clone(&self.peers.borrow())
+    }
+
+    /// Takes over what a worker did to the roster. Servers that stay keep their state, those whose names are looked up
+    /// again are not in it.
+    fn follow(&self, roster: &Roster) {
+        self.edition.set(roster.edition());
+        let known = Rc::clone(&self.peers.borrow());
+        let listed = roster.read(known.primary.iter().chain(&known.backup));
+        let with_resolved = |listed: Vec<Rc<Peer>>, before: &[Rc<Peer>]| {
+            listed.into_iter().chain(before.iter().filter(|peer| peer.place().is_none()).cloned()).collect()
+        };
+        let primary = with_resolved(listed.primary, &known.primary);
+        self.set_peers(primary, with_resolved(listed.backup, &known.backup));
     }
 
     /// Replaces the servers. Requests under way keep those they know.

@@ -7,4 +7,5 @@ pub(crate) mod idle;
 pub mod peer;
 pub mod resolver;
 pub mod ring;
+pub(crate) mod roster;
 pub mod selection;

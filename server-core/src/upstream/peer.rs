@@ -1,10 +1,12 @@
 //! One server of a group, and how it is doing.
 
+use std::rc::Rc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use bytes::Bytes;
 
 use super::address::PeerAddress;
+use crate::shared_dict::Numbers;
 
 /// Where the state of a server is kept.
 #[derive(Debug)]
@@ -12,11 +14,12 @@ enum Cells {
     /// For this process.
     Own(Box<[AtomicI64]>),
     /// For all workers (`zone`).
-    Shared(&'static [AtomicI64]),
+    /// From this number on.
+    Shared(Rc<Numbers>, usize),
 }
 
 /// Numbers that each server has.
-pub(crate) const CELLS: usize = 7;
+pub(crate) const CELLS: usize = 11;
 
 const CURRENT_WEIGHT: usize = 0;
 const EFFECTIVE_WEIGHT: usize = 1;
@@ -25,6 +28,10 @@ const CHECKED: usize = 3;
 const ACCESSED: usize = 4;
 const CONNS: usize = 5;
 const DOWN: usize = 6;
+const WEIGHT: usize = 7;
+const MAX_CONNS: usize = 8;
+const MAX_FAILS: usize = 9;
+const FAIL_TIMEOUT: usize = 10;
 
 /// One server of a group.
 ///
@@ -38,15 +45,31 @@ pub struct Peer {
     pub name: Bytes,
     /// The server as the configuration names it.
     pub server: Bytes,
-    /// Its share of the requests.
-    pub weight: i64,
-    /// Requests at the same time; 0 is no limit.
-    pub max_conns: u32,
-    /// Failures after which it is left alone; 0 never.
-    pub max_fails: u32,
-    /// Seconds in which failures count, and for which it is left alone.
-    pub fail_timeout: i64,
     cells: Cells,
+}
+
+/// What may be set of a server while others ask it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Setting {
+    /// Its share of the requests.
+    Weight,
+    /// Requests at the same time; 0 is no limit.
+    MaxConns,
+    /// Failures after which it is left alone; 0 never.
+    MaxFails,
+    /// Seconds in which failures count, and for which it is left alone.
+    FailTimeout,
+}
+
+impl Setting {
+    const fn cell(self) -> usize {
+        match self {
+            Self::Weight => WEIGHT,
+            Self::MaxConns => MAX_CONNS,
+            Self::MaxFails => MAX_FAILS,
+            Self::FailTimeout => FAIL_TIMEOUT,
+        }
+    }
 }
 
 impl Peer {
@@ -54,42 +77,50 @@ impl Peer {
     pub fn new(address: PeerAddress) -> Self {
         let name = Bytes::from(address.to_string());
         let cells: Box<[AtomicI64]> = (0..CELLS).map(|_| AtomicI64::new(0)).collect();
-        let peer = Self {
-            server: name.clone(),
-            name,
-            address,
-            weight: 1,
-            max_conns: 0,
-            max_fails: 1,
-            fail_timeout: 10,
-            cells: Cells::Own(cells),
-        };
-        peer.set(EFFECTIVE_WEIGHT, 1);
+        let peer = Self { server: name.clone(), name, address, cells: Cells::Own(cells) };
+        for (cell, value) in [(EFFECTIVE_WEIGHT, 1), (WEIGHT, 1), (MAX_FAILS, 1), (FAIL_TIMEOUT, 10)] {
+            peer.set(cell, value);
+        }
         peer
     }
 
     /// The same with another weight.
     #[must_use]
-    pub fn weighing(mut self, weight: i64) -> Self {
-        self.weight = weight;
-        self.set(EFFECTIVE_WEIGHT, weight);
+    pub fn weighing(self, weight: i64) -> Self {
+        self.change(Setting::Weight, weight);
         self
     }
 
-    /// Keeps its state where all workers see it: in [`CELLS`] numbers.
-    pub(crate) fn share(&mut self, cells: &'static [AtomicI64]) {
-        for (at, cell) in cells.iter().enumerate().take(CELLS) {
+    /// A server whose state is kept, and maybe changed, by all workers: in [`CELLS`] numbers from `first` on.
+    pub(crate) fn known(address: PeerAddress, numbers: &Rc<Numbers>, first: usize) -> Self {
+        let mut peer = Self::new(address);
+        if first + CELLS <= numbers.len() {
+            peer.cells = Cells::Shared(Rc::clone(numbers), first);
+        }
+        peer
+    }
+
+    /// Where its state is kept, if all workers share that.
+    pub(crate) fn place(&self) -> Option<usize> {
+        match &self.cells {
+            Cells::Own(_) => None,
+            Cells::Shared(_, first) => Some(*first),
+        }
+    }
+
+    /// Keeps its state where all workers see it: in [`CELLS`] numbers from `first` on.
+    pub(crate) fn share(&mut self, numbers: &Rc<Numbers>, first: usize) {
+        let Some(cells) = numbers.get(first..first + CELLS) else { return };
+        for (at, cell) in cells.iter().enumerate() {
             cell.store(self.get(at), Ordering::Relaxed);
         }
-        if cells.len() >= CELLS {
-            self.cells = Cells::Shared(cells);
-        }
+        self.cells = Cells::Shared(Rc::clone(numbers), first);
     }
 
     fn cell(&self, at: usize) -> &AtomicI64 {
         match &self.cells {
             Cells::Own(cells) => &cells[at],
-            Cells::Shared(cells) => &cells[at],
+            Cells::Shared(numbers, first) => &numbers[first + at],
         }
     }
 
@@ -103,6 +134,43 @@ impl Peer {
 
     fn add(&self, at: usize, value: i64) -> i64 {
         self.cell(at).fetch_add(value, Ordering::Relaxed) + value
+    }
+
+    /// Its share of the requests.
+    pub fn weight(&self) -> i64 {
+        self.get(WEIGHT)
+    }
+
+    /// Requests at the same time; 0 is no limit.
+    pub fn max_conns(&self) -> i64 {
+        self.get(MAX_CONNS)
+    }
+
+    /// Failures after which it is left alone; 0 never.
+    pub fn max_fails(&self) -> i64 {
+        self.get(MAX_FAILS)
+    }
+
+    /// Seconds in which failures count, and for which it is left alone.
+    pub fn fail_timeout(&self) -> i64 {
+        self.get(FAIL_TIMEOUT)
+    }
+
+    /// Sets one of these; a new weight acts at once.
+    pub fn change(&self, setting: Setting, value: i64) {
+        self.set(setting.cell(), value);
+        if setting == Setting::Weight {
+            self.set(EFFECTIVE_WEIGHT, value);
+            self.set(CURRENT_WEIGHT, 0);
+        }
+    }
+
+    /// Forgets how it did, as if it had never been asked.
+    pub(crate) fn forget(&self) {
+        for cell in [CURRENT_WEIGHT, FAILS, CHECKED, ACCESSED, CONNS, DOWN] {
+            self.set(cell, 0);
+        }
+        self.set(EFFECTIVE_WEIGHT, self.weight());
     }
 
     /// Requests at this moment.
@@ -150,14 +218,14 @@ impl Peer {
 
     /// Whether it may be asked now.
     pub(super) fn may_serve(&self, now: i64) -> bool {
-        let failed = self.max_fails > 0
-            && self.fails() >= i64::from(self.max_fails)
-            && now - self.checked() <= self.fail_timeout;
+        let most = self.max_fails();
+        let failed = most > 0 && self.fails() >= most && now - self.checked() <= self.fail_timeout();
         !self.is_down() && !failed && !self.is_full()
     }
 
     pub(super) fn is_full(&self) -> bool {
-        self.max_conns > 0 && self.conns() >= i64::from(self.max_conns)
+        let most = self.max_conns();
+        most > 0 && self.conns() >= most
     }
 
     /// Adds to what it has saved up; the sum.
@@ -167,7 +235,7 @@ impl Peer {
 
     /// Recovers a little of its weight.
     pub(super) fn recover(&self) {
-        if self.effective_weight() < self.weight {
+        if self.effective_weight() < self.weight() {
             self.add(EFFECTIVE_WEIGHT, 1);
         }
     }
@@ -186,7 +254,7 @@ impl Peer {
 
     /// Its failures begin to count anew when the last ones are long ago.
     pub(super) fn check(&self, now: i64) {
-        if now - self.checked() > self.fail_timeout {
+        if now - self.checked() > self.fail_timeout() {
             self.set(CHECKED, now);
         }
     }
@@ -196,12 +264,13 @@ impl Peer {
         let fails = self.add(FAILS, 1);
         self.set(ACCESSED, now);
         self.set(CHECKED, now);
-        if self.max_fails == 0 {
+        let most = self.max_fails();
+        if most == 0 {
             return false;
         }
-        let lighter = self.effective_weight() - self.weight / i64::from(self.max_fails);
+        let lighter = self.effective_weight() - self.weight() / most;
         self.set(EFFECTIVE_WEIGHT, lighter.max(0));
-        fails >= i64::from(self.max_fails)
+        fails >= most
     }
 
     /// It served.

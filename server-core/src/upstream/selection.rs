@@ -163,7 +163,7 @@ impl Selection {
 
     /// By the remainder of a hash, with another hash for each try.
     fn by_remainder(&mut self, list: &[Rc<Peer>], now: i64, rehash: impl Fn(&mut Self)) -> Option<usize> {
-        let total: i64 = list.iter().map(|peer| peer.weight).sum();
+        let total: i64 = list.iter().map(|peer| peer.weight()).sum();
         while self.keyed_tries <= KEYED_TRIES && total > 0 {
             rehash(self);
             self.keyed_tries += 1;
@@ -189,7 +189,7 @@ impl Selection {
     }
 
     fn by_chance(&mut self, list: &[Rc<Peer>], now: i64, two: bool) -> Option<usize> {
-        let total: i64 = list.iter().map(|peer| peer.weight).sum();
+        let total: i64 = list.iter().map(|peer| peer.weight()).sum();
         let mut first: Option<usize> = None;
         while self.keyed_tries <= KEYED_TRIES && total > 0 {
             self.keyed_tries += 1;
@@ -237,7 +237,7 @@ impl Drop for Selection {
 
 /// The requests of a server in relation to its weight.
 fn load(peer: &Peer) -> i64 {
-    peer.conns() * LOAD_SCALE / peer.weight.max(1)
+    peer.conns() * LOAD_SCALE / peer.weight().max(1)
 }
 
 /// Loads are compared as parts of a weight.
@@ -246,7 +246,7 @@ const LOAD_SCALE: i64 = 1_000_000;
 /// The server to which a number below the sum of all weights belongs.
 fn by_weight(list: &[Rc<Peer>], mut number: i64) -> Option<usize> {
     list.iter().position(|peer| {
-        number -= peer.weight;
+        number -= peer.weight();
         number < 0
     })
 }
@@ -259,6 +259,7 @@ fn random() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::super::address::PeerAddress;
+    use super::super::peer::Setting;
     use super::*;
     use crate::http::ComplexValue;
 
@@ -355,8 +356,8 @@ mod tests {
     #[test]
     fn chance_leaves_out_who_is_down_or_full_and_prefers_the_idle_of_two() {
         for two in [false, true] {
-            let (mut full, down) = (Peer::new(PeerAddress::Ip(([127, 0, 0, 1], 3).into())), peer(2, 1));
-            full.max_conns = 1;
+            let (full, down) = (Peer::new(PeerAddress::Ip(([127, 0, 0, 1], 3).into())), peer(2, 1));
+            full.change(Setting::MaxConns, 1);
             full.begin();
             down.set_down(true);
             let group = group(Method::Random { two }, vec![peer(1, 1), down, Rc::new(full)], Vec::new());

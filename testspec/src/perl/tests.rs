@@ -137,6 +137,8 @@ fn here_documents_start_on_the_next_line() {
         ("my $x = 1; <<EOT . 'end'\nline $x\nEOT\n", "line 1\nend"),
         ("our ($a, $b); my ($c, @d); 'declared'", "declared"),
         ("<<'EOT'\nraw $x\nEOT\n", "raw $x\n"),
+        ("<< 'EOT' . 'end'\nraw $x\nEOT\n", "raw $x\nend"),
+        ("my $y = 2; <<~ \t\"A B\"\n  y$y\n  A B\n", "y2\n"),
         ("<<\\EOT . 'end'\nraw $x\nEOT\n", "raw $x\nend"),
         ("<<\"A\" . <<B\na\nA\nb\nB\n", "a\nb\n"),
         ("<<~EOT\n    one\n      two\n    EOT\n", "one\n  two\n"),

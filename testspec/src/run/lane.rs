@@ -1,4 +1,8 @@
 //! Lanes: threads that each have a server root, a port and, where possible, a network of their own.
+//!
+//! What a block needs of the machine is guessed from its text. Where that misses a service, the block fails in its
+//! own network because nobody listens; if the machine has services, such blocks run again at the end, one after the
+//! other, in the machine's network, and only that run counts.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -22,7 +26,7 @@ use crate::run::check::Verdict;
 use crate::run::netns;
 use crate::run::outcome::{Attempt, BlockId, BlockReport};
 use crate::run::perl_side::Spec;
-use crate::run::ports::Ports;
+use crate::run::ports::{self, Ports};
 use crate::run::process;
 use crate::run::progress::{Progress, SlowBlock};
 use crate::run::root::ServerRoot;
@@ -121,6 +125,28 @@ pub fn run(files: Vec<PlannedFile>, options: &Options, mut observe: impl FnMut(E
     // Beside the others: what speaks to services mostly waits, for them or for each other.
     let shared = if own_networks { options.jobs.div_ceil(2) } else { options.jobs };
     lanes.extend((lanes.len()..).take(shared.min(outside)).map(|index| (index, Reach::Shared)));
+    let next = lanes.len();
+    let first = round(&schedule, lanes, options, epoch, &mut observe);
+    let missed = schedule.take_missed();
+    let second = if missed.is_empty() {
+        Ok(())
+    } else {
+        let again = Arc::new(Schedule::new(missed, own_networks));
+        round(&again, vec![(next, Reach::Shared)], options, epoch, &mut observe)
+    };
+    process::end_descendants();
+    first.and(second)
+}
+
+/// Runs the units of a schedule in lanes, each a number and what it can reach.
+fn round(
+    schedule: &Arc<Schedule>,
+    lanes: Vec<(usize, Reach)>,
+    options: &Options,
+    epoch: Instant,
+    observe: &mut impl FnMut(Event),
+) -> io::Result<()> {
+    let has_services = ports::has_listeners();
     let (sender, receiver) = channel();
     let mut threads = Vec::new();
     let mut marks = Vec::new();
@@ -129,17 +155,18 @@ pub fn run(files: Vec<PlannedFile>, options: &Options, mut observe: impl FnMut(E
             index,
             reach,
             options: options.clone(),
-            schedule: Arc::clone(&schedule),
+            schedule: Arc::clone(schedule),
             events: sender.clone(),
             progress: Arc::default(),
             epoch,
+            has_services,
         };
         marks.push(Arc::clone(&lane.progress));
         let thread = std::thread::Builder::new().name(format!("lane {index}")).stack_size(64 << 20);
         threads.push(thread.spawn(move || lane.run())?);
     }
     drop(sender);
-    watch(&receiver, options, &schedule, &marks, &mut observe);
+    watch(&receiver, options, schedule, &marks, observe);
     let mut result = Ok(());
     for thread in threads {
         match thread.join() {
@@ -148,7 +175,6 @@ pub fn run(files: Vec<PlannedFile>, options: &Options, mut observe: impl FnMut(E
             Err(_) => result = Err(io::Error::other("a lane panicked")),
         }
     }
-    process::end_descendants();
     result
 }
 
@@ -169,7 +195,7 @@ pub fn render(files: Vec<PlannedFile>, options: &Options, mut show: impl FnMut(&
     let options = Options { jobs: 1, ..options.clone() };
     let schedule = Arc::new(Schedule::new(Vec::new(), false));
     let (progress, epoch) = (Arc::default(), Instant::now());
-    let lane = Lane { index: 0, reach: Reach::Shared, options, schedule, events, progress, epoch };
+    let lane = Lane { index: 0, reach: Reach::Shared, options, schedule, events, progress, epoch, has_services: false };
     let bench = lane.bench()?;
     for file in files.into_iter().map(Arc::new) {
         let loaded = lane.load(&file, &bench, None);
@@ -242,6 +268,8 @@ struct Lane {
     progress: Arc<Progress>,
     /// When the run began.
     epoch: Instant,
+    /// Whether something listens in the machine's network.
+    has_services: bool,
 }
 
 /// The file that a lane has loaded last.
@@ -351,9 +379,18 @@ impl Lane {
                     break;
                 }
             }
+            if self.missed_a_service(&attempts) {
+                self.schedule.miss(unit, id);
+                continue;
+            }
             let report = Box::new(BlockReport { id: id.clone(), attempts });
             self.tell(Event::Finished { report, at: Instant::now() });
         }
+    }
+
+    /// Whether a block failed because nobody listens in the lane's own network, and somebody may in the machine's.
+    fn missed_a_service(&self, attempts: &[Attempt]) -> bool {
+        self.reach == Reach::Own && self.has_services && attempts.last().is_some_and(Attempt::found_nobody)
     }
 
     fn load(&self, file: &Arc<PlannedFile>, bench: &Bench, port: Option<u16>) -> Loaded {

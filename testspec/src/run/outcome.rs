@@ -88,6 +88,16 @@ impl Attempt {
         self.bail_out.is_some() || self.failures().next().is_some()
     }
 
+    /// Whether it failed and something in it was refused a connection.
+    pub fn found_nobody(&self) -> bool {
+        let refused = |text: &Vec<u8>| {
+            ["connection refused", "Connection refused"]
+                .iter()
+                .any(|words| memchr::memmem::find(text, words.as_bytes()).is_some())
+        };
+        self.has_failed() && [&self.error_log, &self.received].into_iter().any(refused)
+    }
+
     /// The failed assertions.
     pub fn failures(&self) -> impl Iterator<Item = &Assertion> {
         self.assertions.iter().filter(|assertion| assertion.verdict == Verdict::Failed)

@@ -69,6 +69,22 @@ fn take(what: &str) -> io::Result<Option<UnixDatagram>> {
     }
 }
 
+/// Whether anybody listens for TCP connections in the network of the calling thread. Where the system doesn't tell,
+/// somebody may.
+pub(super) fn has_listeners() -> bool {
+    /// The state of a listening socket in the tables of proc(5).
+    const LISTEN: &str = "0A";
+    let mut told = false;
+    for table in ["/proc/thread-self/net/tcp", "/proc/thread-self/net/tcp6"] {
+        let Ok(text) = std::fs::read_to_string(table) else { continue };
+        told = true;
+        if text.lines().skip(1).any(|line| line.split_whitespace().nth(3) == Some(LISTEN)) {
+            return true;
+        }
+    }
+    !told
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -82,5 +98,19 @@ mod tests {
         assert!(take(&port.to_string()).unwrap().is_none());
         drop(first);
         assert!(take(&port.to_string()).unwrap().is_some());
+    }
+
+    #[test]
+    fn who_listens_is_seen() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        assert!(has_listeners());
+        drop(listener);
+        if crate::run::netns::is_possible() {
+            let alone = std::thread::spawn(|| {
+                crate::run::netns::enter().unwrap();
+                has_listeners()
+            });
+            assert!(!alone.join().unwrap());
+        }
     }
 }

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -96,7 +97,10 @@ impl ServerRoot {
             for entry in std::fs::read_dir(&self.path).map_err(failed("read", &self.path))?.flatten() {
                 let name = entry.file_name();
                 let name = name.to_string_lossy();
-                if name.ends_with("_cache") || name.ends_with("_temp") {
+                if entry.file_type().is_ok_and(|kind| kind.is_socket()) {
+                    // A server that had to be killed leaves its sockets behind.
+                    std::fs::remove_file(entry.path()).map_err(failed("remove", &entry.path()))?;
+                } else if name.ends_with("_cache") || name.ends_with("_temp") {
                     remove(&entry.path())?;
                 }
             }
@@ -268,6 +272,17 @@ mod tests {
             let path = root.user_file_path(name.as_bytes()).ok();
             assert_eq!(path.as_deref(), expected.map(Path::new), "{name}");
         }
+    }
+
+    #[test]
+    fn sockets_that_a_server_left_are_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = ServerRoot::new(folder.path().join("servroot"));
+        root.rebuild().unwrap();
+        let socket = root.path().join("broker.sock");
+        drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
+        root.rebuild().unwrap();
+        assert!(!socket.exists());
     }
 
     #[test]

@@ -1,184 +1,127 @@
 //! The phases in which functions of the API work.
 //!
-//! These are the conditions of the server's own functions: most name the phases in which they may be called; those that
-//! need a request fail where there is none.
+//! The table is the server's own: `cargo xtask gen` calls every function in every phase of a running server, of HTTP
+//! and of stream, and writes to `standard/phases.tsv` which of them that phase refuses.
 
-use crate::embed::Phase::{
-    self, Access, Balancer, Content, ExitWorker, HeaderFilter, Init, InitWorker, Precontent, Preread,
-    ProxySslCertificate, ProxySslVerify, Rewrite, ServerRewrite, SslCertificate, SslClientHello, SslSessionFetch,
-    SslSessionStore, Timer,
-};
+use std::collections::HashMap;
+use std::sync::OnceLock;
+
+use crate::embed::{Phase, Subsystem};
 use crate::standard;
 
-/// Phases that may wait.
-const YIELDABLE: &[Phase] = &[
-    ServerRewrite,
-    Rewrite,
-    Access,
-    Precontent,
-    Content,
-    Preread,
-    Timer,
-    ProxySslCertificate,
-    ProxySslVerify,
-    SslClientHello,
-    SslCertificate,
-    SslSessionFetch,
-];
+/// One line a function: subsystem, name, the phases that refuse it. Functions of modules start with `@`, methods of
+/// what a function returned follow a `:`.
+const TABLE: &str = include_str!("standard/phases.tsv");
 
-/// Phases that may write the response.
-const RESPONDING: &[Phase] = &[ServerRewrite, Rewrite, Access, Precontent, Content, Preread];
+/// Phases as bits.
+type Phases = u32;
 
-const EXITING: &[Phase] = &[
-    ServerRewrite,
-    Rewrite,
-    Access,
-    Precontent,
-    Content,
-    Preread,
-    Timer,
-    HeaderFilter,
-    Balancer,
-    ProxySslCertificate,
-    ProxySslVerify,
-    SslClientHello,
-    SslCertificate,
-    SslSessionStore,
-    SslSessionFetch,
-];
-
-/// Phases without a request of a client. Those of a TLS handshake have a part of one, so nothing is said about them.
-const REQUESTLESS: &[Phase] = &[Init, InitWorker, ExitWorker, Timer];
-
-/// Functions that do not work everywhere, with the phases in which they do; modules' functions start with `@`.
-const ALLOWED: &[(&str, &[Phase])] = &[
-    ("@ngx.balancer.get_last_failure", &[Balancer]),
-    ("@ngx.balancer.set_current_peer", &[Balancer]),
-    ("@ngx.balancer.set_more_tries", &[Balancer]),
-    ("@ngx.balancer.set_timeouts", &[Balancer]),
-    ("@ngx.process.enable_privileged_agent", &[Init]),
-    ("ngx.eof", RESPONDING),
-    ("ngx.exec", RESPONDING),
-    ("ngx.exit", EXITING),
-    ("ngx.flush", RESPONDING),
-    ("ngx.location.capture", &[Rewrite, Access, Content]),
-    ("ngx.location.capture_multi", &[Rewrite, Access, Content]),
-    ("ngx.print", RESPONDING),
-    ("ngx.redirect", RESPONDING),
-    ("ngx.req.read_body", RESPONDING),
-    ("ngx.req.socket", RESPONDING),
-    ("ngx.run_worker_thread", YIELDABLE),
-    ("ngx.say", RESPONDING),
-    ("ngx.send_headers", RESPONDING),
-    ("ngx.sleep", YIELDABLE),
-    ("ngx.socket.connect", YIELDABLE),
-    ("ngx.socket.stream", YIELDABLE),
-    ("ngx.socket.tcp", YIELDABLE),
-    ("ngx.socket.udp", YIELDABLE),
-    ("ngx.thread.kill", YIELDABLE),
-    ("ngx.thread.spawn", YIELDABLE),
-    ("ngx.thread.wait", YIELDABLE),
-];
-
-/// Functions that work for a client's request only.
-const NEED_REQUEST: &[&str] = &[
-    "@ngx.req.add_header",
-    "@ngx.resp.add_header",
-    "ngx.on_abort",
-    "ngx.req.append_body",
-    "ngx.req.clear_header",
-    "ngx.req.discard_body",
-    "ngx.req.finish_body",
-    "ngx.req.get_body_data",
-    "ngx.req.get_body_file",
-    "ngx.req.get_headers",
-    "ngx.req.get_method",
-    "ngx.req.get_post_args",
-    "ngx.req.get_uri_args",
-    "ngx.req.http_version",
-    "ngx.req.init_body",
-    "ngx.req.is_internal",
-    "ngx.req.raw_header",
-    "ngx.req.set_body_data",
-    "ngx.req.set_body_file",
-    "ngx.req.set_header",
-    "ngx.req.set_method",
-    "ngx.req.set_uri",
-    "ngx.req.set_uri_args",
-    "ngx.req.start_time",
-    "ngx.resp.get_headers",
-];
-
-fn allowed(name: &str) -> Option<&'static [Phase]> {
-    let found = ALLOWED.binary_search_by_key(&name, |(function, _)| function).ok()?;
-    ALLOWED.get(found).map(|(_, phases)| *phases)
+const fn bit(phase: Phase) -> Phases {
+    1 << phase as u32
 }
 
-fn needs_request(name: &str) -> bool {
-    NEED_REQUEST.binary_search(&name).is_ok()
+/// What is refused somewhere, by name, for HTTP and for stream; `None` where a subsystem has no such function.
+fn refusals() -> &'static HashMap<&'static str, [Option<Phases>; 2]> {
+    static REFUSALS: OnceLock<HashMap<&'static str, [Option<Phases>; 2]>> = OnceLock::new();
+    REFUSALS.get_or_init(|| {
+        let mut found: HashMap<&'static str, [Option<Phases>; 2]> = HashMap::new();
+        for line in TABLE.lines() {
+            let mut columns = line.split('\t');
+            let (Some(subsystem), Some(name), Some(stems)) = (columns.next(), columns.next(), columns.next()) else {
+                continue;
+            };
+            let phases = stems.split(' ').filter_map(Phase::of_directive).map(bit).fold(0, std::ops::BitOr::bitor);
+            let index = usize::from(subsystem == "stream");
+            found.entry(name).or_insert_with(|| everywhere_else(name))[index] = Some(phases);
+        }
+        found
+    })
+}
+
+/// No refusals, where the API has the function.
+fn everywhere_else(name: &str) -> [Option<Phases>; 2] {
+    let there = |subsystem| (name.starts_with('@') || exists_in(name, subsystem)).then_some(0);
+    [there(Subsystem::Http), there(Subsystem::Stream)]
+}
+
+fn exists_in(name: &str, subsystem: Subsystem) -> bool {
+    let library = name.rsplit_once('.').and_then(|(outer, field)| standard::has_field(subsystem, outer, field));
+    library == Some(true)
 }
 
 /// Whether a function or field of that name exists: `ngx.req.get_headers`, `string.format`.
 pub fn exists(name: &str) -> bool {
-    let library = name.rsplit_once('.').and_then(|(outer, field)| standard::has_field(outer, field));
-    library == Some(true)
+    exists_in(name, Subsystem::Any)
 }
 
 /// The phases in which a function works.
 pub fn phases(name: &str) -> Vec<Phase> {
-    Phase::every().filter(|phase| !is_disabled(name, *phase)).collect()
+    Phase::every().filter(|phase| !is_disabled(name, *phase, Subsystem::Any)).collect()
 }
 
-/// The functions of `ngx` that do not work everywhere for the response or for waiting.
-pub fn limited() -> impl Iterator<Item = &'static str> {
-    ALLOWED.iter().map(|(name, _)| *name).filter(|name| !name.starts_with('@'))
+/// The functions of `ngx` that a phase refuses, sorted.
+pub fn refused(phase: Phase) -> Vec<&'static str> {
+    let named = |name: &&str| !name.contains(['@', ':', ' ']) && is_disabled(name, phase, Subsystem::Any);
+    let mut names: Vec<&str> = refusals().keys().copied().filter(named).collect();
+    names.sort_unstable();
+    names
 }
 
-/// Whether a call fails in a phase.
-pub(crate) fn is_disabled(name: &str, phase: Phase) -> bool {
-    match name {
-        "ngx.timer.at" | "ngx.timer.every" => phase == ExitWorker,
-        "@ngx.pipe.spawn" => phase == Init,
-        _ if needs_request(name) => is_requestless(phase),
-        _ => allowed(name).is_some_and(|phases| !phases.contains(&phase)),
+/// Whether a call fails in a phase. For code that may run in both subsystems: in each that has the phase and the
+/// function.
+pub(crate) fn is_disabled(name: &str, phase: Phase, subsystem: Subsystem) -> bool {
+    let Some([http, stream]) = refusals().get(name) else { return false };
+    let refuses = |phases: &Option<Phases>| phases.is_some_and(|phases| phases & bit(phase) != 0);
+    match subsystem {
+        Subsystem::Http => refuses(http),
+        Subsystem::Stream => refuses(stream),
+        Subsystem::Any => {
+            let works = |phases: &Option<Phases>, subsystem: Subsystem| {
+                phase.is_of(subsystem) && phases.is_some_and(|phases| phases & bit(phase) == 0)
+            };
+            (refuses(http) || refuses(stream)) && !works(http, Subsystem::Http) && !works(stream, Subsystem::Stream)
+        }
     }
 }
 
 /// Whether the name means something that [`is_disabled`] may refuse.
 pub(crate) fn is_limited(name: &str) -> bool {
-    needs_request(name)
-        || allowed(name).is_some()
-        || matches!(name, "ngx.timer.at" | "ngx.timer.every" | "@ngx.pipe.spawn")
-}
-
-/// Whether no client's request is there: `ngx.var`, `ngx.header`, `ngx.status` can't be used.
-pub(crate) fn is_requestless(phase: Phase) -> bool {
-    REQUESTLESS.contains(&phase)
-}
-
-/// Whether the phase may wait.
-pub(crate) fn is_yieldable(phase: Phase) -> bool {
-    YIELDABLE.contains(&phase)
+    refusals().contains_key(name)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::embed::Phase::Log;
+    use crate::embed::Phase::{BodyFilter, Content, ExitWorker, Init, Log, Preread, Timer};
 
     #[test]
-    fn the_lists_are_sorted() {
-        assert!(ALLOWED.is_sorted_by_key(|(name, _)| *name));
-        assert!(NEED_REQUEST.is_sorted());
-        assert!(limited().all(exists));
+    fn every_row_is_understood() {
+        for line in TABLE.lines() {
+            let columns: Vec<&str> = line.split('\t').collect();
+            let [subsystem, name, phases] = columns[..] else { panic!("{line}") };
+            assert!(matches!(subsystem, "http" | "stream") && !name.is_empty(), "{line}");
+            assert!(phases.split(' ').all(|stem| Phase::of_directive(stem).is_some()), "{line}");
+        }
         assert!(phases("ngx.say").contains(&Content) && !exists("ngx.nothing"));
     }
 
     #[test]
     fn limits_are_those_of_the_server() {
-        assert!(is_disabled("ngx.say", Log) && !is_disabled("ngx.say", Content));
-        assert!(is_disabled("ngx.req.get_headers", Timer) && !is_disabled("ngx.req.get_headers", Log));
-        assert!(is_disabled("ngx.timer.at", ExitWorker) && !is_disabled("ngx.log", Init));
+        let disabled = |name, phase| is_disabled(name, phase, Subsystem::Http);
+        assert!(disabled("ngx.say", Log) && !disabled("ngx.say", Content));
+        assert!(disabled("ngx.req.get_headers", Timer) && !disabled("ngx.req.get_headers", Log));
+        assert!(disabled("ngx.timer.at", ExitWorker) && !disabled("ngx.log", Init));
+        assert!(disabled("ngx.thread.spawn", Log) && disabled("@ngx.balancer.set_more_tries", Content));
+        assert!(disabled("ngx.arg", Content) && !disabled("ngx.arg", BodyFilter));
         assert!(is_limited("ngx.exit") && !is_limited("ngx.log"));
+        assert!(refused(Log).contains(&"ngx.sleep") && !refused(Content).contains(&"ngx.sleep"));
+    }
+
+    #[test]
+    fn code_for_both_subsystems_is_refused_where_each_refuses() {
+        assert!(is_disabled("ngx.say", Timer, Subsystem::Any));
+        assert!(!is_disabled("ngx.say", Preread, Subsystem::Any));
+        assert!(is_disabled("ngx.req.get_headers", Timer, Subsystem::Any));
+        assert!(!is_disabled("ngx.req.get_headers", Content, Subsystem::Any));
     }
 }

@@ -86,7 +86,7 @@ struct Place {
 
 impl Place {
     fn file() -> Self {
-        Self { map: Map::shifted(0), phase: None, subsystem: Subsystem::Http, rewritten: false }
+        Self { map: Map::shifted(0), phase: None, subsystem: Subsystem::Any, rewritten: false }
     }
 }
 

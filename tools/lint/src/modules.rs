@@ -113,7 +113,7 @@ fn look_up(folder: &Path, name: &str) -> Option<PathBuf> {
 fn summary(path: &Path) -> Module {
     let Ok(text) = std::fs::read(path) else { return Module::default() };
     let Ok(tree) = lua::parse(&text) else { return Module::default() };
-    let chunk = Chunk::new(&tree, Map::shifted(0), None, Subsystem::Http);
+    let chunk = Chunk::new(&tree, Map::shifted(0), None, Subsystem::Any);
     let calls = Calls::of(&chunk);
     let shown = std::env::current_dir().ok().and_then(|here| path.strip_prefix(here).ok()).unwrap_or(path);
     let mut own: Vec<Vec<Reached>> = vec![Vec::new(); tree.functions.len()];

@@ -1,10 +1,12 @@
 //! The globals that exist before a chunk runs, by environment, and the fields of the libraries among them.
 //!
-//! The fields are the server's own: `cargo xtask gen` asks a running server for all its tables and writes what it says to
-//! `standard/api.tsv`.
+//! The fields are the server's own: `cargo xtask gen` asks a running server, of HTTP and of stream, for all its tables and
+//! writes what it says to `standard/api.tsv`.
 
 use std::collections::HashMap;
 use std::sync::OnceLock;
+
+use crate::embed::Subsystem;
 
 /// The names of all standards.
 pub const ALL: [&str; 12] =
@@ -30,55 +32,76 @@ pub fn names(standard: &str) -> Option<impl Iterator<Item = &'static str>> {
     Some(parts.iter().flat_map(|part| part.iter().copied()))
 }
 
-/// One line a table: its path, `m` where a metatable gives further fields, and the names of its fields.
+/// One line a table: subsystem, path, `m` where a metatable gives further fields, and the names of its fields.
 const API: &str = include_str!("standard/api.tsv");
 
-/// Fields that come with a library's `require`, or that a metatable gives.
-const FURTHER: [(&str, &[&str]); 2] = [
-    ("ngx", &["ctx", "headers_sent", "is_subrequest", "ssl", "status"]),
-    ("table", &["clone", "isarray", "isempty", "nkeys"]),
+/// Fields that come with a library's `require`, or that a metatable gives: in both subsystems, and in HTTP only.
+const FURTHER: [(&str, &[&str], &[&str]); 2] = [
+    ("ngx", &["ctx", "ssl", "status"], &["headers_sent", "is_subrequest"]),
+    ("table", &["clone", "isarray", "isempty", "nkeys"], &[]),
 ];
 
 /// Tables whose fields come and go: dictionaries, variables, headers, and those that belong to the interpreter.
 const OPEN: [&str; 4] = ["debug", "jit", "ngx.shared", "package"];
 
-/// The libraries and their fields, sorted.
-fn libraries() -> &'static HashMap<&'static str, Vec<&'static str>> {
-    static LIBRARIES: OnceLock<HashMap<&'static str, Vec<&'static str>>> = OnceLock::new();
-    LIBRARIES.get_or_init(|| {
-        let row = |line: &'static str| {
-            let mut columns = line.split('\t');
-            let (path, kind, names) = (columns.next()?, columns.next()?, columns.next()?);
-            let closed = kind == "-" || matches!(path, "ngx" | "string");
-            let known = closed && !path.is_empty() && !OPEN.contains(&path) && !path.starts_with("jit.");
-            let further =
-                FURTHER.iter().filter(|(library, _)| *library == path).flat_map(|(_, names)| names.iter().copied());
-            let mut fields: Vec<&str> = names.split(' ').chain(further).collect();
-            fields.sort_unstable();
-            known.then_some((path, fields))
-        };
-        API.lines().filter_map(row).collect()
-    })
+/// The libraries of a subsystem by path, each with its fields, sorted.
+type Libraries = HashMap<&'static str, Vec<&'static str>>;
+
+fn libraries(subsystem: Subsystem) -> &'static Libraries {
+    static LIBRARIES: OnceLock<[Libraries; 3]> = OnceLock::new();
+    let [http, stream, any] = LIBRARIES.get_or_init(|| {
+        let (http, stream) = (read("http"), read("stream"));
+        let mut any = http.clone();
+        for (path, fields) in &stream {
+            let all = any.entry(path).or_default();
+            all.extend(fields);
+            all.sort_unstable();
+            all.dedup();
+        }
+        [http, stream, any]
+    });
+    match subsystem {
+        Subsystem::Any => any,
+        Subsystem::Http => http,
+        Subsystem::Stream => stream,
+    }
+}
+
+fn read(subsystem: &str) -> Libraries {
+    let row = |line: &'static str| {
+        let mut columns = line.strip_prefix(subsystem)?.strip_prefix('\t')?.split('\t');
+        let (path, kind, names) = (columns.next()?, columns.next()?, columns.next()?);
+        let closed = kind == "-" || matches!(path, "ngx" | "string");
+        let known = closed && !path.is_empty() && !OPEN.contains(&path) && !path.starts_with("jit.");
+        let mut fields: Vec<&str> = names.split(' ').collect();
+        for (_, both, http) in FURTHER.iter().filter(|(library, ..)| *library == path) {
+            fields.extend(*both);
+            fields.extend(http.iter().filter(|_| subsystem == "http"));
+        }
+        fields.sort_unstable();
+        known.then_some((path, fields))
+    };
+    API.lines().filter_map(row).collect()
 }
 
 /// The library of a global's name.
-pub(crate) fn library(name: &str) -> Option<&'static str> {
-    libraries().get_key_value(name).map(|(name, _)| *name)
+pub(crate) fn library(subsystem: Subsystem, name: &str) -> Option<&'static str> {
+    libraries(subsystem).get_key_value(name).map(|(name, _)| *name)
 }
 
 /// The library that is a field of another one.
-pub(crate) fn inner_library(outer: &str, name: &str) -> Option<&'static str> {
-    library(&format!("{outer}.{name}"))
+pub(crate) fn inner_library(subsystem: Subsystem, outer: &str, name: &str) -> Option<&'static str> {
+    library(subsystem, &format!("{outer}.{name}"))
 }
 
 /// The fields of a library.
-pub(crate) fn fields(library: &str) -> impl Iterator<Item = &'static str> + Clone {
-    libraries().get(library).map(Vec::as_slice).unwrap_or_default().iter().copied()
+pub(crate) fn fields(subsystem: Subsystem, library: &str) -> impl Iterator<Item = &'static str> + Clone {
+    libraries(subsystem).get(library).map(Vec::as_slice).unwrap_or_default().iter().copied()
 }
 
 /// Whether a library has a field; `None` for what is no library.
-pub(crate) fn has_field(library: &str, name: &str) -> Option<bool> {
-    libraries().get(library).map(|fields| fields.binary_search(&name).is_ok())
+pub(crate) fn has_field(subsystem: Subsystem, library: &str, name: &str) -> Option<bool> {
+    libraries(subsystem).get(library).map(|fields| fields.binary_search(&name).is_ok())
 }
 
 /// In every version of Lua.
@@ -161,5 +184,16 @@ mod tests {
         assert!(names("lua9").is_none());
         assert!(names("ngx_lua").expect("known").any(|name| name == "ngx"));
         assert!(names("min").expect("known").any(|name| name == "print"));
+    }
+
+    #[test]
+    fn http_and_stream_have_their_own_libraries() {
+        let has = |subsystem, name| has_field(subsystem, "ngx.req", name);
+        assert_eq!(has(Subsystem::Http, "get_headers"), Some(true));
+        assert_eq!(has(Subsystem::Stream, "get_headers"), Some(false));
+        assert_eq!(has(Subsystem::Any, "get_headers"), Some(true));
+        assert_eq!(has_field(Subsystem::Stream, "ngx", "headers_sent"), Some(false));
+        assert!(inner_library(Subsystem::Http, "ngx", "location").is_some());
+        assert!(inner_library(Subsystem::Stream, "ngx", "location").is_none());
     }
 }

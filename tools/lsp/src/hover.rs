@@ -57,8 +57,7 @@ fn function(word: &str) -> Option<String> {
 fn directive(word: &str) -> Option<String> {
     let stem = word.strip_suffix("_block").or_else(|| word.strip_suffix("_file")).unwrap_or(word);
     let phase = Phase::of_directive(stem.strip_suffix("_by_lua")?)?;
-    let limited = api::limited().filter(|name| !api::phases(name).contains(&phase));
-    let names: Vec<String> = limited.map(|name| format!("`{name}`")).collect();
+    let names: Vec<String> = api::refused(phase).iter().map(|name| format!("`{name}`")).collect();
     let told = if names.is_empty() { String::new() } else { format!("\n\nNot allowed here: {}.", names.join(", ")) };
     Some(format!("`{word}` runs Lua in {}.{told}", phase.context()))
 }

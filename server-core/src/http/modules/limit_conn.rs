@@ -180,7 +180,8 @@ fn limit(r: &Rc<Request>) -> Code {
             continue;
         }
         set_decision(r, LimitStatus::Passed);
-        match Place::take(memory, &key, limit.most) {
+        let most = if zone.number() == 0 { limit.most } else { zone.number() };
+        match Place::take(memory, &key, most) {
             Ok((place, count)) => {
                 debug!(r, "limit conn: {:08X} {count}", crc32(&key));
                 places.push(place);

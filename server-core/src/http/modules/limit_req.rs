@@ -254,16 +254,16 @@ enum Count {
 fn ask(zone: &LimitZone, limit: &Limit, key: &[u8], count: Count) -> Option<Verdict> {
     let now = now();
     let asked = zone.memory()?.update(Op::SET, key, now, |known| {
-        let excess = known.map_or(0, |bucket| content(bucket, zone.rate, now));
+        let excess = known.map_or(0, |bucket| content(bucket, zone.number(), now));
         if excess > limit.burst {
             return (Change::Keep, Verdict::Full(excess));
         }
         let change = match (known, count) {
             (Some(_), Count::NotYet) => Change::Keep,
             // One that will be counted later is not there for the time being: the first request is free.
-            (None, Count::NotYet) => put(0, 0, zone.rate),
-            (Some(bucket), Count::Yes) => put(excess, latest(bucket, now), zone.rate),
-            (None, Count::Yes) => put(0, now, zone.rate),
+            (None, Count::NotYet) => put(0, 0, zone.number()),
+            (Some(bucket), Count::Yes) => put(excess, latest(bucket, now), zone.number()),
+            (None, Count::Yes) => put(0, now, zone.number()),
         };
         (change, Verdict::Room(excess))
     });
@@ -281,12 +281,12 @@ fn account<'a>(asked: &[(&Limit, &'a LimitZone, Bytes)], last: Option<&Limit>) -
             None => (Change::Keep, 0),
             Some(bucket) if counted => (Change::Keep, bucket.0),
             Some(bucket) => {
-                let excess = content(bucket, zone.rate, now);
-                (put(excess, latest(bucket, now), zone.rate), excess)
+                let excess = content(bucket, zone.number(), now);
+                (put(excess, latest(bucket, now), zone.number()), excess)
             }
         });
         let Ok(excess) = updated else { continue };
-        let delay = if excess <= limit.delay { 0 } else { (excess - limit.delay) * 1000 / zone.rate.max(1) };
+        let delay = if excess <= limit.delay { 0 } else { (excess - limit.delay) * 1000 / zone.number().max(1) };
         if delay > longest.map_or(0, |(delay, ..)| delay) {
             longest = Some((delay, excess, zone));
         }

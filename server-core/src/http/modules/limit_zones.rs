@@ -1,6 +1,7 @@
 //! What `limit_req` and `limit_conn` share: their zones of shared memory, and what they decided about a request.
 
 use std::io;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
@@ -10,7 +11,7 @@ use crate::conf::{Directive, Word, value};
 use crate::cycle::Cycle;
 use crate::http::complex_value::ComplexValue;
 use crate::log::Level;
-use crate::shared_dict::Zone;
+use crate::shared_dict::{Numbers, Zone};
 
 /// What a limit decided about a request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -49,8 +50,10 @@ impl LimitStatus {
 pub struct LimitZone {
     pub(super) name: Box<[u8]>,
     pub(super) key: ComplexValue,
-    /// Thousandths of a request a second; 0 where requests are not counted by time.
-    pub(super) rate: u64,
+    /// What the configuration says of [`LimitZone::number`].
+    rate: u64,
+    /// What all workers go by.
+    live: OnceLock<Numbers>,
     /// 0 until the zone is declared.
     size: usize,
     memory: OnceLock<Arc<Zone>>,
@@ -60,6 +63,21 @@ impl LimitZone {
     /// The memory; there from the start of the server on.
     pub(super) fn memory(&self) -> Option<&Arc<Zone>> {
         self.memory.get()
+    }
+
+    /// Of zones of requests: thousandths of a request a second. Of zones of connections: how many are allowed whatever
+    /// a location says, 0 for what it says.
+    #[inline]
+    pub(crate) fn number(&self) -> u64 {
+        let live = self.live.get().and_then(|numbers| numbers.first());
+        live.map_or(self.rate, |number| number.load(Ordering::Relaxed).cast_unsigned())
+    }
+
+    /// Sets it for all workers, until the configuration is read again.
+    pub(crate) fn set_number(&self, value: u64) {
+        if let Some(number) = self.live.get().and_then(|numbers| numbers.first()) {
+            number.store(value.cast_signed(), Ordering::Relaxed);
+        }
     }
 }
 
@@ -77,7 +95,7 @@ impl LimitZones {
             return known;
         }
         let (name, key) = (name.into(), ComplexValue::default());
-        self.0.push(LimitZone { name, key, rate: 0, size: 0, memory: OnceLock::new() });
+        self.0.push(LimitZone { name, key, rate: 0, live: OnceLock::new(), size: 0, memory: OnceLock::new() });
         self.0.len() - 1
     }
 
@@ -112,6 +130,11 @@ impl LimitZones {
         }
     }
 
+    /// A zone by its name.
+    pub(crate) fn find(&self, name: &[u8]) -> Option<&LimitZone> {
+        self.0.iter().find(|zone| *zone.name == *name)
+    }
+
     /// A zone by its number.
     pub(super) fn zone(&self, number: usize) -> Option<&LimitZone> {
         self.0.get(number)
@@ -128,6 +151,11 @@ impl LimitZones {
             };
             // A cycle is opened once.
             let _ = zone.memory.set(memory);
+            let live = Numbers::new(1)?;
+            if let Some(number) = live.first() {
+                number.store(zone.rate.cast_signed(), Ordering::Relaxed);
+            }
+            let _ = zone.live.set(live);
         }
         Ok(())
     }

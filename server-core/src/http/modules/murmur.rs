@@ -1,4 +1,4 @@
-//! MurmurHash2, by which `split_clients` spreads its clients.
+//! MurmurHash2, by which `split_clients` spreads its clients; scripts reach it as `ngx_murmur_hash2`.
 
 /// The 32-bit hash with seed 0 of nginx's `ngx_murmur_hash2`.
 pub(crate) fn murmur_hash2(data: &[u8]) -> u32 {

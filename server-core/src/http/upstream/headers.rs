@@ -257,7 +257,7 @@ impl Passing<'_> {
 }
 
 /// The charset among the parameters of a media type.
-fn charset_of(value: &Bytes) -> Option<Bytes> {
+pub(crate) fn charset_of(value: &Bytes) -> Option<Bytes> {
     let semicolon = memchr::memchr(b';', value)?;
     value[semicolon + 1..].split(|byte| *byte == b';').find_map(|part| {
         let part = part.trim_ascii();

@@ -31,5 +31,6 @@ mod tunnel;
 pub(crate) use conf::{Conf, Failure, local_address};
 pub(crate) use dial::dial;
 pub(crate) use handler::answer;
+pub(crate) use headers::charset_of;
 pub(crate) use outgoing::Outgoing;
 pub(crate) use protocol::{Head, Protocol, Reader, Route};

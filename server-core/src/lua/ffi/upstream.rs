@@ -8,7 +8,9 @@ use super::{DECLINED, ERROR, OK, bytes, export, store};
 use crate::http::modules::upstream::MainConf;
 use crate::http::modules::upstream::blocks::Named;
 use crate::http::request::Request;
-use crate::upstream::peer::Peer;
+use crate::upstream::group::Method;
+use crate::upstream::peer::{Peer, Setting};
+use crate::upstream::roster::{Entry, Refusal};
 
 /// A `server` of the configuration.
 #[repr(C)]
@@ -37,8 +39,33 @@ pub struct PeerState {
     fail_timeout: f64,
     accessed: f64,
     checked: f64,
+    max_conns: f64,
+    server: *const u8,
+    server_len: usize,
     down: c_int,
 }
+
+/// A server to be added, by what may be said of it.
+#[repr(C)]
+pub struct NewPeer {
+    weight: f64,
+    max_conns: f64,
+    max_fails: f64,
+    fail_timeout: f64,
+    backup: c_int,
+    down: c_int,
+}
+
+/// The group has no zone: other workers would not see a change.
+const NO_ZONE: c_int = -2;
+/// The address is none.
+const INVALID: c_int = -3;
+/// The server is there already.
+const KNOWN: c_int = -4;
+/// The zone is full.
+const NO_ROOM: c_int = -5;
+/// The group's method does not know backups.
+const NO_BACKUPS: c_int = -6;
 
 thread_local! {
     static GROUPS: Cell<Option<&'static MainConf>> = const { Cell::new(None) };
@@ -146,18 +173,21 @@ export! {
             let shown = PeerState {
                 name: peer.name.as_ptr(),
                 name_len: peer.name.len(),
-                weight: peer.weight as f64,
+                weight: peer.weight() as f64,
                 current_weight: peer.current_weight() as f64,
                 effective_weight: peer.effective_weight() as f64,
                 conns: peer.conns() as f64,
                 fails: peer.fails() as f64,
-                max_fails: f64::from(peer.max_fails),
-                fail_timeout: peer.fail_timeout as f64,
+                max_fails: peer.max_fails() as f64,
+                fail_timeout: peer.fail_timeout() as f64,
                 accessed: peer.accessed() as f64,
                 checked: peer.checked() as f64,
+                max_conns: peer.max_conns() as f64,
+                server: peer.server.as_ptr(),
+                server_len: peer.server.len(),
                 down: c_int::from(peer.is_down()),
             };
-            hold([peer.name.clone()]);
+            hold([peer.name.clone(), peer.server.clone()]);
             shown
         });
         let Some(shown) = shown else { return ERROR };
@@ -185,5 +215,76 @@ export! {
         }
         hold([text]);
         OK
+    }
+
+    /// Adds a server to a group, in all workers.
+    rsty_upstream_add(group: c_int, text: *const u8, len: usize, entry: *const NewPeer) -> c_int {
+        // SAFETY: the contract of the parent module.
+        let (text, entry) = unsafe { (bytes(text, len), entry.as_ref()) };
+        let (Some(named), Some(entry)) = (named(group), entry) else { return ERROR };
+        let Some(roster) = &named.group.roster else { return NO_ZONE };
+        let takes_backups = matches!(named.group.method, Method::RoundRobin | Method::LeastConnections);
+        if entry.backup != 0 && !takes_backups {
+            return NO_BACKUPS;
+        }
+        let entry = Entry {
+            weight: entry.weight as i64,
+            max_conns: entry.max_conns as i64,
+            max_fails: entry.max_fails as i64,
+            fail_timeout: entry.fail_timeout as i64,
+            backup: entry.backup != 0,
+            down: entry.down != 0,
+        };
+        match roster.add(text, &entry) {
+            Ok(()) => OK,
+            Err(Refusal::Invalid) => INVALID,
+            Err(Refusal::Known) => KNOWN,
+            Err(Refusal::NoRoom) => NO_ROOM,
+        }
+    }
+
+    /// Removes a server from a group by its address, in all workers; how many there were.
+    rsty_upstream_remove(group: c_int, text: *const u8, len: usize) -> c_int {
+        // SAFETY: the contract of the parent module.
+        let text = unsafe { bytes(text, len) };
+        match named(group).map(|named| named.group.roster.as_ref()) {
+            Some(Some(roster)) => count(roster.remove(text)),
+            Some(None) => NO_ZONE,
+            None => ERROR,
+        }
+    }
+
+    /// Sets something of the servers with an address, or with a name in the configuration, in all workers: weight (0),
+    /// max_conns (1), max_fails (2), fail_timeout (3), down (4). How many there are.
+    rsty_upstream_change(group: c_int, text: *const u8, len: usize, what: c_int, value: f64) -> c_int {
+        // SAFETY: the contract of the parent module.
+        let text = unsafe { bytes(text, len) };
+        let Some(named) = named(group) else { return ERROR };
+        let Some(roster) = &named.group.roster else { return NO_ZONE };
+        let peers = named.group.peers();
+        let mut changed = 0;
+        for peer in peers.primary.iter().chain(&peers.backup) {
+            if peer.name != *text && peer.server != *text {
+                continue;
+            }
+            changed += 1;
+            let value = value as i64;
+            match what {
+                0 => peer.change(Setting::Weight, value),
+                1 => peer.change(Setting::MaxConns, value),
+                2 => peer.change(Setting::MaxFails, value),
+                3 => peer.change(Setting::FailTimeout, value),
+                _ => peer.set_down(value != 0),
+            }
+        }
+        if what == 0 && changed > 0 {
+            roster.announce();
+        }
+        changed
+    }
+
+    /// Whether all workers see the changes of a group.
+    rsty_upstream_has_zone(group: c_int) -> c_int {
+        named(group).map_or(0, |named| c_int::from(named.group.roster.is_some()))
     }
 }

@@ -8,12 +8,12 @@ use std::sync::atomic::{AtomicPtr, Ordering};
 
 use super::{DECLINED, ERROR, ErrorOut, OK, export, store};
 use crate::cycle::{Cycle, EnvironmentVariable};
-use crate::log::{ErrorLog, Level};
+use crate::log::{Level, is_written_anywhere, with_process_log};
+use crate::log_at;
 use crate::process::{self, ProcessKind};
 
 /// What Lua code that runs outside of requests goes by.
 struct Surroundings {
-    log: ErrorLog,
     workers: usize,
     /// Whether there is a master beside this process, or will be.
     has_master: bool,
@@ -45,7 +45,7 @@ pub fn set_cycle(cycle: &Cycle) {
     let environment = cycle.conf.env.iter().filter_map(environment_entry).collect();
     let workers = cycle.conf.worker_count();
     let has_master = cycle.conf.master_process != Some(false);
-    SURROUNDINGS.set(Some(Surroundings { log: cycle.log.clone(), workers, has_master, environment }));
+    SURROUNDINGS.set(Some(Surroundings { workers, has_master, environment }));
 }
 
 fn environment_entry(variable: &EnvironmentVariable) -> Option<Vec<u8>> {
@@ -55,13 +55,9 @@ fn environment_entry(variable: &EnvironmentVariable) -> Option<Vec<u8>> {
 
 /// Writes a line to the log of this process.
 pub(crate) fn log(level: Level, message: Arguments<'_>) {
-    SURROUNDINGS.with_borrow(|surroundings| {
-        if let Some(surroundings) = surroundings
-            && surroundings.log.enabled(level)
-        {
-            surroundings.log.write(level, message);
-        }
-    });
+    if is_written_anywhere(level as u8) {
+        with_process_log(|log| log_at!(log, level, "{message}"));
+    }
 }
 
 /// Writes a debug line to the log of this process, if anybody wants it.
@@ -71,7 +67,9 @@ pub(crate) fn debug(message: Arguments<'_>) {
 
 /// The level of the log of this process.
 pub(crate) fn log_level() -> Option<Level> {
-    SURROUNDINGS.with_borrow(|surroundings| surroundings.as_ref().map(|surroundings| surroundings.log.level()))
+    let mut level = None;
+    with_process_log(|log| level = Some(log.level()));
+    level
 }
 
 export! {

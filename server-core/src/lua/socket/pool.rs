@@ -1,4 +1,5 @@
-//! Pools of idle connections, one a key, for all requests of the worker.
+//! Pools of idle connections, one a key, for all requests that share an interpreter: those of the worker, or with
+//! `lua_code_cache off` a single one.
 //!
 //! A pool comes into being with the first `setkeepalive` or with a `connect` that gives its size, and goes with its
 //! last connection. It counts the connections in use as well as the idle ones; with a backlog, connects beyond the
@@ -17,11 +18,35 @@ use tokio::time::Instant;
 use super::transport::Transport;
 use crate::deadline::Deadline;
 use crate::idle_watch::{Watched, Watcher};
+use crate::lua::current;
 use crate::lua::ffi::worker;
 use crate::tls::stream::Direction;
 
+/// Pools by their keys.
+type Pools = HashMap<Vec<u8>, Rc<Pool>>;
+
 thread_local! {
-    static POOLS: RefCell<HashMap<Vec<u8>, Rc<Pool>>> = RefCell::default();
+    /// By the address of the interpreter.
+    static POOLS: RefCell<HashMap<usize, Pools>> = RefCell::default();
+}
+
+/// The interpreter that runs.
+fn interpreter() -> usize {
+    current::ctx().map_or(0, |ctx| ctx.vm.state().addr())
+}
+
+/// Closes the connections that were kept for an interpreter which ends.
+pub(crate) fn close_all_of(interpreter: usize) {
+    // At a thread's end there may be no pools any more, and thus no connections.
+    let pools = POOLS.try_with(|pools| pools.borrow_mut().remove(&interpreter)).ok().flatten();
+    for pool in pools.into_iter().flat_map(HashMap::into_values) {
+        let address = Rc::as_ptr(&pool).addr();
+        worker::debug(format_args!(
+            "lua tcp socket keepalive: free connection pool {address:016X} for \"{}\"",
+            pool.name()
+        ));
+        pool.idle.take();
+    }
 }
 
 /// A connection with what the next user must know of it.
@@ -53,7 +78,10 @@ struct Idle {
 
 /// The idle connections of one key.
 pub(crate) struct Pool {
+    interpreter: usize,
     key: Vec<u8>,
+    /// What stands before messages about it.
+    mark: &'static str,
     size: usize,
     backlog: Option<usize>,
     /// In use and idle.
@@ -76,13 +104,16 @@ pub(crate) enum Admission {
 impl Pool {
     /// The pool of a key.
     pub(crate) fn find(key: &[u8]) -> Option<Rc<Self>> {
-        POOLS.with_borrow(|pools| pools.get(key).cloned())
+        POOLS.with_borrow(|pools| pools.get(&interpreter())?.get(key).cloned())
     }
 
     /// A new pool of a key.
-    pub(crate) fn create(key: &[u8], size: usize, backlog: Option<usize>) -> Rc<Self> {
+    pub(crate) fn create(key: &[u8], size: usize, backlog: Option<usize>, mark: &'static str) -> Rc<Self> {
+        let interpreter = interpreter();
         let pool = Rc::new(Self {
+            interpreter,
             key: key.to_vec(),
+            mark,
             size,
             backlog,
             connections: Cell::new(0),
@@ -90,7 +121,9 @@ impl Pool {
             waiting: RefCell::default(),
             watcher: Watcher::default(),
         });
-        POOLS.with_borrow_mut(|pools| pools.insert(key.to_vec(), Rc::clone(&pool)));
+        POOLS.with_borrow_mut(|pools| {
+            pools.entry(interpreter).or_default().insert(key.to_vec(), Rc::clone(&pool));
+        });
         pool
     }
 
@@ -149,6 +182,7 @@ impl Pool {
         self.connections.set(self.connections.get().saturating_sub(1));
         if self.connections.get() == 0 {
             POOLS.with_borrow_mut(|pools| {
+                let Some(pools) = pools.get_mut(&self.interpreter) else { return };
                 if pools.get(&self.key).is_some_and(|pool| Rc::ptr_eq(pool, self)) {
                     pools.remove(&self.key);
                 }
@@ -246,16 +280,18 @@ enum Spent {
 
 fn close(pool: &Rc<Pool>, idle: Idle, reason: Spent) {
     worker::debug(format_args!(
-        "lua tcp socket keepalive {}",
+        "{}lua tcp socket keepalive {}",
+        pool.mark,
         match reason {
             Spent::IdleForTooLong => "max idle timeout",
             Spent::Stale => "close handler check stale events",
         }
     ));
-    worker::debug(format_args!("lua tcp socket keepalive close handler: fd:{}", idle.kept.transport.fd()));
+    worker::debug(format_args!("{}lua tcp socket keepalive close handler: fd:{}", pool.mark, idle.kept.transport.fd()));
     drop(idle);
     if pool.release() {
-        worker::debug(format_args!("lua tcp socket keepalive: free connection pool for \"{}\"", pool.name()));
+        let (mark, name) = (pool.mark, pool.name());
+        worker::debug(format_args!("{mark}lua tcp socket keepalive: free connection pool for \"{name}\""));
     }
 }
 

@@ -18,7 +18,9 @@ typedef struct {
 typedef struct {
     const char *name;
     size_t name_len;
-    double weight, current_weight, effective_weight, conns, fails, max_fails, fail_timeout, accessed, checked;
+    double weight, current_weight, effective_weight, conns, fails, max_fails, fail_timeout, accessed, checked, max_conns;
+    const char *server;
+    size_t server_len;
     int down;
 } rsty_upstream_peer_t;
 int rsty_upstream_count(void);

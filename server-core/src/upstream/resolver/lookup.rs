@@ -62,8 +62,12 @@ const NAME_ERROR: u8 = 3;
 type Found = Result<Rc<[IpAddr]>, ResolveError>;
 
 enum Entry {
-    Known { found: Found, until: Instant },
-    Asked(watch::Receiver<Option<Found>>),
+    Known {
+        found: Found,
+        until: Instant,
+    },
+    /// Asked for; whoever waits listens to this.
+    Asked(Rc<watch::Sender<Option<Found>>>),
 }
 
 /// A resolver of one worker. Lookups of one name at the same time share a question.
@@ -123,43 +127,37 @@ impl Resolver {
         let mut names = self.names.borrow_mut();
         match names.get(name) {
             Some(Entry::Known { found, until }) if *until > Instant::now() => return Ok(found.clone()),
-            Some(Entry::Asked(receiver)) if receiver.has_changed().is_ok() => return Err(receiver.clone()),
+            Some(Entry::Asked(sender)) if sender.receiver_count() > 0 => return Err(sender.subscribe()),
             _ => {}
         }
         if names.len() >= ENTRIES_MAX {
             let now = Instant::now();
             names.retain(|_, entry| match entry {
                 Entry::Known { until, .. } => *until > now,
-                Entry::Asked(receiver) => receiver.has_changed().is_ok(),
+                Entry::Asked(_) => true,
             });
         }
         let (sender, receiver) = watch::channel(None);
-        names.insert(name.to_owned(), Entry::Asked(receiver.clone()));
+        let sender = Rc::new(sender);
+        names.insert(name.to_owned(), Entry::Asked(Rc::clone(&sender)));
         let (resolver, name) = (Rc::clone(self), name.to_owned());
         tokio::task::spawn_local(async move {
-            // Nobody waits any more: the question is dropped and the name free to be asked again.
             tokio::select! {
                 (found, lifetime) = resolver.look_up(&name) => {
                     let entry = Entry::Known { found: found.clone(), until: Instant::now() + lifetime };
                     resolver.names.borrow_mut().insert(name, entry);
                     sender.send_replace(Some(found));
                 }
-                () = async { resolver.abandoned(&sender).await } => {
-                    resolver.names.borrow_mut().remove(&name);
+                // Nobody waits any more: the question is dropped and the name free to be asked again.
+                () = sender.closed() => {
+                    let mut names = resolver.names.borrow_mut();
+                    if matches!(names.get(&name), Some(Entry::Asked(last)) if Rc::ptr_eq(last, &sender)) {
+                        names.remove(&name);
+                    }
                 }
             }
         });
         Err(receiver)
-    }
-
-    /// Ends when only the cache listens.
-    async fn abandoned(&self, sender: &watch::Sender<Option<Found>>) {
-        loop {
-            tokio::time::sleep(Duration::from_secs(1)).await;
-            if sender.receiver_count() <= 1 {
-                return;
-            }
-        }
     }
 
     async fn look_up(&self, name: &str) -> (Found, Duration) {
@@ -257,6 +255,29 @@ mod tests {
                 assert_ne!(one, two, "the addresses rotate");
                 assert_eq!(resolver.resolve("a.example", LIMIT).await.unwrap().len(), 2);
                 assert_eq!(asked.get(), 1);
+            },
+        );
+    }
+
+    #[test]
+    fn a_question_that_nobody_waits_for_is_asked_anew() {
+        let asked = Rc::new(Cell::new(0));
+        let count = Rc::clone(&asked);
+        with_server(
+            move |_| {
+                count.set(count.get() + 1);
+                None
+            },
+            |conf| async move {
+                let resolver = Resolver::new(conf);
+                // On a busy machine the time may be over before the question has left.
+                for _ in 0..100 {
+                    resolver.resolve("a.example", Duration::from_millis(20)).await.unwrap_err();
+                    if asked.get() >= 3 {
+                        return;
+                    }
+                }
+                panic!("it was asked {} times", asked.get());
             },
         );
     }

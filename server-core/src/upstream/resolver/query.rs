@@ -9,6 +9,7 @@ use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::timeout;
 
 use super::message::{self, Answer, Kind};
+use crate::log::{LogContext, failure_level, with_process_log};
 
 /// How long one server may take before the next one is asked.
 const SERVER_TIMEOUT: Duration = Duration::from_secs(5);
@@ -26,28 +27,60 @@ pub(super) async fn ask(servers: &[SocketAddr], first: usize, name: &str, kind: 
         // A server that can't be reached is left at once only when there is another one to ask.
         match timeout(SERVER_TIMEOUT, ask_one(server, &question, kind)).await {
             Ok(Ok(answer)) => return Some(answer),
-            Ok(Err(_unreachable)) if servers.len() > 1 && at < first + servers.len() => {}
-            Ok(Err(_unreachable)) => tokio::time::sleep(SERVER_TIMEOUT).await,
+            Ok(Err(failure)) => {
+                failure.log(server);
+                if servers.len() <= 1 || at >= first + servers.len() {
+                    tokio::time::sleep(SERVER_TIMEOUT).await;
+                }
+            }
             Err(_late) => {}
         }
     }
 }
 
-async fn ask_one(server: SocketAddr, question: &[u8], kind: Kind) -> io::Result<Answer> {
+/// A system call that failed, by its name.
+struct Failure(&'static str, io::Error);
+
+impl Failure {
+    fn log(&self, server: SocketAddr) {
+        let Self(call, error) = self;
+        let text = format_args!("{call}() failed");
+        let level = failure_level(error);
+        with_process_log(|log| log.write_for(Some(&Asked(server)), level, error.raw_os_error(), text));
+    }
+}
+
+/// The server that a line in the log is about.
+struct Asked(SocketAddr);
+
+impl LogContext for Asked {
+    fn connection(&self) -> u64 {
+        0
+    }
+
+    fn describe(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(format!(" while resolving, resolver: {}", self.0).as_bytes());
+    }
+}
+
+async fn ask_one(server: SocketAddr, question: &[u8], kind: Kind) -> Result<Answer, Failure> {
     let any: SocketAddr = match server {
         SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
         SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
     };
+    let failed = |call| move |error| Failure(call, error);
     // A fresh socket for each question: its port is as hard to guess as the id.
-    let socket = UdpSocket::bind(any).await?;
-    socket.connect(server).await?;
-    socket.send(question).await?;
+    let socket = UdpSocket::bind(any).await.map_err(failed("socket"))?;
+    socket.connect(server).await.map_err(failed("connect"))?;
+    socket.send(question).await.map_err(failed("send"))?;
     let mut buffer = [0; DATAGRAM_MAX];
     loop {
-        let length = socket.recv(&mut buffer).await?;
+        let length = socket.recv(&mut buffer).await.map_err(failed("recv"))?;
         let answer = buffer.get(..length).and_then(|message| message::answer(message, question, kind));
         match answer {
-            Some(answer) if answer.truncated => return ask_over_tcp(server, question, kind).await,
+            Some(answer) if answer.truncated => {
+                return ask_over_tcp(server, question, kind).await.map_err(failed("recv"));
+            }
             Some(answer) => return Ok(answer),
             None => {}
         }

@@ -128,11 +128,15 @@ impl Parser<'_> {
         Ok(Expr::Transliterate { target: None, from, to, flags })
     }
 
-    /// `<<"EOT"`, `<<'EOT'`, `<<EOT`, `<<\EOT`, `<<~EOT`. The cursor is behind `<<`.
+    /// `<<"EOT"`, `<< 'EOT'`, `<<EOT`, `<<\EOT`, `<<~EOT`. The cursor is behind `<<`.
     pub(super) fn here_document(&mut self) -> Parsed<Expr> {
         let indented = self.cursor.byte() == Some(b'~');
         if indented {
             self.cursor.advance(1);
+        }
+        let spaces = self.cursor.rest().iter().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
+        if matches!(self.cursor.byte_at(spaces), Some(b'"' | b'\'')) {
+            self.cursor.advance(spaces);
         }
         let (terminator, interpolates) = match self.cursor.byte() {
             Some(quote @ (b'"' | b'\'')) => (self.quoted("string")?.content, quote == b'"'),

@@ -3,6 +3,8 @@
 /// Which server the code runs in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Subsystem {
+    /// Both, as far as is known: a file of its own.
+    Any,
     /// HTTP.
     #[default]
     Http,
@@ -56,6 +58,19 @@ impl Phase {
     /// How the server names the phase in «API disabled in the context of …».
     pub fn context(self) -> &'static str {
         ALL.iter().find(|(phase, ..)| *phase == self).map_or("", |(.., context)| *context)
+    }
+
+    /// Whether a subsystem has the phase.
+    pub fn is_of(self, subsystem: Subsystem) -> bool {
+        let filters = [Self::Set, Self::ServerRewrite, Self::Rewrite, Self::Access, Self::Precontent]
+            .into_iter()
+            .chain([Self::HeaderFilter, Self::BodyFilter, Self::SslSessionFetch, Self::SslSessionStore])
+            .any(|phase| phase == self);
+        match subsystem {
+            Subsystem::Any => true,
+            Subsystem::Http => self != Self::Preread,
+            Subsystem::Stream => !filters,
+        }
     }
 
     /// Whether code of this phase works for a request that is waiting.

@@ -88,7 +88,11 @@ fn user_files(document: &Document, span: Span, found: &mut Vec<Snippet>) {
     let mut finish = |name: Option<&[u8]>, start: usize, end: usize| {
         let lua = name.is_some_and(|name| name.ends_with(b".lua"));
         if lua {
-            found.push(Snippet { written_file: true, ..whole(document, Span::new(start, end), None) });
+            found.push(Snippet {
+                written_file: true,
+                subsystem: Subsystem::Any,
+                ..whole(document, Span::new(start, end), None)
+            });
         }
     };
     for line in document.slice(span).split_inclusive(|byte| *byte == b'\n') {

@@ -47,7 +47,7 @@ fn judge(chunk: &Chunk<'_>, target: ExprId, sink: &mut Sink<'_>) {
     let ExprKind::Index { object, key } = tree.expr(target).kind else { return };
     let Some(key) = tree.string(key).and_then(|key| std::str::from_utf8(key).ok()) else { return };
     let Some(path) = chunk.path(object) else { return };
-    let Some(library) = standard::library(&path) else { return };
+    let Some(library) = standard::library(chunk.subsystem, &path) else { return };
     let settable = library == "ngx" && matches!(key, "status" | "ctx");
     let path = format!("{library}.{key}");
     if settable || sink.settings.is_field_allowed(&path) {

@@ -27,6 +27,13 @@ ngx.req.get_header(\"Host\")               -- finding; did you mean `ngx.req.get
 string.split(line, \",\")                  -- finding: Lua has no such function
 ```
 
+Good:
+
+```lua
+ngx.req.get_headers()[\"Host\"]:lower()
+local split = string.split or my_split   -- asks whether it is there
+```
+
 Fields that the same file sets are known. For others, list `ngx.my_field` under `globals`.
 ";
 
@@ -60,7 +67,7 @@ fn check(chunk: &Chunk<'_>, sink: &mut Sink<'_>) {
             continue;
         }
         let ExprKind::Index { key, .. } = tree.expr(*id).kind else { continue };
-        let like = rsty_diag::closest(name, standard::fields(library));
+        let like = rsty_diag::closest(name, standard::fields(chunk.subsystem, library));
         let help = like.map(|like| format!("did you mean `{library}.{like}`?"));
         sink.report(chunk, tree.expr(key).range, format!("`{library}` has no field `{name}`")).help = help;
     }
@@ -108,7 +115,7 @@ fn field(chunk: &Chunk<'_>, id: ExprId) -> Option<(&'static str, String)> {
     let ExprKind::Index { object, key } = tree.expr(id).kind else { return None };
     let name = std::str::from_utf8(tree.string(key)?).ok()?;
     let library = library(chunk, object)?;
-    (!standard::has_field(library, name)?).then(|| (library, name.to_owned()))
+    (!standard::has_field(chunk.subsystem, library, name)?).then(|| (library, name.to_owned()))
 }
 
 /// The library's name where the expression is one of those whose fields are known.
@@ -119,7 +126,7 @@ fn library(chunk: &Chunk<'_>, id: ExprId) -> Option<&'static str> {
         ExprKind::Global(index) => {
             let global = tree.globals.get(index as usize)?;
             let open = chunk.is_global_environment(global.function, global.range.start);
-            standard::library(std::str::from_utf8(tree.name(global.name)).ok()?).filter(|_| open)
+            standard::library(chunk.subsystem, std::str::from_utf8(tree.name(global.name)).ok()?).filter(|_| open)
         }
         _ => None,
     };
@@ -127,7 +134,7 @@ fn library(chunk: &Chunk<'_>, id: ExprId) -> Option<&'static str> {
         // Libraries inside libraries go no deeper: `ngx.req`.
         ExprKind::Index { object, key } => {
             let outer = global(object)?;
-            standard::inner_library(outer, name(key)?)
+            standard::inner_library(chunk.subsystem, outer, name(key)?)
         }
         _ => global(id),
     }

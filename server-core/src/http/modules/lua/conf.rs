@@ -10,6 +10,7 @@ use std::time::Duration;
 use openssl::ssl::SslContext;
 use rsty_diag::Diagnostic;
 
+use super::apps::{AppsConf, Choice};
 use super::script::{FileScript, Script};
 use crate::conf::value::KeyValues;
 use crate::http::conf::Merge;
@@ -32,6 +33,10 @@ pub struct MainConf {
     pub zones: OnceCell<Zones>,
     /// `lua_thread_cache_max_entries`; 1024 by default.
     pub thread_cache: Option<usize>,
+    /// `lua_max_memory`: bytes that the scripts of a worker may hold; no limit by default.
+    pub max_memory: Option<usize>,
+    /// `lua_watchdog`: how long Lua code may run without giving way before the log tells where it is; 0 is never.
+    pub watchdog: Option<Duration>,
     /// `lua_max_pending_timers`; 1024 by default.
     pub max_pending_timers: Option<usize>,
     /// `lua_max_running_timers`; 256 by default.
@@ -60,6 +65,8 @@ pub struct MainConf {
     pub init_worker: Option<StartScript>,
     /// `exit_worker_by_lua*`
     pub exit_worker: Option<StartScript>,
+    /// `lua_app` and what belongs to it.
+    pub(crate) apps: AppsConf,
     /// Some directive of this module was used: a VM is needed.
     pub used: bool,
     /// Which filters the configuration needs.
@@ -126,6 +133,8 @@ pub struct LocConf {
     pub proxy_ssl_certificate: Option<Rc<Script>>,
     /// `proxy_ssl_verify_by_lua*`
     pub proxy_ssl_verify: Option<Rc<Script>>,
+    /// `lua_app`; none by default.
+    pub(crate) app: Option<Choice>,
     /// `lua_code_cache`; on by default.
     pub code_cache: Option<bool>,
     /// `lua_need_request_body`; off by default.
@@ -246,7 +255,7 @@ impl Merge for LocConf {
     fn merge(&mut self, outer: &Self) -> Result<(), Diagnostic> {
         inherit!(self, outer;
             rewrite, access, precontent, content, log, header_filter, body_filter, proxy_ssl_certificate,
-            proxy_ssl_verify, code_cache, need_request_body, transform_underscores, http10_buffering,
+            proxy_ssl_verify, app, code_cache, need_request_body, transform_underscores, http10_buffering,
             check_client_abort, use_default_type);
         self.trims_memory |= outer.trims_memory;
         inherit!(self.socket, outer.socket;

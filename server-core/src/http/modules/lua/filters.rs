@@ -6,6 +6,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 
 use super::handlers::cache_of;
+use super::output_bufs;
 use super::script::Script;
 use super::session::ctx_of;
 use crate::http::output::{BodyNext, Buf, Data, HeaderNext};
@@ -14,7 +15,7 @@ use crate::log::Level;
 use crate::lua::ffi::param;
 use crate::lua::sys::raw::*;
 use crate::lua::sys::{self, StackGuard};
-use crate::lua::{Ctx, Phase, current};
+use crate::lua::{Ctx, Phase, current, memory};
 
 thread_local! {
     static BODY: RefCell<Chain> = RefCell::new(Chain::new());
@@ -40,8 +41,10 @@ fn call_with<T>(
     let handler = sys::top(state);
     script.push(&ctx.vm, r, cache_of(r)).map_err(|_| Failed)?;
     let _entered = current::enter(ctx, &**r);
+    let enforced = memory::enforce();
     // SAFETY: the function is on the top, its error handler below it.
     let status = unsafe { lua_pcall(state, 0, 1, handler) };
+    drop(enforced);
     if status == 0 {
         return Ok(take(state, sys::top(state)));
     }
@@ -81,6 +84,24 @@ fn announce(r: &Request, part: &str) {
     }
     if needed.capture {
         r.debug(format_args!("lua capture {part} filter, uri \"{uri}\""));
+        if part == "header" && r.subrequest_in_memory.get() {
+            r.debug(format_args!("lua capturing response body"));
+        }
+    }
+}
+
+/// Says that a part of a response is kept for the parent request.
+fn announce_capture(r: &Rc<Request>, chain: &Chain) {
+    let captured = r.subrequest_in_memory.get() && r.main_conf().lua.needed.capture;
+    if !r.logs(Level::Debug) || !captured || chain.is_empty() {
+        return;
+    }
+    let uri = r.uri.get();
+    let uri = String::from_utf8_lossy(&uri);
+    r.debug(format_args!("lua capture body filter capturing response body, uri \"{uri}\""));
+    let ctx = ctx_of(r);
+    if let Some(ctx) = ctx {
+        output_bufs::capture(r, &ctx, chain.iter().map(|buf| buf.len() as usize).sum());
     }
 }
 
@@ -119,6 +140,7 @@ pub(crate) fn header_filter(r: &Rc<Request>, next: HeaderNext) -> Code {
 /// `body_filter_by_lua*`
 pub(crate) fn body_filter(r: &Rc<Request>, chain: Chain, next: BodyNext) -> Code {
     announce(r, "body");
+    announce_capture(r, &chain);
     let Some(script) = &r.loc().lua.body_filter else { return next.run(r, chain) };
     if r.header_only.get() {
         return next.run(r, chain);

@@ -4,8 +4,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+use super::apps;
 use crate::http::{ComplexValue, Request};
-use crate::lua::code::{self, Cache, Inline, LoadError};
+use crate::lua::code::{self, Cache, Inline, LoadError, Place};
 use crate::lua::{Session, Vm};
 
 /// Code for a phase of a request.
@@ -38,17 +39,19 @@ impl FileScript {
 
 impl Script {
     /// Pushes the compiled function onto the VM's main state; failures are logged.
-    pub fn push(&self, vm: &Vm, r: &Rc<Request>, cache: Cache) -> Result<(), LoadError> {
+    pub fn push(&self, vm: &Rc<Vm>, r: &Rc<Request>, cache: Cache) -> Result<(), LoadError> {
         let session: &dyn Session = &**r;
+        let space = apps::enter(vm, r);
+        let place = Place { vm, space: space.as_deref(), cache };
         match self {
-            Self::Inline(inline) => inline.push(vm, cache, session),
+            Self::Inline(inline) => inline.push(place, session),
             Self::File(file) => {
                 let path = file.path.eval(r);
                 let full = full_path(&file.prefix, &path);
                 let full = full.as_os_str().as_bytes();
                 match &file.cached {
-                    Some(cached) => cached.push(vm, full, cache, session),
-                    None => code::File::new(full).push(vm, full, cache, session),
+                    Some(cached) => cached.push(place, full, session),
+                    None => code::File::new(full).push(place, full, session),
                 }
             }
         }

@@ -6,18 +6,20 @@
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
 use std::rc::Rc;
+use std::time::Duration;
 
 use super::conf::StartScript;
-use super::timers;
+use super::{apps, timers};
 use crate::cycle::{Cycle, Subsystem};
 use crate::http::Request;
 use crate::http::conf::MainConf;
 use crate::log::Level;
+use crate::lua::apps::Space;
 use crate::lua::code::pop_message;
 use crate::lua::sys::raw::*;
 use crate::lua::sys::{self, StackGuard};
 use crate::lua::vm::{Options, VmError};
-use crate::lua::{Ctx, Phase, Vm, api, current, ffi};
+use crate::lua::{Ctx, Phase, Vm, api, current, ffi, watchdog};
 use crate::shared_dict::Zones;
 use crate::{log_at, lualib};
 
@@ -36,30 +38,48 @@ pub enum StartError {
 /// Creates the VM of each subsystem whose configuration uses Lua, and runs `init_by_lua*`.
 pub fn start(cycle: &'static Cycle) -> Result<(), StartError> {
     // Also where no Lua is used: the cycle that was there before is about to end.
+    make_present(cycle);
+    cycle.mains().filter(|main| main.lua.used).try_for_each(|main| start_subsystem(cycle, main))
+}
+
+/// Makes a cycle the one that Lua code without a request sees.
+pub(crate) fn make_present(cycle: &'static Cycle) {
     api::log::set_fallback(&cycle.log);
     ffi::worker::set_cycle(cycle);
     ffi::upstream::set_groups(&cycle.http.upstream);
-    cycle.mains().filter(|main| main.lua.used).try_for_each(|main| start_subsystem(cycle, main))
+    ffi::limits::set_main(&cycle.http);
+    for main in cycle.mains() {
+        if let Some(zones) = main.lua.zones.get() {
+            ffi::public::publish(main.core.subsystem, zones);
+        }
+    }
+    for conf in cycle.mains().map(|main| &main.lua).filter(|conf| conf.used) {
+        ffi::regex::set_limits(ffi::regex::Limits {
+            match_limit: conf.regex_match_limit.and_then(|limit| u32::try_from(limit).ok()).unwrap_or(0),
+            cache_entries: conf.regex_cache_max_entries.and_then(|max| u32::try_from(max).ok()).unwrap_or(1024),
+        });
+        if let Some(room) = conf.capture_error_log {
+            ffi::errlog::enable_capture(room);
+        }
+    }
 }
 
 fn start_subsystem(cycle: &'static Cycle, main: &'static MainConf) -> Result<(), StartError> {
     let conf = &main.lua;
-    ffi::regex::set_limits(ffi::regex::Limits {
-        match_limit: conf.regex_match_limit.and_then(|limit| u32::try_from(limit).ok()).unwrap_or(0),
-        cache_entries: conf.regex_cache_max_entries.and_then(|max| u32::try_from(max).ok()).unwrap_or(1024),
-    });
-    if let Some(room) = conf.capture_error_log {
-        ffi::errlog::enable_capture(room);
-    }
     let vm = new_vm(cycle, main)?;
     // A cycle is started once.
     let _ = conf.vm.set(Rc::clone(&vm));
-    let Some(script) = &conf.init else { return Ok(()) };
-    run(&vm, script).map_err(|message| {
-        let suffix = if script.file().is_some() { "_file" } else { "" };
-        log_at!(cycle.log, Level::Error, "init_by_lua{suffix} error: {message}");
-        StartError::Init
-    })
+    if let Some(script) = &conf.init {
+        run(&vm, script, None).map_err(|message| {
+            let suffix = if script.file().is_some() { "_file" } else { "" };
+            log_at!(cycle.log, Level::Error, "init_by_lua{suffix} error: {message}");
+            StartError::Init
+        })?;
+    }
+    if main.core.subsystem == Subsystem::Http {
+        apps::open(cycle, &vm)?;
+    }
+    Ok(())
 }
 
 /// A VM with everything scripts find in it.
@@ -67,15 +87,15 @@ fn new_vm(cycle: &'static Cycle, main: &'static MainConf) -> Result<Rc<Vm>, VmEr
     let conf = &main.lua;
     let subsystem = main.core.subsystem;
     let options = Options {
+        mark: subsystem.mark(),
         path: conf.package_path.as_deref().map(<[u8]>::to_vec),
         cpath: conf.package_cpath.as_deref().map(<[u8]>::to_vec),
         prefix: cycle.prefix().as_os_str().as_bytes().to_vec(),
         thread_cache: conf.thread_cache.unwrap_or(1024),
+        max_memory: conf.max_memory,
     };
     let zones = zones(cycle, main)?;
-    if subsystem == Subsystem::Http {
-        ffi::public::publish(zones);
-    }
+    ffi::public::publish(subsystem, zones);
     let vm = Vm::new(&options)?;
     api::inject(&vm, subsystem, |state| match subsystem {
         Subsystem::Http => api::http::inject(state, cycle),
@@ -95,6 +115,9 @@ fn new_vm(cycle: &'static Cycle, main: &'static MainConf) -> Result<Rc<Vm>, VmEr
         // lua-resty-core leaves the handshakes of stream sockets to the server.
         vm.run_layer("=socket_tls", b"require 'resty.core.socket_tls'")?;
     }
+    if watchdog_limit(cycle, main).is_some() {
+        vm.run_layer("=watchdog", b"jit.off() jit.flush()")?;
+    }
     vm.run_layer("=_G write guard", WRITE_GUARD.as_bytes())?;
     // What loading left behind goes now, so that scripts that measure memory see their own. Each collection halves the
     // interpreter's string buffer.
@@ -105,7 +128,17 @@ fn new_vm(cycle: &'static Cycle, main: &'static MainConf) -> Result<Rc<Vm>, VmEr
     if cycle.conf.watch {
         crate::dev::reload::install(&vm)?;
     }
+    if subsystem == Subsystem::Http {
+        apps::install(cycle, &vm)?;
+    }
     Ok(vm)
+}
+
+/// After what time the log tells where Lua code is; a development server does without being asked.
+fn watchdog_limit(cycle: &Cycle, main: &MainConf) -> Option<Duration> {
+    const OF_A_DEVELOPMENT_SERVER: Duration = Duration::from_secs(5);
+    let limit = main.lua.watchdog.or(cycle.conf.watch.then_some(OF_A_DEVELOPMENT_SERVER))?;
+    (!limit.is_zero()).then_some(limit)
 }
 
 /// Loads the Lua layer: the library that stands on the package path, else our own.
@@ -148,9 +181,13 @@ pub(crate) fn request_vm(r: &Rc<Request>) -> Option<Rc<Vm>> {
         }
     };
     if let Some(script) = &r.main_conf().lua.init
-        && let Err(message) = run(&vm, script)
+        && let Err(message) = run(&vm, script, None)
     {
         r.log(Level::Error, format_args!("init_by_lua error: {message}"));
+        return None;
+    }
+    if let Err(error) = apps::open(cycle, &vm) {
+        r.log(Level::Error, format_args!("failed to initialize Lua VM: {error}"));
         return None;
     }
     vm.retain();
@@ -162,9 +199,17 @@ pub(crate) fn request_vm(r: &Rc<Request>) -> Option<Rc<Vm>> {
 /// Runs `init_worker_by_lua*`. A failure is logged; the worker goes on.
 pub fn init_worker(cycle: &'static Cycle) {
     ffi::errlog::start_capture();
+    let limit = cycle.mains().filter(|main| main.lua.used).filter_map(|main| watchdog_limit(cycle, main)).min();
+    if let Some(limit) = limit
+        && let Err(error) = watchdog::start(limit, cycle.log.clone())
+    {
+        let errno = error.raw_os_error().unwrap_or(0);
+        cycle.log.write_errno(Level::Error, errno, format_args!("the Lua watchdog could not be started"));
+    }
     for main in cycle.mains() {
         worker_script(cycle, main, main.lua.init_worker.as_ref(), Phase::INIT_WORKER, "init_worker_by_lua");
     }
+    apps::init_worker_of_apps(cycle);
 }
 
 /// Runs `exit_worker_by_lua*`.
@@ -183,7 +228,7 @@ fn worker_script(
 ) {
     let (Some(script), Some(vm)) = (script, main.lua.vm.get()) else { return };
     in_worker(cycle, main, vm, phase, |r| {
-        if let Err(message) = run(vm, script) {
+        if let Err(message) = run(vm, script, None) {
             let suffix = if script.file().is_some() { "_file" } else { "" };
             r.log(Level::Error, format_args!("{name}{suffix} error: {message}"));
         }
@@ -191,9 +236,9 @@ fn worker_script(
 }
 
 /// Does something with the VM of `http { }` as if `init_worker_by_lua*` did it.
-pub(crate) fn in_worker_phase(cycle: &'static Cycle, action: impl FnOnce()) {
+pub(crate) fn in_worker_phase(cycle: &'static Cycle, action: impl FnOnce(&Rc<Request>)) {
     let Some(vm) = cycle.http.lua.vm.get() else { return };
-    in_worker(cycle, &cycle.http, vm, Phase::INIT_WORKER, |_| action());
+    in_worker(cycle, &cycle.http, vm, Phase::INIT_WORKER, action);
 }
 
 /// Does something in a phase that has no request, with one that no client made.
@@ -216,8 +261,8 @@ fn in_worker(
     r.run_cleanups();
 }
 
-/// Runs a script on the main state; the error has its traceback.
-fn run(vm: &Vm, script: &StartScript) -> Result<(), String> {
+/// Runs a script on the main state, in an app's space if one is given; the error has its traceback.
+pub(super) fn run(vm: &Vm, script: &StartScript, space: Option<&Space>) -> Result<(), String> {
     let state = vm.state();
     // SAFETY: the main state; what is pushed is popped by the guard, and `lua_pcall` catches errors.
     unsafe {
@@ -234,6 +279,9 @@ fn run(vm: &Vm, script: &StartScript) -> Result<(), String> {
                 luaL_loadbuffer(state, source.as_ptr().cast(), source.len(), inline.name.as_ptr())
             }
         };
+        if let Some(space) = space.filter(|_| status == 0) {
+            space.adopt_chunk(vm, c"init_worker", None);
+        }
         let status = if status == 0 { lua_pcall(state, 0, 0, handler) } else { status };
         let ran = if status == 0 { Ok(()) } else { Err(pop_message(state)) };
         lua_gc(state, LUA_GCCOLLECT, 0);

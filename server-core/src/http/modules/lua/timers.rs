@@ -2,12 +2,14 @@
 
 use std::cell::Cell;
 use std::ffi::c_int;
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::rc::Rc;
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use tokio::sync::Notify;
 
+use super::apps;
 use super::session::ctx_of;
 use crate::cycle::Cycle;
 use crate::http::Request;
@@ -15,6 +17,7 @@ use crate::http::conf::{LocConf, MainConf, SrvConf};
 use crate::http::connection::Connection;
 use crate::log::Level;
 use crate::log_at;
+use crate::lua::apps::Space;
 use crate::lua::ffi::worker;
 use crate::lua::next_turn::next_turn;
 use crate::lua::sched::{self, Ran};
@@ -71,6 +74,8 @@ pub(crate) struct Timer {
     pub(crate) co: State,
     /// Its anchor.
     pub(crate) reference: c_int,
+    /// The app of whoever created it.
+    pub(crate) app: Option<Rc<Space>>,
     /// How long it waits.
     pub(crate) delay: Duration,
     /// Whether it comes again.
@@ -95,30 +100,55 @@ pub(crate) fn schedule(timer: Timer) {
         timer.vm.retain();
     }
     PENDING.set(PENDING.get() + 1);
+    if let Some(space) = &timer.app {
+        space.timers.set(space.timers.get() + 1);
+    }
+    let mut sleep = Box::pin(tokio::time::sleep(timer.delay));
+    if !timer.delay.is_zero() {
+        // The place in the line of those who wait for the same moment is given now, not when the task runs first.
+        let _pending = sleep.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+    }
     tokio::task::spawn_local(async move {
         let exit = EXIT.with(Rc::clone);
         let premature = if timer.delay.is_zero() {
             next_turn().await;
             false
-        } else if EXITING.get() {
+        } else if EXITING.get() || is_retired(&timer) {
             next_turn().await;
             true
         } else {
             tokio::select! {
-                () = tokio::time::sleep(timer.delay) => false,
+                () = sleep => false,
                 () = exit.notified() => true,
+                () = end_of_app(timer.app.as_ref()) => true,
             }
         };
         PENDING.set(PENDING.get().saturating_sub(1));
-        if timer.every && !EXITING.get() {
+        if timer.every && !EXITING.get() && !is_retired(&timer) {
             schedule(next(&timer));
         }
-        let vm = Rc::clone(&timer.vm);
+        let (vm, app) = (Rc::clone(&timer.vm), timer.app.clone());
         fire(timer, premature).await;
+        if let Some(space) = app {
+            space.timers.set(space.timers.get().saturating_sub(1));
+        }
         if is_private {
             vm.release();
         }
     });
+}
+
+/// Whether the app of whoever created a timer was deployed anew since.
+fn is_retired(timer: &Timer) -> bool {
+    timer.app.as_ref().is_some_and(|space| space.is_retired())
+}
+
+/// Waits until an app is deployed anew; for ever outside of apps.
+async fn end_of_app(app: Option<&Rc<Space>>) {
+    match app {
+        Some(space) => space.end().notified().await,
+        None => std::future::pending().await,
+    }
 }
 
 /// The same timer once more, with a coroutine of its own.
@@ -134,7 +164,8 @@ fn next(timer: &Timer) -> Timer {
             lua_xmove(timer.co, co, count);
         }
     }
-    Timer { vm: Rc::clone(&timer.vm), co, reference, place: timer.place.clone(), ..*timer }
+    let app = timer.app.clone();
+    Timer { vm: Rc::clone(&timer.vm), co, reference, app, place: timer.place.clone(), ..*timer }
 }
 
 async fn fire(timer: Timer, premature: bool) {
@@ -151,6 +182,7 @@ async fn fire(timer: Timer, premature: bool) {
     }
     RUNNING.set(RUNNING.get() + 1);
     r.lua.replace(Some(crate::lua::Ctx::new(Rc::clone(&timer.vm))));
+    apps::set(&r, timer.app.clone());
     if let Some(ctx) = ctx_of(&r) {
         ctx.phase.set(Phase::TIMER);
         ctx.entered_content.set(true);

@@ -54,7 +54,8 @@ pub struct Named {
 #[derive(Default)]
 pub(super) struct Building {
     pub(super) group: Group,
-    pub(super) zone: bool,
+    /// Bytes of its memory.
+    pub(super) zone: Option<usize>,
     chosen: bool,
     keepalive: Option<usize>,
     local: bool,
@@ -231,15 +232,15 @@ fn upstream(scope: &mut Scope<'_>, directive: &Directive) -> Result<(), Diagnost
         return Err(directive.error("no_servers", format!("no servers in upstream \"{}\"", name.lossy())));
     }
     if let Some(server) = group.resolved_servers().next()
-        && !building.zone
+        && building.zone.is_none()
     {
         let name = String::from_utf8_lossy(&server.name);
         let message = format!("resolving names at run time requires upstream \"{name}\" to be in shared memory");
         return Err(directive.error("zone_needed", message));
     }
     let (mut primary, mut backup) = servers::peers_of(&group);
-    if building.zone {
-        finish_zone(directive, &mut primary, &mut backup)?;
+    if let Some(size) = building.zone {
+        group.roster = Some(finish_zone(directive, size, &mut primary, &mut backup)?);
     }
     group.set_peers(primary.into_iter().map(Rc::new).collect(), backup.into_iter().map(Rc::new).collect());
     // Lua code decides by itself which connections are kept, unless the configuration says so.

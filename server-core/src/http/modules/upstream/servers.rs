@@ -7,10 +7,10 @@ use super::blocks::{not_found, with};
 use crate::conf::value;
 use crate::conf::{Directive, Word};
 use crate::http::conf::Scope;
-use crate::shared_dict;
 use crate::upstream::address::Target;
 use crate::upstream::group::{Group, Method, Server};
-use crate::upstream::peer::{CELLS, Peer};
+use crate::upstream::peer::Peer;
+use crate::upstream::roster::Roster;
 
 /// `server ADDRESS [parameters]`
 pub(super) fn server(scope: &mut Scope<'_>, directive: &Directive) -> Result<(), Diagnostic> {
@@ -96,8 +96,9 @@ pub(super) fn zone(scope: &mut Scope<'_>, directive: &Directive) -> Result<(), D
     {
         return Err(directive.error_at(word, "invalid_value", "invalid zone name \"\""));
     }
+    let mut size = LEAST;
     if let (Some(name), Some(word)) = (directive.arg(0), directive.arg(1)) {
-        let size = value::size(&word.text).ok_or_else(|| {
+        size = value::size(&word.text).ok_or_else(|| {
             let message = format!("invalid zone size \"{}\"", word.lossy());
             directive.error_at(word, "invalid_value", message)
         })?;
@@ -106,7 +107,7 @@ pub(super) fn zone(scope: &mut Scope<'_>, directive: &Directive) -> Result<(), D
             return Err(directive.error_at(word, "invalid_value", message));
         }
     }
-    with(scope, |building| building.zone = true);
+    with(scope, |building| building.zone = Some(size));
     Ok(())
 }
 
@@ -119,13 +120,15 @@ pub(super) fn peers_of(group: &Group) -> (Vec<Peer>, Vec<Peer>) {
     (of(false), of(true))
 }
 
-/// Lets all workers share what is known of servers.
-pub(super) fn finish_zone(directive: &Directive, primary: &mut [Peer], backup: &mut [Peer]) -> Result<(), Diagnostic> {
-    let count = (primary.len() + backup.len()) * CELLS;
-    let cells = shared_dict::shared_numbers(count)
+/// Lets all workers share what is known of servers, and change it.
+pub(super) fn finish_zone(
+    directive: &Directive,
+    size: usize,
+    primary: &mut [Peer],
+    backup: &mut [Peer],
+) -> Result<Roster, Diagnostic> {
+    let roster = Roster::new(size, primary.len() + backup.len())
         .map_err(|error| directive.error("zone", format!("could not map the zone ({error})")))?;
-    for (peer, cells) in primary.iter_mut().chain(backup).zip(cells.chunks_exact(CELLS)) {
-        peer.share(cells);
-    }
-    Ok(())
+    roster.enter(primary, backup);
+    Ok(roster)
 }

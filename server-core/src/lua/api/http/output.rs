@@ -4,7 +4,8 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 
-use super::request;
+use super::{request, request_or};
+use crate::http::modules::lua::output_bufs;
 use crate::http::modules::lua::response::{self, Piece};
 use crate::http::{Code, Request, output};
 use crate::lua::session::session_debug;
@@ -40,7 +41,8 @@ c_function! {
 }
 
 fn echo(state: State, notice: &str, end: &[u8]) -> Answer {
-    let (r, ctx) = request()?;
+    let (r, ctx) = request_or("no request object found")?;
+    require_stream(&r)?;
     ctx.phase.get().require(Phase::OUTPUT)?;
     if let Some(reason) = refusal(&r, ctx) {
         return sys::fail(state, reason);
@@ -72,11 +74,21 @@ fn echo(state: State, notice: &str, end: &[u8]) -> Answer {
         return answer(state, code, code.0 > 0);
     }
     ctx.output.seen_body_data.set(true);
+    output_bufs::take(&r, ctx, data.len());
     session_debug!(&*r, "{notice}");
     let code = response::send(&r, ctx, Piece::Data(Bytes::from(data)));
+    output_bufs::update(&r, ctx);
     let answered = answer(state, code, code.is_special_response());
     session_debug!(&*r, "{notice} has {}busy bufs", if r.conn().has_output() { "" } else { "no " });
     answered
+}
+
+/// Fails where output goes out in datagrams: only the script knows where one ends.
+fn require_stream(r: &Request) -> Result<(), Error> {
+    match r.conn().datagrams() {
+        Some(_) => Err("API disabled in the current context".into()),
+        None => Ok(()),
+    }
 }
 
 /// Why no output is possible, if so.
@@ -108,10 +120,11 @@ c_function! {
 
 c_function! {
     fn eof(state) {
-        let (r, ctx) = request()?;
+        let (r, ctx) = request_or("no request object found")?;
         if sys::top(state) != 0 {
             return Err("no argument is expected".into());
         }
+        require_stream(&r)?;
         if ctx.output.raw_socket.get() {
             return sys::fail(state, "raw request socket acquired");
         }
@@ -140,6 +153,7 @@ c_function! {
         } else {
             false
         };
+        require_stream(&r)?;
         ctx.phase.get().require(Phase::OUTPUT)?;
         if let Some(reason) = refusal(&r, ctx) {
             return sys::fail(state, reason);
@@ -148,10 +162,13 @@ c_function! {
             session_debug!(&*r, "lua http 1.0 buffering makes ngx.flush() a no-op");
             return sys::fail(state, "buffering");
         }
-        if !response::is_header_sent(&r, ctx) || (!ctx.output.seen_body_data.get() && !wait) {
+        let has_begun = response::is_header_sent(&r, ctx) && (ctx.output.seen_body_data.get() || wait);
+        if !has_begun && !r.conn().is_stream() {
             return sys::fail(state, "nothing to flush");
         }
+        output_bufs::take(&r, ctx, 0);
         let code = response::send(&r, ctx, Piece::Flush);
+        output_bufs::update(&r, ctx);
         if code == Code::ERROR || code.is_special_response() {
             return sys::fail(state, "nginx output filter error");
         }

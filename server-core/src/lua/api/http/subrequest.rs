@@ -7,10 +7,10 @@ use std::task::{Poll, Waker};
 use bytes::Bytes;
 
 use super::args::{add_multi, push_query};
-use super::request;
+use super::request_or;
 use super::uri::{self, Refusals};
 use crate::http::body::RequestBody;
-use crate::http::modules::lua::{response, session};
+use crate::http::modules::lua::{output_bufs, response, session};
 use crate::http::subrequest::{self, Options};
 use crate::http::variables::Slots;
 use crate::http::{Code, HeaderId, Method, Request};
@@ -112,7 +112,7 @@ fn start_all(state: State) -> Answer {
     if number == 0 {
         return Err("at least one subrequest should be specified".into());
     }
-    let (r, ctx) = request()?;
+    let (r, ctx) = request_or("no request object found")?;
     ctx.phase.get().require(Phase::REWRITE.or(Phase::ACCESS).or(Phase::CONTENT))?;
     let thread = ctx.current_thread().ok_or("no co ctx found")?;
     sys::check_yieldable(state)?;
@@ -411,6 +411,10 @@ fn finish(child: &Rc<Request>, code: Code, captures: &Captures, index: usize) ->
         };
     }
     let truncated = !child.captured_last.get();
+    let parent = child.parent().and_then(|parent| parent.lua.borrow().clone());
+    if let Some(parent) = parent.filter(|_| child.logs(Level::Debug)) {
+        output_bufs::release_captured(child, &parent);
+    }
     if let Some(slot) = captures.results.borrow_mut().get_mut(index) {
         *slot = Some(Capture { status, truncated, request: Rc::clone(child) });
     }

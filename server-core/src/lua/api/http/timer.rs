@@ -70,7 +70,9 @@ fn create(state: State, every: bool) -> Answer {
         return Err(format!("API disabled in the context of {}", Phase::EXIT_WORKER.name()).into());
     }
     let delay = Duration::from_millis(u64::try_from(milliseconds).unwrap_or(0));
-    if timers::is_exiting() && !delay.is_zero() {
+    let app = ctx.space.borrow().clone();
+    let is_retired = app.as_ref().is_some_and(|space| space.is_retired());
+    if (timers::is_exiting() || is_retired) && !delay.is_zero() {
         return sys::fail(state, "process exiting");
     }
     if timers::pending() >= r.main_conf().lua.max_pending_timers.unwrap_or(1024) {
@@ -83,6 +85,7 @@ fn create(state: State, every: bool) -> Answer {
         vm: std::rc::Rc::clone(&ctx.vm),
         co,
         reference,
+        app,
         delay,
         every,
         cycle: r.conn().cycle(),

@@ -30,6 +30,9 @@ pub(super) fn parse(host: &[u8], port: u16) -> Parsed {
             Parsed::Address(Address::Unix(path.to_vec()))
         };
     }
+    if host.iter().any(|byte| matches!(byte, b'/' | b'?')) {
+        return Parsed::Invalid("invalid host");
+    }
     if host.is_empty() {
         return Parsed::Invalid("no host");
     }
