@@ -22,6 +22,7 @@ use super::request::Request;
 use crate::clock::Now;
 use crate::cycle::{Cycle, Subsystem};
 use crate::deadline::Deadline;
+use crate::interrupted::uninterrupted;
 use crate::log::LogContext;
 use crate::stream::Client;
 use crate::tls::Tls;
@@ -309,8 +310,8 @@ impl Connection {
         let read = match &self.stream {
             _ if self.tls.get().is_some() => self.try_read_tls(&mut input),
             Stream::Fake => Ok(0),
-            Stream::Tcp(stream) => stream.try_read_buf(&mut *input),
-            Stream::Unix(stream) => stream.try_read_buf(&mut *input),
+            Stream::Tcp(stream) => uninterrupted(|| stream.try_read_buf(&mut *input)),
+            Stream::Unix(stream) => uninterrupted(|| stream.try_read_buf(&mut *input)),
             Stream::Datagrams(_) => Err(io::ErrorKind::WouldBlock.into()),
         };
         match read {

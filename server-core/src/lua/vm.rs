@@ -62,11 +62,11 @@ pub struct Vm {
     idle: RefCell<Vec<(State, c_int)>>,
     thread_cache: usize,
     users: Cell<usize>,
+    /// What stands before messages about it.
+    mark: &'static str,
     budget: OnceCell<Box<Budget>>,
     /// The apps that live in it.
     pub(crate) apps: Apps,
-    /// What stands before messages about it.
-    mark: &'static str,
 }
 
 impl Vm {
@@ -87,9 +87,9 @@ impl Vm {
             idle: RefCell::default(),
             thread_cache: options.thread_cache,
             users: Cell::new(0),
+            mark: options.mark,
             budget: OnceCell::new(),
             apps: Apps::default(),
-            mark: options.mark,
         };
         jit_modules::install(state);
         cjson::install(state);
@@ -113,12 +113,11 @@ impl Vm {
         let state = self.state.replace(std::ptr::null_mut());
         if !state.is_null() {
             self.idle.borrow_mut().clear();
-            worker::debug(format_args!("lua close the global Lua VM {:016X}", state.addr()));
+            worker::debug(format_args!("{}lua close the global Lua VM {:016X}", self.mark, state.addr()));
             pool::close_all_of(state.addr());
             if let Some(budget) = self.budget.get() {
                 budget.lift(state);
             }
-            worker::debug(format_args!("{}lua close the global Lua VM {:016X}", self.mark, state.addr()));
             // SAFETY: the state is ours, and no coroutine of it is in use.
             unsafe { lua_close(state) };
         }
