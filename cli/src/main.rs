@@ -14,7 +14,7 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
 
-use clap::{CommandFactory as _, Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::ui::ColourChoice;
 
@@ -83,13 +83,29 @@ Examples:
   rsty run -e 'ngx.say(\"hello\")'        run Lua with the ngx API
   rsty lint lib/                        find leaked globals and more";
 
+/// The whole command line. The commands have help of their own in two lengths; only that of `rsty` itself is one
+/// screen either way, and `serve` and `run` answer in their own words.
+fn command() -> clap::Command {
+    Cli::command().mut_subcommands(with_help)
+}
+
+fn with_help(command: clap::Command) -> clap::Command {
+    let command = command.mut_subcommands(with_help);
+    if matches!(command.get_name(), "serve" | "run") {
+        return command;
+    }
+    let help = clap::Arg::new("help").short('h').long("help").action(clap::ArgAction::Help);
+    let hides = command.get_arguments().any(clap::Arg::is_hide_short_help_set);
+    command.arg(help.help(if hides { "Print help; all of it with '--help'" } else { "Print help" }))
+}
+
 fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
     if called_as_nginx(&arguments) {
         return cmd::serve::run_as_nginx(&arguments);
     }
     let typed = arguments.len();
-    let arguments = match config::extend(&Cli::command(), arguments) {
+    let arguments = match config::extend(&command(), arguments) {
         Ok((arguments, warnings)) => {
             if !cmd::test::is_child() {
                 for warning in &warnings {
@@ -103,7 +119,8 @@ fn main() -> ExitCode {
             return exit::Exit::Usage.into();
         }
     };
-    let cli = match Cli::try_parse_from(&arguments) {
+    let parsed = command().try_get_matches_from(&arguments).and_then(|matches| Cli::from_arg_matches(&matches));
+    let cli = match parsed {
         Ok(cli) => cli,
         Err(error) => {
             if arguments.len() > typed {
@@ -124,8 +141,8 @@ fn main() -> ExitCode {
         Command::Report(args) => cmd::report::run(args),
         Command::Explain(args) => cmd::explain::run(args),
         Command::Config(args) => cmd::config::run(args),
-        Command::Completions(args) => cmd::shell::completions(args, Cli::command()),
-        Command::Man(args) => cmd::shell::man(args, Cli::command()),
+        Command::Completions(args) => cmd::shell::completions(args, command()),
+        Command::Man(args) => cmd::shell::man(args, command()),
     }
 }
 
@@ -146,7 +163,7 @@ mod tests {
 
     #[test]
     fn the_command_line_is_consistent() {
-        Cli::command().debug_assert();
+        super::command().debug_assert();
     }
 
     #[test]

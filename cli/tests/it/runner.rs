@@ -18,6 +18,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         Trial::test("runner::nothing_is_left_after_two_interrupts", interrupted),
         Trial::test("runner::nothing_is_left_when_a_server_kills_itself", server_crash),
         Trial::test("runner::two_runs_with_the_classic_ports_wait_for_each_other", side_by_side),
+        Trial::test("runner::two_servers_are_compared", against),
         Trial::test("runner::a_service_that_no_text_names_is_found", unnamed_service),
         Trial::test("runner::watch_runs_what_opened_a_changed_file", watch),
     ]
@@ -150,6 +151,28 @@ fn side_by_side() -> Result<(), Failed> {
         assert_eq!(run.wait()?.code(), Some(0));
     }
     Ok(())
+}
+
+/// The second server is the same program, told by its environment that it is another one.
+fn against() -> Result<(), Failed> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let block = |number: u32, says: &str| {
+        format!(
+            "=== TEST {number}: says something\n--- main_config\nenv WHO;\n--- config\n    location = /t {{ \
+             content_by_lua_block {{ ngx.say({says}) }} }}\n--- request\nGET /t\n--- response_body_like: .\n\n\n\n"
+        )
+    };
+    let project = Project::new(&(block(1, "'the same'") + &block(2, "os.getenv('WHO') or 'first'")))?;
+    let other = project.path("other");
+    std::fs::write(&other, format!("#!/bin/sh\nWHO=second exec '{}' \"$@\"\n", env!("CARGO_BIN_EXE_rsty")))?;
+    std::fs::set_permissions(&other, std::fs::Permissions::from_mode(0o755))?;
+    let output = project.command(&["t", "--against", "./other"]).stdout(Stdio::piped()).output()?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let wanted = ["- first", "+ second", "1 of 2 blocks differ, 1 agree (1 passed on both)"];
+    if output.status.code() != Some(1) || !wanted.iter().all(|line| text.contains(line)) || text.contains("the same") {
+        return Err(format!("{}\n{text}", output.status).into());
+    }
+    until("nothing is left", || project.is_clean())
 }
 
 fn watch() -> Result<(), Failed> {

@@ -7,6 +7,7 @@ use rsty_diag::{Diagnostic, Severity, Source};
 
 use crate::model::{Block, Code, Flavour, Plan, Regex, Settings, Value};
 use crate::perl::{Interpreter, Outcome, Output, PerlError, Stop, Want};
+use crate::report::coverage::VARIABLE as COVERAGE;
 use crate::syntax::Document;
 
 use super::environment::{Environment, Package};
@@ -241,8 +242,13 @@ impl SpecFile {
         result
     }
 
-    /// `TEST_NGINX_INIT_BY_LUA`: puts its code in front of the `init_by_lua` of an http configuration.
+    /// `TEST_NGINX_INIT_BY_LUA`: puts its code in front of the `init_by_lua` of an http configuration. So is done with
+    /// the code that notes what runs.
     pub fn filter_http_config(&self, config: Vec<u8>) -> Vec<u8> {
+        let config = match self.environment.variables.get(COVERAGE) {
+            Some(code) => with_init_by_lua(config, code),
+            None => config,
+        };
         let is_lua = !matches!(self.settings().flavour, Flavour::Socket | Flavour::Lwp | Flavour::Plain);
         let code = self.environment.variables.get("TEST_NGINX_INIT_BY_LUA").filter(|code| !code.is_empty() && is_lua);
         match code {

@@ -53,7 +53,9 @@ pub fn annotation(report: &BlockReport) -> Option<String> {
     let file = property(&report.id.file.to_string_lossy());
     let title = property(&report.id.name);
     let text = data(&text.join("\n"));
-    Some(format!("::{level} file={file},line={},title={title}::{text}\n", report.id.line))
+    // At the section that failed, where one did.
+    let line = attempt.failures().find_map(|assertion| assertion.line).unwrap_or(report.id.line);
+    Some(format!("::{level} file={file},line={line},title={title}::{text}\n"))
 }
 
 fn data(text: &str) -> String {

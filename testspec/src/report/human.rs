@@ -86,7 +86,7 @@ pub fn failure(report: &BlockReport) -> String {
     let prefix = format!("{} {} - ", report.id.file.display(), report.id.name);
     let failures: Vec<&Assertion> = attempt.failures().collect();
     for assertion in failures.iter().take(10) {
-        push_assertion(&mut out, assertion, &prefix);
+        push_assertion(&mut out, report, assertion, &prefix);
     }
     if failures.len() > 10 {
         out.push_str(&format!("  {DIM}and {} more failed assertions{RESET}\n", failures.len() - 10));
@@ -101,11 +101,13 @@ pub fn failure(report: &BlockReport) -> String {
     out
 }
 
-fn push_assertion(out: &mut String, assertion: &Assertion, prefix: &str) {
+fn push_assertion(out: &mut String, report: &BlockReport, assertion: &Assertion, prefix: &str) {
     let name = assertion.name.strip_prefix(prefix).unwrap_or(&assertion.name);
     let name: String = shown(name.lines().next().unwrap_or_default()).chars().take(200).collect();
     let section = assertion.section.map(|section| format!("{DIM}--- {section}{RESET}  ")).unwrap_or_default();
-    out.push_str(&format!("  {RED}✗{RESET} {section}{name}\n"));
+    // As terminals and editors make links of it.
+    let place = assertion.line.map(|line| format!("{}:{line} ", shown(&report.id.file.to_string_lossy())));
+    out.push_str(&format!("  {RED}✗{RESET} {}{section}{name}\n", place.unwrap_or_default()));
     match &assertion.detail {
         None => {}
         Some(Detail::Differs { expected, got: Some(got) }) => push_difference(out, expected, got),

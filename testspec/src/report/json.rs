@@ -93,6 +93,9 @@ fn assertion(assertion: &Assertion) -> Value {
     if let Some(section) = assertion.section {
         object["section"] = json!(section);
     }
+    if let Some(line) = assertion.line {
+        object["line"] = json!(line);
+    }
     match &assertion.detail {
         Some(Detail::Differs { expected, got }) => {
             object["expected"] = json!(text(expected));

@@ -95,6 +95,7 @@ struct AssertionLine {
     verdict: String,
     name: String,
     section: Option<String>,
+    line: Option<usize>,
     expected: Option<String>,
     #[serde(default)]
     got: Option<String>,
@@ -205,7 +206,7 @@ fn assertion(line: AssertionLine) -> Assertion {
         (None, None, None) => None,
     };
     let section = line.section.and_then(|name| INHERITED.iter().find(|known| **known == name)).copied();
-    Assertion { verdict, name: line.name, section, detail }
+    Assertion { verdict, name: line.name, section, line: line.line, detail }
 }
 
 #[cfg(test)]

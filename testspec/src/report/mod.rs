@@ -5,6 +5,7 @@
 
 pub mod against;
 pub mod baseline;
+pub mod coverage;
 pub mod github;
 pub mod html;
 pub mod human;

@@ -22,6 +22,7 @@ use crate::model::{Block, Flavour, Plan};
 use crate::perl::Limits;
 use crate::run::binary::ServerBinary;
 use crate::run::block::{self, Bench, run_block};
+use crate::run::check::Verdict;
 use crate::run::netns;
 use crate::run::outcome::{Attempt, BlockId, BlockReport};
 use crate::run::perl_side::Spec;
@@ -370,6 +371,7 @@ impl Lane {
                 {
                     reason.push_str(&format!("; it was waiting for {}", step.waits_for()));
                 }
+                point_at_sections(&mut attempt, id, loaded);
                 (attempt.began, attempt.lane, attempt.steps) = (began, self.index, self.progress.end());
                 let done = !attempt.has_failed();
                 attempts.push(attempt);
@@ -456,6 +458,16 @@ fn leave(loaded: Option<Loaded>) {
     if let Some(Loaded { spec: Ok(spec), .. }) = loaded {
         // The original runs these handlers at its end, where nobody looks at their result.
         let _ = spec.cleanup();
+    }
+}
+
+/// Gives failed assertions the lines of their sections.
+fn point_at_sections(attempt: &mut Attempt, id: &BlockId, loaded: &Loaded) {
+    let Ok(spec) = &loaded.spec else { return };
+    let Some(block) = spec.blocks().iter().find(|block| block.number() == id.number) else { return };
+    for assertion in attempt.assertions.iter_mut().filter(|assertion| assertion.verdict == Verdict::Failed) {
+        let header = assertion.section.and_then(|name| block.section(name)?.header_span);
+        assertion.line = header.map(|header| loaded.file.source.location(header.start).line);
     }
 }
 

@@ -79,7 +79,7 @@ impl Attempt {
 
     /// An attempt of which only the reason why it was not made is known.
     pub fn skipped(name: String) -> Self {
-        let assertion = Assertion { verdict: Verdict::Skipped, name, section: None, detail: None };
+        let assertion = Assertion { verdict: Verdict::Skipped, name, section: None, line: None, detail: None };
         Self { assertions: vec![assertion], ..Self::default() }
     }
 

@@ -204,7 +204,9 @@ impl Schedule {
     pub fn take_missed(&self) -> Vec<Unit> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let mut missed = std::mem::take(&mut state.missed);
-        missed.iter_mut().for_each(|unit| unit.blocks.sort_by_key(|block| block.number));
+        for unit in &mut missed {
+            unit.blocks.sort_by_key(|block| block.number);
+        }
         missed.sort_by(|one, other| one.file.path.cmp(&other.file.path));
         missed
     }

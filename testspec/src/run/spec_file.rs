@@ -38,7 +38,7 @@ impl PerlSide for SpecFile {
                 (false, _) => Verdict::Failed,
             };
             let detail = (verdict == Verdict::Failed).then(|| Detail::Note(text(made.diagnostics)));
-            Assertion { verdict, name: text(made.name), section: None, detail }
+            Assertion { verdict, name: text(made.name), section: None, line: None, detail }
         };
         self.take_assertions().into_iter().map(assertion).collect()
     }

@@ -99,6 +99,9 @@ pub(crate) struct Args {
     /// Measure each block's throughput and latency with so many requests, over so many connections (as TEST_NGINX_BENCHMARK).
     #[arg(long, value_name = "REQUESTS [CONNECTIONS]", value_parser = parse_benchmark, help_heading = "Run", hide_short_help = true)]
     pub(super) benchmark: Option<String>,
+    /// Tell which lines of the project's Lua files ran, and write it here in lcov's form. Compiled Lua is off meanwhile.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["list", "dry_run", "watch", "against", "check_leak", "benchmark"], help_heading = "Output", hide_short_help = true)]
+    pub(super) coverage: Option<PathBuf>,
     /// The client's idle timeout in seconds (as TEST_NGINX_TIMEOUT).
     #[arg(long, value_name = "SECONDS", value_parser = parse_seconds, help_heading = "Run", hide_short_help = true)]
     pub(super) timeout: Option<f64>,

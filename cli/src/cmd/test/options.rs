@@ -9,6 +9,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use rsty_testspec::load::Shell;
+use rsty_testspec::report::coverage;
 use rsty_testspec::run::binary::ServerBinary;
 use rsty_testspec::run::lane::Options;
 use rsty_testspec::run::spec_file;
@@ -71,6 +72,11 @@ pub(super) fn options_for(
         variables.insert("TEST_NGINX_TIMEOUT".to_owned(), timeout.to_string().into_bytes());
     }
     let working_directory = std::env::current_dir().map_err(|error| tool("find the working directory", &error))?;
+    if args.coverage.is_some() {
+        let code =
+            coverage::prepare(scratch, &working_directory).map_err(|error| tool("prepare the coverage", &error))?;
+        variables.insert(coverage::VARIABLE.to_owned(), code.into_bytes());
+    }
     let mut library_paths = args.include.clone();
     library_paths.extend(std::env::var_os("PERL5LIB").iter().flat_map(std::env::split_paths));
     // Blocks mostly wait, so there are more of them than processors.

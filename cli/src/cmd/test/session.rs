@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use rsty_testspec::model::Plan;
 use rsty_testspec::report::baseline::{Baseline, Update};
+use rsty_testspec::report::coverage::Coverage;
 use rsty_testspec::report::records::Records;
 use rsty_testspec::report::{html, junit, stress};
 use rsty_testspec::run::lane::{self, Event, Options};
@@ -40,6 +41,13 @@ pub(super) fn run(args: &Args, scratch: &Path) -> Result<Exit, Failure> {
     let mut options = options::options(args, scratch, Arc::clone(&stop))?;
     let finished = pass(args, &files, &mut options, &mut records, |_| {})?;
     write_reports(args, &finished)?;
+    if let Some(path) = &args.coverage {
+        let coverage =
+            Coverage::read(scratch).map_err(|error| failure(Exit::ToolFailure, "read the coverage", &error))?;
+        std::fs::write(path, coverage.lcov())
+            .map_err(|error| failure(Exit::ToolFailure, "write the coverage", &error))?;
+        ui::talk(&coverage.table());
+    }
     if args.bless || args.interactive {
         bless::offer(args, &files, &finished.reports)?;
     }

@@ -53,6 +53,8 @@ pub struct Assertion {
     pub name: String,
     /// The section that it comes from, where one can be pointed at.
     pub section: Option<&'static str>,
+    /// The line of that section in the spec file.
+    pub line: Option<usize>,
     /// What to show where it failed.
     pub detail: Option<Detail>,
 }
@@ -120,7 +122,7 @@ impl Recorder {
     pub fn extra_failure(&mut self, name: String) {
         self.extra = true;
         let detail = Some(Detail::Note(name.clone()));
-        self.assertions.push(Assertion { verdict: Verdict::Failed, name, section: None, detail });
+        self.assertions.push(Assertion { verdict: Verdict::Failed, name, section: None, line: None, detail });
     }
 
     /// `count` assertions that are not made.
@@ -168,7 +170,7 @@ impl Recorder {
         let room = ASSERTIONS_MAX.saturating_sub(self.assertions.len());
         for _ in 0..room.min(count as usize) {
             let name = format!("{} - {reason}", self.prefix);
-            self.assertions.push(Assertion { verdict, name, section: None, detail: None });
+            self.assertions.push(Assertion { verdict, name, section: None, line: None, detail: None });
         }
     }
 
@@ -180,6 +182,6 @@ impl Recorder {
         }
         let (verdict, detail) = if holds { (Verdict::Passed, None) } else { (Verdict::Failed, Some(detail)) };
         let name = format!("{} - {what}", self.prefix);
-        self.assertions.push(Assertion { verdict, name, section: self.section, detail });
+        self.assertions.push(Assertion { verdict, name, section: self.section, line: None, detail });
     }
 }
