@@ -31,6 +31,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         Trial::test("server::the_test_option_says_so", tests_configuration),
         Trial::test("server::a_connection_limit_makes_new_ones_wait", limits_connections),
         Trial::test("server::hup_leaves_no_descriptor_behind", reload_leaves_nothing),
+        Trial::test("server::a_folder_does_not_show_what_is_private", folder_keeps_secrets),
     ]
 }
 
@@ -340,4 +341,41 @@ fn reload_leaves_nothing() -> Checked {
     }
     let after = count();
     if after <= before { Ok(()) } else { Err(format!("{before} descriptors became {after}").into()) }
+}
+
+fn folder_keeps_secrets() -> Checked {
+    let folder = TempDir::new()?;
+    fs::create_dir_all(folder.path().join("sub/.git"))?;
+    let private =
+        [".env", "sub/.git/config", "rsty.toml", "RSTY.toml", "nginx.conf", "sub/site.Conf", "tls.key", "tls.pem"];
+    for name in private.iter().chain(&["index.html", "sub/notes.txt", "keys.txt"]) {
+        fs::write(folder.path().join(name), "content")?;
+    }
+    let port = free_port()?;
+    let program = env!("CARGO_BIN_EXE_rsty");
+    let mut child = Command::new(program).arg("serve").arg(folder.path()).args(["-l", &port.to_string()]).spawn()?;
+    let status = |path: &str| -> Option<String> {
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
+        stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
+        stream.write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes()).ok()?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text).ok()?;
+        text.split(' ').nth(1).map(str::to_owned)
+    };
+    let checked = || -> Checked {
+        eventually("an answer", || status("/"))?;
+        let shown = ["/", "/index.html", "/sub/notes.txt", "/keys.txt"].map(|path| (path.to_owned(), "200"));
+        let hidden = private.iter().map(|name| (format!("/{name}"), "404"));
+        let sly = ["/sub/../.env", "/%2eenv", "/sub//.git/config", "/tls%2ekey"].map(|path| (path.to_owned(), "404"));
+        for (path, wanted) in shown.into_iter().chain(hidden).chain(sly) {
+            let got = status(&path).unwrap_or_default();
+            if got != wanted {
+                return Err(format!("{path}: {got}, not {wanted}").into());
+            }
+        }
+        Ok(())
+    }();
+    child.kill()?;
+    child.wait()?;
+    checked
 }

@@ -443,6 +443,9 @@ pub fn discard(r: &Request) {
     // When 100-continue can't be sent, the connection is at its end anyway.
     let _ = test_expect(r);
     debug!(r, "http set discard body");
+    if r.headers_in.content_length.get() <= 0 && !r.headers_in.chunked.get() {
+        return;
+    }
     r.discard_body.set(true);
     discard_available(r);
 }

@@ -41,13 +41,17 @@ pub(crate) fn filter(r: &Rc<Request>, chain: Chain, _next: BodyNext) -> Code {
 pub(crate) fn send_when_worth(r: &Rc<Request>, flush: bool, last: bool) -> Code {
     let conn = r.conn();
     let waiting = conn.output_len();
-    if waiting == 0 || (!flush && !last && waiting < *r.loc().core.postpone_output as u64) {
+    // What a session says goes out as it is said.
+    let postponed = !flush && !last && !conn.is_stream();
+    if waiting == 0 || (postponed && waiting < *r.loc().core.postpone_output as u64) {
         return Code::OK;
     }
     if conn.delayed_until.get().is_some() {
         return Code::AGAIN;
     }
-    let code = conn.send(allowance(r));
+    // Whoever ends a response waits until all of it is sent; in the middle, nobody may come back to the rest soon.
+    let most = if last { turn(r) } else { u64::MAX };
+    let code = conn.send(allowance(r).min(most));
     log_failure(r);
     code
 }
@@ -56,6 +60,15 @@ pub(crate) fn send_when_worth(r: &Rc<Request>, flush: bool, last: bool) -> Code 
 pub(crate) fn log_failure(r: &Request) {
     if let Some(errno) = r.conn().write_errno.take() {
         r.log_errno(Level::Info, errno, format_args!("writev() failed"));
+    }
+}
+
+/// Bytes that a response may send before others have their turn (`sendfile_max_chunk`). A client that takes as fast as we
+/// can send would have a worker to itself else.
+pub(crate) fn turn(r: &Request) -> u64 {
+    match *r.loc().core.sendfile_max_chunk {
+        0 => u64::MAX,
+        most => most as u64,
     }
 }
 

@@ -10,6 +10,7 @@ use std::ptr;
 
 use super::ctx::Ctx;
 use super::session::Session;
+use super::watchdog;
 
 /// The request of the running Lua code, read by Lua through FFI; null outside requests.
 // SAFETY: written by the one thread that runs Lua, read by code which that thread runs.
@@ -41,6 +42,9 @@ pub fn enter(ctx: &Ctx, session: &dyn Session) -> Entered {
         unsafe { std::mem::transmute::<&(dyn Session + '_), &(dyn Session + 'static)>(session) };
     let current = Current { ctx, session };
     let outer = CURRENT.replace(Some(current));
+    if outer.is_none() {
+        watchdog::entered(ctx.vm.state());
+    }
     // SAFETY: one thread runs Lua; see the static.
     let outer_request = unsafe {
         let outer = rsty_current_request;
@@ -53,6 +57,9 @@ pub fn enter(ctx: &Ctx, session: &dyn Session) -> Entered {
 impl Drop for Entered {
     fn drop(&mut self) {
         CURRENT.set(self.outer);
+        if self.outer.is_none() {
+            watchdog::left();
+        }
         // SAFETY: as above.
         unsafe { rsty_current_request = self.outer_request };
     }

@@ -12,6 +12,7 @@ pub mod ctx;
 pub mod current;
 pub mod ffi;
 mod jit_modules;
+pub(crate) mod memory;
 pub(crate) mod next_turn;
 mod operations;
 pub mod phase;
@@ -24,6 +25,7 @@ pub mod thread;
 pub mod thread_pool;
 pub mod traceback;
 pub mod vm;
+pub(crate) mod watchdog;
 
 pub(crate) mod api;
 

@@ -13,6 +13,7 @@ use std::task::{Context, Poll};
 
 use super::ctx::{Ctx, Intent};
 use super::current;
+use super::memory;
 use super::session::{Session, level, session_debug, session_log};
 use super::sys::raw::*;
 use super::sys::{self, State};
@@ -47,6 +48,7 @@ enum Next {
 /// Runs the function on the top of the VM's main state as the entry thread, until every thread waits or is through.
 pub fn start(ctx: &Rc<Ctx>, session: &dyn Session) -> Ran {
     let main = ctx.vm.state();
+    ctx.vm.adapt();
     let (co, reference) = ctx.vm.new_thread(session);
     // SAFETY: the function is on the top of the main state; both states are of one VM.
     unsafe { lua_xmove(main, co, 1) };
@@ -136,9 +138,11 @@ pub fn run(ctx: &Rc<Ctx>, session: &dyn Session, thread: Rc<Thread>, count: c_in
             failed(ctx, session, &thread, None)
         } else {
             ctx.current.replace(Some(thread.clone()));
+            let enforced = memory::enforce();
             // SAFETY: the thread is suspended (or new) and has `count` values on its top; everything that the
             // running code needs is set.
             let status = unsafe { lua_resume_(thread.co, count) };
+            drop(enforced);
             session_debug!(session, "lua resume returned {status}");
             match status {
                 LUA_YIELD => yielded(ctx, session, &thread),
@@ -283,6 +287,7 @@ fn failed(ctx: &Rc<Ctx>, session: &dyn Session, thread: &Rc<Thread>, status: Opt
     let reason = match status {
         None | Some(LUA_ERRRUN) => "runtime error",
         Some(LUA_ERRSYNTAX) => "syntax error",
+        Some(LUA_ERRMEM) if ctx.vm.is_limited() => "memory allocation error",
         Some(LUA_ERRMEM) => {
             session_log!(session, level::ALERT, "[lua] memory allocation error");
             std::process::abort();
@@ -319,6 +324,10 @@ fn failed(ctx: &Rc<Ctx>, session: &dyn Session, thread: &Rc<Thread>, status: Opt
     if ctx.is_entry(thread) {
         report("entry");
         finalize(ctx, session);
+        if status == Some(LUA_ERRMEM) {
+            // The next request needs what this one held.
+            ctx.vm.collect();
+        }
         return Next::Leave(Ran::Failed);
     }
     ctx.coroutines.borrow_mut().remove(&thread.co.addr());

@@ -11,6 +11,7 @@ use std::ffi::{CStr, c_char, c_int, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::slice;
 
+use super::memory;
 use raw::*;
 
 /// The C API itself.
@@ -117,6 +118,7 @@ pub(crate) unsafe fn call(state: State, body: fn(State) -> Answer) -> c_int {
         Raise,
         RaiseWhere,
     }
+    let enforcement = memory::suspend();
     let next = match catch_unwind(AssertUnwindSafe(|| body(state))) {
         Ok(Ok(reply)) => Next::Reply(reply),
         Ok(Err(error)) => {
@@ -151,6 +153,7 @@ pub(crate) unsafe fn call(state: State, body: fn(State) -> Answer) -> c_int {
             Next::Raise
         }
     };
+    drop(enforcement);
     // SAFETY: nothing with a destructor is alive here, and no `catch_unwind` is between here and Lua.
     unsafe {
         match next {
@@ -248,7 +251,13 @@ pub(crate) fn check_number(state: State, index: c_int) -> Result<f64, Error> {
 
 /// An integer argument; fractions are cut off.
 pub(crate) fn check_integer(state: State, index: c_int) -> Result<i64, Error> {
-    check_number(state, index).map(|number| number as i64)
+    check_number(state, index).map(integer)
+}
+
+/// A number as a C program on this machine converts it: what has no place in an integer becomes the least one.
+pub(crate) fn integer(number: f64) -> i64 {
+    const END: f64 = 9_223_372_036_854_775_808.0;
+    if (-END..END).contains(&number) { number as i64 } else { i64::MIN }
 }
 
 /// `bad argument #N to 'f' (TYPE expected, got TYPE)`.

@@ -1,6 +1,6 @@
 //! Building an interpreter and keeping its coroutines.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::ffi::c_int;
 use std::rc::Rc;
 
@@ -8,6 +8,7 @@ use super::apps::Apps;
 use super::cjson;
 use super::ffi::worker;
 use super::jit_modules;
+use super::memory::Budget;
 use super::session::{Session, session_debug};
 use super::socket::pool;
 use super::sys::raw::*;
@@ -16,6 +17,8 @@ use super::sys::{self, StackGuard, State};
 /// What an interpreter is built from.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
+    /// What stands before log messages about the VM.
+    pub mark: &'static str,
     /// `lua_package_path`, as written.
     pub path: Option<Vec<u8>>,
     /// `lua_package_cpath`, as written.
@@ -24,6 +27,8 @@ pub struct Options {
     pub prefix: Vec<u8>,
     /// Finished entry threads kept for reuse (`lua_thread_cache_max_entries`).
     pub thread_cache: usize,
+    /// `lua_max_memory`, in bytes.
+    pub max_memory: Option<usize>,
 }
 
 /// Why an interpreter could not be made ready.
@@ -57,6 +62,9 @@ pub struct Vm {
     idle: RefCell<Vec<(State, c_int)>>,
     thread_cache: usize,
     users: Cell<usize>,
+    /// What stands before messages about it.
+    mark: &'static str,
+    budget: OnceCell<Box<Budget>>,
     /// The apps that live in it.
     pub(crate) apps: Apps,
 }
@@ -79,6 +87,8 @@ impl Vm {
             idle: RefCell::default(),
             thread_cache: options.thread_cache,
             users: Cell::new(0),
+            mark: options.mark,
+            budget: OnceCell::new(),
             apps: Apps::default(),
         };
         jit_modules::install(state);
@@ -86,6 +96,9 @@ impl Vm {
         vm.run_layer("=jit_options", JIT_OPTIONS.as_bytes())?;
         vm.set_package_path(c"path", options.path.as_deref(), &options.prefix);
         vm.set_package_path(c"cpath", options.cpath.as_deref(), &options.prefix);
+        if let Some(limit) = options.max_memory {
+            vm.budget.get_or_init(|| Budget::impose(state, limit));
+        }
         Ok(Rc::new(vm))
     }
 
@@ -100,11 +113,32 @@ impl Vm {
         let state = self.state.replace(std::ptr::null_mut());
         if !state.is_null() {
             self.idle.borrow_mut().clear();
-            worker::debug(format_args!("lua close the global Lua VM {:016X}", state.addr()));
+            worker::debug(format_args!("{}lua close the global Lua VM {:016X}", self.mark, state.addr()));
             pool::close_all_of(state.addr());
+            if let Some(budget) = self.budget.get() {
+                budget.lift(state);
+            }
             // SAFETY: the state is ours, and no coroutine of it is in use.
             unsafe { lua_close(state) };
         }
+    }
+
+    /// Whether its memory has a limit, so that running out of it is an error like others.
+    pub(super) fn is_limited(&self) -> bool {
+        self.budget.get().is_some()
+    }
+
+    /// Lets the collector know how much of the memory is in use.
+    pub(super) fn adapt(&self) {
+        if let Some(budget) = self.budget.get() {
+            budget.adapt(self.state());
+        }
+    }
+
+    /// Frees what nobody holds any more.
+    pub(super) fn collect(&self) {
+        // SAFETY: the main state, outside of any call.
+        unsafe { lua_gc(self.state(), LUA_GCCOLLECT, 0) };
     }
 
     /// Runs a chunk of the server's own Lua on the main state.
@@ -186,7 +220,7 @@ impl Vm {
     pub(crate) fn release(&self) {
         let users = self.users.get();
         if users > 0 {
-            worker::debug(format_args!("lua decrementing the reference count for Lua VM: {users}"));
+            worker::debug(format_args!("{}lua decrementing the reference count for Lua VM: {users}", self.mark));
             self.users.set(users - 1);
         }
     }

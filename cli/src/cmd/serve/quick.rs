@@ -11,13 +11,16 @@ use rsty_server_core::process::ConfSource;
 const PORT: u16 = 8080;
 const PORTS: u16 = 20;
 
-/// Serves the files of a folder; names with a leading dot stay hidden.
+/// What lies in a project's folder and is not meant for others: dot files, rsty.toml, configurations, keys.
+const PRIVATE: &str = r"/\.|/rsty\.toml$|\.(?:conf|key|pem|p12|pfx)$";
+
+/// Serves the files of a folder. Names with a leading dot, configurations and keys are not there.
 pub(super) fn folder(folder: &Path, listen: Option<&str>) -> Result<ConfSource, String> {
     let root = quoted(folder)?;
     let server = format!(
         "root {root};
         charset utf-8;
-        location ~ \"/\\.\" {{ return 404; }}
+        location ~* \"{PRIVATE}\" {{ return 404; }}
         location / {{ index index.html; autoindex on; }}"
     );
     conf(&server, "", listen)

@@ -210,4 +210,45 @@ mod tests {
         assert_eq!(read("folder/link", 0, Links::OfOwner).as_deref(), Ok("text"));
         assert_eq!(read("real/none", 0, Links::None), Err(Errno::ENOENT));
     }
+
+    #[test]
+    fn a_file_that_becomes_a_link_while_it_is_opened_never_leads_elsewhere() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().canonicalize().unwrap();
+        std::fs::write(root.join("secret"), "secret").unwrap();
+        std::fs::create_dir(root.join("shown")).unwrap();
+        let name = root.join("shown/file");
+        std::fs::write(&name, "public").unwrap();
+        let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let swapper = std::thread::spawn({
+            let (root, name, stop) = (root.clone(), name.clone(), std::sync::Arc::clone(&stop));
+            move || {
+                while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                    symlink("../secret", root.join("shown/link")).unwrap();
+                    std::fs::rename(root.join("shown/link"), &name).unwrap();
+                    std::fs::write(root.join("shown/fresh"), "public").unwrap();
+                    std::fs::rename(root.join("shown/fresh"), &name).unwrap();
+                }
+            }
+        });
+        let (mut read, mut refused) = (0, 0);
+        let since = std::time::Instant::now();
+        while (read < 50 || refused < 50) && since.elapsed().as_secs() < 20 {
+            match walk(name.as_os_str().as_bytes(), 0, Links::None, OFlag::O_RDONLY) {
+                Ok(file) => {
+                    let mut text = String::new();
+                    File::from(file).read_to_string(&mut text).unwrap();
+                    assert_eq!(text, "public");
+                    read += 1;
+                }
+                Err(error) => {
+                    assert_eq!(error, Errno::ELOOP);
+                    refused += 1;
+                }
+            }
+        }
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        swapper.join().unwrap();
+        assert!(read > 0 && refused > 0, "{read} read, {refused} refused");
+    }
 }

@@ -123,13 +123,16 @@ c_function! {
     }
 }
 
-/// Creates a coroutine for the Lua function at index 1 and leaves it on the top of the stack.
-pub(super) fn new_coroutine(state: State, ctx: &Ctx, kind: Kind) -> Result<Rc<Thread>, Error> {
+/// An error unless the first argument is a function written in Lua.
+pub(super) fn check_function(state: State) -> Result<(), Error> {
     // SAFETY: both calls only look.
     let is_lua_function = unsafe { lua_type(state, 1) == LUA_TFUNCTION && lua_iscfunction(state, 1) == 0 };
-    if !is_lua_function {
-        return Err(Error::Argument(1, "Lua function expected".into()));
-    }
+    if is_lua_function { Ok(()) } else { Err(Error::Argument(1, "Lua function expected".into())) }
+}
+
+/// Creates a coroutine for the Lua function at index 1 and leaves it on the top of the stack.
+pub(super) fn new_coroutine(state: State, ctx: &Ctx, kind: Kind) -> Result<Rc<Thread>, Error> {
+    check_function(state)?;
     ctx.phase.get().require(Phase::YIELDABLE)?;
     let main = ctx.vm.state();
     // SAFETY: the coroutine is created on the main state, so that it yields to the scheduler, and is moved

@@ -22,9 +22,10 @@ c_function! {
             return Err(format!("attempt to pass {count} arguments, but accepted 1").into());
         }
         let (ctx, session) = running()?;
-        let milliseconds = (sys::check_number(state, 1)? * 1000.0) as i64;
+        let milliseconds = sys::integer(sys::check_number(state, 1)? * 1000.0);
         if milliseconds < 0 {
-            return Err(format!("invalid sleep duration \"{milliseconds}\"").into());
+            // nginx shows as much of the number as an `int` holds.
+            return Err(format!("invalid sleep duration \"{}\"", milliseconds as i32).into());
         }
         ctx.phase.get().require(Phase::YIELDABLE)?;
         session_debug!(session, "lua ready to sleep for {milliseconds} ms");

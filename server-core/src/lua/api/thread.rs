@@ -7,7 +7,7 @@ use crate::lua::sys::raw::*;
 use crate::lua::sys::{self, Reply, State, c_function};
 use crate::lua::thread::{Kind, Status};
 
-use super::coroutine::{check_thread, new_coroutine};
+use super::coroutine::{check_function, check_thread, new_coroutine};
 use super::running;
 
 pub(super) fn inject(state: State) {
@@ -25,6 +25,7 @@ c_function! {
     /// Starts a light thread at once; the caller goes on when its turn comes.
     fn spawn(state) {
         let arguments = sys::top(state);
+        check_function(state)?;
         let (ctx, _) = running()?;
         ctx.phase.get().require(Phase::YIELDABLE)?;
         let parent = ctx.current_thread().ok_or("no co ctx found")?;

@@ -67,6 +67,9 @@ export! {
         let set = |balance: &Balance| {
             let port = u16::try_from(port).unwrap_or(0);
             let target = Target::parse(&Bytes::copy_from_slice(address), port).map_err(text_of)?;
+            if !target.uri.is_empty() && !target.is_unix {
+                return Err(c"invalid host");
+            }
             let peer = target.literal().ok_or(c"no host allowed")?;
             *balance.peer.borrow_mut() = Some((peer, host.to_vec()));
             Ok(OK)
@@ -98,7 +101,10 @@ export! {
         let mut reduced = false;
         let limit = {
             // SAFETY: the contract of the parent module.
-            unsafe { r.as_ref() }.map_or(0, |r| r.loc().proxy.tries_limit())
+            unsafe { r.as_ref() }.map_or(0, |r| match r.conn().is_stream() {
+                true => *r.loc().stream.upstream.next_upstream_tries,
+                false => r.loc().proxy.tries_limit(),
+            })
         };
         let set = |balance: &Balance| {
             let mut count = u32::try_from(count).unwrap_or(0);

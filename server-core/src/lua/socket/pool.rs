@@ -42,7 +42,8 @@ pub(crate) fn close_all_of(interpreter: usize) {
     for pool in pools.into_iter().flat_map(HashMap::into_values) {
         let address = Rc::as_ptr(&pool).addr();
         worker::debug(format_args!(
-            "lua tcp socket keepalive: free connection pool {address:016X} for \"{}\"",
+            "{}lua tcp socket keepalive: free connection pool {address:016X} for \"{}\"",
+            pool.mark,
             pool.name()
         ));
         pool.idle.take();
@@ -80,6 +81,8 @@ struct Idle {
 pub(crate) struct Pool {
     interpreter: usize,
     key: Vec<u8>,
+    /// What stands before messages about it.
+    mark: &'static str,
     size: usize,
     backlog: Option<usize>,
     /// In use and idle.
@@ -106,11 +109,12 @@ impl Pool {
     }
 
     /// A new pool of a key.
-    pub(crate) fn create(key: &[u8], size: usize, backlog: Option<usize>) -> Rc<Self> {
+    pub(crate) fn create(key: &[u8], size: usize, backlog: Option<usize>, mark: &'static str) -> Rc<Self> {
         let interpreter = interpreter();
         let pool = Rc::new(Self {
             interpreter,
             key: key.to_vec(),
+            mark,
             size,
             backlog,
             connections: Cell::new(0),
@@ -277,16 +281,18 @@ enum Spent {
 
 fn close(pool: &Rc<Pool>, idle: Idle, reason: Spent) {
     worker::debug(format_args!(
-        "lua tcp socket keepalive {}",
+        "{}lua tcp socket keepalive {}",
+        pool.mark,
         match reason {
             Spent::IdleForTooLong => "max idle timeout",
             Spent::Stale => "close handler check stale events",
         }
     ));
-    worker::debug(format_args!("lua tcp socket keepalive close handler: fd:{}", idle.kept.transport.fd()));
+    worker::debug(format_args!("{}lua tcp socket keepalive close handler: fd:{}", pool.mark, idle.kept.transport.fd()));
     drop(idle);
     if pool.release() {
-        worker::debug(format_args!("lua tcp socket keepalive: free connection pool for \"{}\"", pool.name()));
+        let (mark, name) = (pool.mark, pool.name());
+        worker::debug(format_args!("{mark}lua tcp socket keepalive: free connection pool for \"{name}\""));
     }
 }
 

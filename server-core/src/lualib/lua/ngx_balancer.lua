@@ -75,7 +75,9 @@ function _M.set_current_peer(addr, port, host)
     if host ~= nil and type(host) ~= "string" then
         error("bad argument #3 to 'set_current_peer' (string expected, got " .. type(host) .. ")", 2)
     end
-    return outcome(C.ngx_http_lua_ffi_balancer_set_current_peer(r, addr, #addr, tonumber(port) or 0, host,
+    -- What is no number fails in the call.
+    port = port and tonumber(port) or not port and 0
+    return outcome(C.ngx_http_lua_ffi_balancer_set_current_peer(r, addr, #addr, port or nil, host,
                                                                 host and #host or 0, errmsg))
 end
 

@@ -46,7 +46,7 @@ end
 -- Lines as level, time, text, level, time, text, …
 function _M.get_logs(max, logs)
     max = max or 10
-    logs = logs or base.new_tab(max * 3 + 1, 0)
+    logs = logs or {}
     local n = 0
     for _ = 1, max do
         local err, err_len = error_buffer()

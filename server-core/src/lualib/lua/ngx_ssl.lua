@@ -196,9 +196,13 @@ end
 
 local client_random = symbol "ssl_client_random"
 function _M.get_client_random(size)
-    length[0] = size or 32
-    local out = size ~= 0 and get_string_buf(size or 32) or nil
-    if client_random(request(), out, length, errmsg) ~= base.FFI_OK then
+    local r = request()
+    if size == nil then
+        size = 32
+    end
+    local out = size ~= 0 and get_string_buf(size) or nil
+    length[0] = size
+    if client_random(r, out, length, errmsg) ~= base.FFI_OK then
         return nil, ffi_string(errmsg[0])
     end
     if size == 0 then
@@ -238,10 +242,13 @@ if ngx.config.subsystem == "http" then
     local function secret(name, usual)
         local call = symbol(name)
         return function(size)
-            size = size or usual
-            length[0] = size
+            local r = request()
+            if size == nil then
+                size = usual
+            end
             local out = get_string_buf(size)
-            if call(request(), out, length, errmsg) ~= base.FFI_OK then
+            length[0] = size
+            if call(r, out, length, errmsg) ~= base.FFI_OK then
                 return nil, ffi_string(errmsg[0])
             end
             return size == 0 and tonumber(length[0]) or ffi_string(out, length[0])

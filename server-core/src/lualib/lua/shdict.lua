@@ -257,6 +257,9 @@ function methods.incr(dict, key, value, init, init_ttl)
         return nil, problem
     end
     local by = tonumber(value)
+    if not by then
+        error("cannot convert 'nil' to 'double'", 2)
+    end
     if init then
         init = number_argument(init, "init")
     end

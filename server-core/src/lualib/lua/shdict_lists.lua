@@ -157,15 +157,20 @@ local calls = new_calls()
 
 local methods = {}
 
-local function list_arguments(wanted, dict, key, ...)
-    local given = select("#", ...) + 2
+local function list_arguments(name, wanted, ...)
+    local given = select("#", ...)
     if given ~= wanted then
         error("expecting " .. wanted .. " arguments, but only seen " .. given, 3)
     end
+    local dict, key = ...
     local udata = type(dict) == "table" and dict[1]
     local zone = type(udata) == "userdata" and udata_to_zone(udata)
     if not zone then
         error('bad "zone" argument', 3)
+    end
+    local kind = type(key)
+    if kind ~= "string" and kind ~= "number" and kind ~= "nil" then
+        error("bad argument #1 to '" .. name .. "' (string expected, got " .. kind .. ")", 3)
     end
     return zone, key_of(key)
 end
@@ -190,28 +195,28 @@ local function pop(right, zone, key, problem)
     return calls.pop(zone, key, right)
 end
 
-function methods.lpush(dict, key, value, ...)
-    local zone, found, problem = list_arguments(3, dict, key, value, ...)
-    return push(0, zone, found, problem, value)
+function methods.lpush(...)
+    local zone, found, problem = list_arguments("lpush", 3, ...)
+    return push(0, zone, found, problem, (select(3, ...)))
 end
 
-function methods.rpush(dict, key, value, ...)
-    local zone, found, problem = list_arguments(3, dict, key, value, ...)
-    return push(1, zone, found, problem, value)
+function methods.rpush(...)
+    local zone, found, problem = list_arguments("rpush", 3, ...)
+    return push(1, zone, found, problem, (select(3, ...)))
 end
 
-function methods.lpop(dict, key, ...)
-    local zone, found, problem = list_arguments(2, dict, key, ...)
+function methods.lpop(...)
+    local zone, found, problem = list_arguments("lpop", 2, ...)
     return pop(0, zone, found, problem)
 end
 
-function methods.rpop(dict, key, ...)
-    local zone, found, problem = list_arguments(2, dict, key, ...)
+function methods.rpop(...)
+    local zone, found, problem = list_arguments("rpop", 2, ...)
     return pop(1, zone, found, problem)
 end
 
-function methods.llen(dict, key, ...)
-    local zone, found, problem = list_arguments(2, dict, key, ...)
+function methods.llen(...)
+    local zone, found, problem = list_arguments("llen", 2, ...)
     if not found then
         return nil, problem
     end

@@ -1,6 +1,6 @@
 -- Table functions of OpenResty's LuaJIT; the name of the module chooses the function.
 
-local next, pairs, type = next, pairs, type
+local next, pairs, select, type = next, pairs, select, type
 local floor = math.floor
 
 local functions = {}
@@ -39,9 +39,10 @@ local name = ...
 local plain = functions[name]
 local short = name:match("%.(.*)")
 
-return function(t, ...)
+return function(...)
+    local t = ...
     if type(t) ~= "table" then
-        local kind = t == nil and "nil" or type(t)
+        local kind = select("#", ...) == 0 and "no value" or type(t)
         error("bad argument #1 to '" .. short .. "' (table expected, got " .. kind .. ")", 2)
     end
     return plain(t)

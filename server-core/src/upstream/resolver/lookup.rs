@@ -127,7 +127,7 @@ impl Resolver {
         let mut names = self.names.borrow_mut();
         match names.get(name) {
             Some(Entry::Known { found, until }) if *until > Instant::now() => return Ok(found.clone()),
-            Some(Entry::Asked(sender)) => return Err(sender.subscribe()),
+            Some(Entry::Asked(sender)) if sender.receiver_count() > 0 => return Err(sender.subscribe()),
             _ => {}
         }
         if names.len() >= ENTRIES_MAX {
@@ -150,7 +150,10 @@ impl Resolver {
                 }
                 // Nobody waits any more: the question is dropped and the name free to be asked again.
                 () = sender.closed() => {
-                    resolver.names.borrow_mut().remove(&name);
+                    let mut names = resolver.names.borrow_mut();
+                    if matches!(names.get(&name), Some(Entry::Asked(last)) if Rc::ptr_eq(last, &sender)) {
+                        names.remove(&name);
+                    }
                 }
             }
         });
@@ -267,13 +270,14 @@ mod tests {
             },
             |conf| async move {
                 let resolver = Resolver::new(conf);
-                for times in 1..=3 {
+                // On a busy machine the time may be over before the question has left.
+                for _ in 0..100 {
                     resolver.resolve("a.example", Duration::from_millis(20)).await.unwrap_err();
-                    // The question arrives in a turn of its own.
-                    while asked.get() < times {
-                        tokio::task::yield_now().await;
+                    if asked.get() >= 3 {
+                        return;
                     }
                 }
+                panic!("it was asked {} times", asked.get());
             },
         );
     }

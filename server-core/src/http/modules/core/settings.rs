@@ -172,7 +172,7 @@ settings! {
         client_body_in_file_only: BodyInFile = BodyInFile::Off;
         client_body_in_single_buffer: bool = false;
         sendfile: bool = false;
-        sendfile_max_chunk: usize = 2 << 20;
+        sendfile_max_chunk: usize = 256 << 10;
         subrequest_output_buffer_size: usize = 4096;
         read_ahead: usize = 0;
         directio_alignment: u64 = 512;

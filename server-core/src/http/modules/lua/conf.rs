@@ -33,6 +33,10 @@ pub struct MainConf {
     pub zones: OnceCell<Zones>,
     /// `lua_thread_cache_max_entries`; 1024 by default.
     pub thread_cache: Option<usize>,
+    /// `lua_max_memory`: bytes that the scripts of a worker may hold; no limit by default.
+    pub max_memory: Option<usize>,
+    /// `lua_watchdog`: how long Lua code may run without giving way before the log tells where it is; 0 is never.
+    pub watchdog: Option<Duration>,
     /// `lua_max_pending_timers`; 1024 by default.
     pub max_pending_timers: Option<usize>,
     /// `lua_max_running_timers`; 256 by default.

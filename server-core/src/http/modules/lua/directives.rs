@@ -94,6 +94,8 @@ pub(crate) const RULES: &[Rule] = &[
     main("lua_thread_cache_max_entries", set!(set_number, main.thread_cache)),
     main("lua_max_running_timers", set!(set_number, main.max_running_timers)),
     main("lua_max_pending_timers", set!(set_number, main.max_pending_timers)),
+    main("lua_max_memory", max_memory),
+    main("lua_watchdog", set!(set_msec, main.watchdog)),
     rule("lua_shared_dict", Contexts::HTTP, Arity::Words(2, 2), shared_dict),
     main("lua_capture_error_log", capture_error_log),
     flag("lua_sa_restart", Contexts::HTTP, set!(set_flag, main.sa_restart)),
@@ -209,7 +211,7 @@ fn code_cache(scope: &mut Scope<'_>, directive: &Directive) -> Result<(), Diagno
     let slot = &mut scope.loc.lua.code_cache;
     value::set_flag(slot, directive)?;
     if *slot == Some(false) {
-        let mark = if scope.main.core.subsystem == Subsystem::Stream { "stream " } else { "" };
+        let mark = scope.main.core.subsystem.mark();
         let message = format!("{mark}lua_code_cache is off; this will hurt performance");
         scope.cycle.notice(Level::Alert, directive.error("lua_code_cache_off", message));
     }
@@ -241,6 +243,18 @@ fn malloc_trim(scope: &mut Scope<'_>, directive: &Directive) -> Result<(), Diagn
     value::set_number(&mut scope.main.lua.malloc_trim, directive)?;
     scope.loc.lua.trims_memory = scope.main.lua.malloc_trim != Some(0);
     Ok(())
+}
+
+fn max_memory(scope: &mut Scope<'_>, directive: &Directive) -> Result<(), Diagnostic> {
+    value::set_size(&mut scope.main.lua.max_memory, directive)?;
+    // The libraries that every interpreter has need two.
+    const LEAST: usize = 8 << 20;
+    match directive.arg(0) {
+        Some(word) if scope.main.lua.max_memory < Some(LEAST) => {
+            Err(directive.error_at(word, "invalid_value", "\"lua_max_memory\" must be at least 8m"))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn capture_error_log(scope: &mut Scope<'_>, directive: &Directive) -> Result<(), Diagnostic> {
@@ -327,7 +341,7 @@ fn script_of_word(
         let path = ComplexValue::of_word(scope, directive, word)?;
         return Ok(Rc::new(Script::File(FileScript::new(path, scope.cycle.prefix.clone()))));
     }
-    Ok(Rc::new(Script::Inline(Inline::new(tag, word.text.clone(), chunk_name(scope, directive, tag)))))
+    Ok(Rc::new(Script::Inline(inline(scope, directive, tag, word.text.clone()))))
 }
 
 /// The script that a directive of any form holds. `tag` is the name in chunk names.
@@ -335,7 +349,7 @@ pub(crate) fn script_of(scope: &mut Scope<'_>, directive: &Directive, tag: &str)
     if let Block::Lua { code, .. } = &directive.block {
         note(scope, tag);
         let source = code.clone();
-        return Ok(Rc::new(Script::Inline(Inline::new(tag, source, chunk_name(scope, directive, tag)))));
+        return Ok(Rc::new(Script::Inline(inline(scope, directive, tag, source))));
     }
     let Some(word) = directive.args.last() else { return Err(value::invalid_value(directive)) };
     script_of_word(scope, directive, tag, word)
@@ -352,7 +366,16 @@ pub(super) fn start_script_of(
         let path = scope.cycle.full_path(source);
         return Ok(StartScript::File(path.into_os_string().into_encoded_bytes().into()));
     }
-    Ok(StartScript::Inline(Inline::new(tag, source, chunk_name(scope, directive, tag))))
+    Ok(StartScript::Inline(inline(scope, directive, tag, source)))
+}
+
+/// Code that stands in the configuration, by the names that it has in the log.
+fn inline(scope: &Scope<'_>, directive: &Directive, tag: &str, source: impl Into<Box<[u8]>>) -> Inline {
+    let name = chunk_name(scope, directive, tag);
+    match scope.main.core.subsystem {
+        Subsystem::Http => Inline::new(&format!("{tag}_"), source, name),
+        Subsystem::Stream => Inline::new(&name.to_string_lossy(), source, name.clone()),
+    }
 }
 
 fn is_file(directive: &Directive) -> bool {
@@ -375,19 +398,25 @@ fn source_of(directive: &Directive) -> Result<&[u8], Diagnostic> {
 }
 
 /// Scripts of the stream subsystem whose chunks are named by the directive alone.
-const BARE_IN_STREAM: [&str; 6] = [
+const BARE_IN_STREAM: [&str; 7] = [
     "balancer_by_lua",
     "init_by_lua",
     "init_worker_by_lua",
     "proxy_ssl_certificate_by_lua",
     "proxy_ssl_verify_by_lua",
     "ssl_certificate_by_lua",
+    "ssl_client_hello_by_lua",
 ];
 
 pub(crate) fn chunk_name(scope: &Scope<'_>, directive: &Directive, tag: &str) -> std::ffi::CString {
     let stream = Contexts::STREAM.or(Contexts::STREAM_SERVER).or(Contexts::STREAM_UPSTREAM);
     if scope.context.intersects(stream) && BARE_IN_STREAM.contains(&tag) {
         return std::ffi::CString::new(format!("={tag}")).unwrap_or_default();
+    }
+    if scope.context.intersects(stream) {
+        let name = directive.source.name();
+        let file = name.rsplit(['/', '\\']).next().unwrap_or_default();
+        return std::ffi::CString::new(format!("={tag}({file}:{})", directive.head_line())).unwrap_or_default();
     }
     let conf_prefix = scope.cycle.conf_prefix.to_string_lossy();
     code::chunk_name(tag, &directive.source.name(), &conf_prefix, directive.head_line())

@@ -15,7 +15,7 @@ use crate::log::Level;
 use crate::lua::ffi::param;
 use crate::lua::sys::raw::*;
 use crate::lua::sys::{self, StackGuard};
-use crate::lua::{Ctx, Phase, current};
+use crate::lua::{Ctx, Phase, current, memory};
 
 thread_local! {
     static BODY: RefCell<Chain> = RefCell::new(Chain::new());
@@ -41,8 +41,10 @@ fn call_with<T>(
     let handler = sys::top(state);
     script.push(&ctx.vm, r, cache_of(r)).map_err(|_| Failed)?;
     let _entered = current::enter(ctx, &**r);
+    let enforced = memory::enforce();
     // SAFETY: the function is on the top, its error handler below it.
     let status = unsafe { lua_pcall(state, 0, 1, handler) };
+    drop(enforced);
     if status == 0 {
         return Ok(take(state, sys::top(state)));
     }

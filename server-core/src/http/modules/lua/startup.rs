@@ -6,6 +6,7 @@
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
 use std::rc::Rc;
+use std::time::Duration;
 
 use super::conf::StartScript;
 use super::{apps, timers};
@@ -18,7 +19,7 @@ use crate::lua::code::pop_message;
 use crate::lua::sys::raw::*;
 use crate::lua::sys::{self, StackGuard};
 use crate::lua::vm::{Options, VmError};
-use crate::lua::{Ctx, Phase, Vm, api, current, ffi};
+use crate::lua::{Ctx, Phase, Vm, api, current, ffi, watchdog};
 use crate::shared_dict::Zones;
 use crate::{log_at, lualib};
 
@@ -47,8 +48,10 @@ pub(crate) fn make_present(cycle: &'static Cycle) {
     ffi::worker::set_cycle(cycle);
     ffi::upstream::set_groups(&cycle.http.upstream);
     ffi::limits::set_main(&cycle.http);
-    if let Some(zones) = cycle.http.lua.zones.get() {
-        ffi::public::publish(zones);
+    for main in cycle.mains() {
+        if let Some(zones) = main.lua.zones.get() {
+            ffi::public::publish(main.core.subsystem, zones);
+        }
     }
     for conf in cycle.mains().map(|main| &main.lua).filter(|conf| conf.used) {
         ffi::regex::set_limits(ffi::regex::Limits {
@@ -84,15 +87,15 @@ fn new_vm(cycle: &'static Cycle, main: &'static MainConf) -> Result<Rc<Vm>, VmEr
     let conf = &main.lua;
     let subsystem = main.core.subsystem;
     let options = Options {
+        mark: subsystem.mark(),
         path: conf.package_path.as_deref().map(<[u8]>::to_vec),
         cpath: conf.package_cpath.as_deref().map(<[u8]>::to_vec),
         prefix: cycle.prefix().as_os_str().as_bytes().to_vec(),
         thread_cache: conf.thread_cache.unwrap_or(1024),
+        max_memory: conf.max_memory,
     };
     let zones = zones(cycle, main)?;
-    if subsystem == Subsystem::Http {
-        ffi::public::publish(zones);
-    }
+    ffi::public::publish(subsystem, zones);
     let vm = Vm::new(&options)?;
     api::inject(&vm, subsystem, |state| match subsystem {
         Subsystem::Http => api::http::inject(state, cycle),
@@ -112,6 +115,9 @@ fn new_vm(cycle: &'static Cycle, main: &'static MainConf) -> Result<Rc<Vm>, VmEr
         // lua-resty-core leaves the handshakes of stream sockets to the server.
         vm.run_layer("=socket_tls", b"require 'resty.core.socket_tls'")?;
     }
+    if watchdog_limit(cycle, main).is_some() {
+        vm.run_layer("=watchdog", b"jit.off() jit.flush()")?;
+    }
     vm.run_layer("=_G write guard", WRITE_GUARD.as_bytes())?;
     // What loading left behind goes now, so that scripts that measure memory see their own. Each collection halves the
     // interpreter's string buffer.
@@ -126,6 +132,13 @@ fn new_vm(cycle: &'static Cycle, main: &'static MainConf) -> Result<Rc<Vm>, VmEr
         apps::install(cycle, &vm)?;
     }
     Ok(vm)
+}
+
+/// After what time the log tells where Lua code is; a development server does without being asked.
+fn watchdog_limit(cycle: &Cycle, main: &MainConf) -> Option<Duration> {
+    const OF_A_DEVELOPMENT_SERVER: Duration = Duration::from_secs(5);
+    let limit = main.lua.watchdog.or(cycle.conf.watch.then_some(OF_A_DEVELOPMENT_SERVER))?;
+    (!limit.is_zero()).then_some(limit)
 }
 
 /// Loads the Lua layer: the library that stands on the package path, else our own.
@@ -186,6 +199,13 @@ pub(crate) fn request_vm(r: &Rc<Request>) -> Option<Rc<Vm>> {
 /// Runs `init_worker_by_lua*`. A failure is logged; the worker goes on.
 pub fn init_worker(cycle: &'static Cycle) {
     ffi::errlog::start_capture();
+    let limit = cycle.mains().filter(|main| main.lua.used).filter_map(|main| watchdog_limit(cycle, main)).min();
+    if let Some(limit) = limit
+        && let Err(error) = watchdog::start(limit, cycle.log.clone())
+    {
+        let errno = error.raw_os_error().unwrap_or(0);
+        cycle.log.write_errno(Level::Error, errno, format_args!("the Lua watchdog could not be started"));
+    }
     for main in cycle.mains() {
         worker_script(cycle, main, main.lua.init_worker.as_ref(), Phase::INIT_WORKER, "init_worker_by_lua");
     }

@@ -1,7 +1,7 @@
 //! Query strings and tables: `ngx.encode_args`, `ngx.decode_args`, `ngx.req.set_uri_args`, `ngx.req.get_post_args`.
 
 use super::control::query_argument;
-use super::{expect_arguments, real_request};
+use super::{expect_arguments, real_request_or};
 use crate::lua::current;
 use crate::lua::session::level;
 use crate::lua::sys::raw::*;
@@ -46,7 +46,7 @@ c_function! {
 c_function! {
     fn set_uri_args(state) {
         expect_arguments(state, 1, 1, "1 argument")?;
-        let (r, _) = real_request()?;
+        let (r, _) = real_request_or("no request object found")?;
         let mut args = query_argument(state, 1, false)?;
         if sys::kind(state, 1) == LUA_TSTRING {
             args = escape_unsafe(&args);
@@ -61,7 +61,7 @@ c_function! {
     fn get_post_args(state) {
         let count = expect_arguments(state, 0, 1, "0 or 1 arguments")?;
         let max = if count == 1 { sys::check_integer(state, 1)? } else { MAX_ARGS };
-        let (r, _) = real_request()?;
+        let (r, _) = real_request_or("no request object found")?;
         if r.discard_body.get() {
             return push_pairs(state, b"", max);
         }

@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use super::{expect_arguments, real_request, request};
+use super::{expect_arguments, real_request, real_request_or, request_or};
 use crate::http::body::{self, BodyFile, RequestBody};
 use crate::http::{Code, Outcome, Request};
 use crate::log::Level;
@@ -52,7 +52,7 @@ struct Owned(RefCell<Option<PathBuf>>);
 c_function! {
     fn read_body(state) {
         expect_arguments(state, 0, 0, "0 arguments")?;
-        let (r, ctx) = request()?;
+        let (r, ctx) = request_or("request object not found")?;
         r.request_body_in_single_buf.set(true);
         r.request_body_in_persistent_file.set(true);
         r.request_body_in_clean_file.set(true);
@@ -97,7 +97,7 @@ c_function! {
 c_function! {
     fn discard_body(state) {
         expect_arguments(state, 0, 0, "0 arguments")?;
-        let (r, _) = real_request()?;
+        let (r, _) = real_request_or("request object not found")?;
         body::discard(&r);
         Ok(Reply::Return(0))
     }
@@ -107,7 +107,7 @@ c_function! {
     fn get_body_data(state) {
         let count = expect_arguments(state, 0, 1, "0 or 1 arguments")?;
         let max = if count == 1 { sys::check_number(state, 1)? as usize } else { 0 };
-        let (r, _) = real_request()?;
+        let (r, _) = real_request_or("request object not found")?;
         let bytes = body_of(&r).and_then(|body| body.in_memory()).filter(|bytes| !bytes.is_empty());
         match bytes {
             Some(bytes) => {
@@ -124,7 +124,7 @@ c_function! {
 c_function! {
     fn get_body_file(state) {
         expect_arguments(state, 0, 0, "0 arguments")?;
-        let (r, _) = real_request()?;
+        let (r, _) = real_request_or("request object not found")?;
         let path = body_of(&r).and_then(|body| body.file.borrow().as_ref().map(|file| file.path.clone()));
         match path {
             Some(path) => sys::push(state, path.as_os_str().as_bytes()),
@@ -139,7 +139,7 @@ c_function! {
     fn set_body_data(state) {
         expect_arguments(state, 1, 1, "1 arguments")?;
         let data = sys::check_bytes(state, 1)?.to_vec();
-        let (r, _) = real_request()?;
+        let (r, _) = real_request_or("request object not found")?;
         check_body_was_read(&r)?;
         let length = data.len() as u64;
         remove_owned(&r);
@@ -159,13 +159,16 @@ c_function! {
             return Err(sys::type_error(state, 2, "boolean"));
         }
         let removes = count == 2 && sys::truth(state, 2);
-        let path = Path::new(std::ffi::OsStr::from_bytes(&name)).to_path_buf();
+        let name = name.split(|byte| *byte == 0).next().unwrap_or_default();
+        let path = Path::new(std::ffi::OsStr::from_bytes(name)).to_path_buf();
         let shown = path.display().to_string();
-        let file = File::open(&path).map_err(|error| {
+        let failed = |call: &str, error: &std::io::Error| {
             let errno = error.raw_os_error().unwrap_or(0);
-            r.log_errno(Level::Crit, errno, format_args!("open() \"{shown}\" failed"));
-            Error::from(format!("open() \"{shown}\" failed"))
-        })?;
+            r.log_errno(Level::Crit, errno, format_args!("{call}() \"{shown}\" failed"));
+            Error::from(format!("{call}() \"{shown}\" failed"))
+        };
+        std::fs::metadata(&path).map_err(|error| failed("stat", &error))?;
+        let file = File::open(&path).map_err(|error| failed("open", &error))?;
         let length = file.metadata().map_err(|_| Error::from(format!("fstat() \"{shown}\" failed")))?.len();
         let body = RequestBody::of(Vec::new());
         if length > 0 {

@@ -1,8 +1,8 @@
 //! `ngx.exec`, `ngx.redirect`, `ngx.on_abort`. (`ngx.exit` is a Lua function over the exported C ABI.)
 
 use super::args::push_query;
-use super::request;
 use super::uri::{self, Refusals};
+use super::{request, request_or};
 use crate::http::modules::lua::response;
 use crate::lua::Phase;
 use crate::lua::api::coroutine::new_coroutine;
@@ -41,7 +41,7 @@ c_function! {
         if count != 1 && count != 2 {
             return Err(format!("expecting one or two arguments, but got {count}").into());
         }
-        let (r, ctx) = request()?;
+        let (r, ctx) = request_or("no request object found")?;
         let target = sys::check_bytes(state, 1)?;
         if target.is_empty() {
             return Err("The uri argument is empty".into());
@@ -103,7 +103,7 @@ c_function! {
                         ngx.HTTP_PERMANENT_REDIRECT, ngx.HTTP_SEE_OTHER, and ngx.HTTP_TEMPORARY_REDIRECT are allowed"
                 .into());
         }
-        let (r, ctx) = request()?;
+        let (r, ctx) = request_or("no request object found")?;
         ctx.phase.get().require(Phase::OUTPUT)?;
         ctx.check_abortable()?;
         if response::is_header_sent(&r, ctx) {

@@ -11,6 +11,7 @@ mod output;
 mod req;
 mod req_socket;
 mod resp;
+mod session_datagram;
 mod session_socket;
 mod subrequest;
 mod timer;
@@ -69,7 +70,7 @@ pub(crate) fn inject_stream(state: State, cycle: &'static Cycle) {
         session_socket::inject(state);
         lua_setfield(state, -2, c"req".as_ptr());
         // The Lua layer fills these.
-        for name in [c"var", c"shared", c"worker", c"arg"] {
+        for name in [c"var", c"shared", c"worker"] {
             lua_createtable(state, 0, 4);
             lua_setfield(state, -2, name.as_ptr());
         }
@@ -88,9 +89,19 @@ pub(crate) fn request<'a>() -> Result<(Rc<Request>, &'a Ctx), Error> {
     Ok((r.rc(), ctx))
 }
 
+/// The request of the running code; `text` says that there is none.
+fn request_or<'a>(text: &'static str) -> Result<(Rc<Request>, &'a Ctx), Error> {
+    request().map_err(|_| text.into())
+}
+
 /// The request of the running code, when a client made it.
 pub(crate) fn real_request<'a>() -> Result<(Rc<Request>, &'a Ctx), Error> {
-    let (r, ctx) = request()?;
+    real_request_or("no request found")
+}
+
+/// As [`real_request`]; `text` says that there is none.
+fn real_request_or<'a>(text: &'static str) -> Result<(Rc<Request>, &'a Ctx), Error> {
+    let (r, ctx) = request_or(text)?;
     if r.conn().is_fake() {
         return Err("API disabled in the current context".into());
     }

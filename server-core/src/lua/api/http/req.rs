@@ -1,7 +1,7 @@
 //! `ngx.req`: protocol version, raw head, URI.
 
 use super::control::{escape_for_log, unsafe_byte};
-use super::{expect_arguments, real_request};
+use super::{expect_arguments, real_request, real_request_or};
 use crate::http::Version;
 use crate::lua::Phase;
 use crate::lua::session::session_debug;
@@ -17,7 +17,7 @@ pub(super) fn inject(state: State) {
 
 c_function! {
     fn http_version(state) {
-        let (r, _) = real_request()?;
+        let (r, _) = real_request_or("no request object found")?;
         let version = match r.http_version.get() {
             Version::HTTP_09 => Some(0.9),
             Version::HTTP_10 => Some(1.0),
@@ -39,7 +39,7 @@ c_function! {
 c_function! {
     fn raw_header(state) {
         let without_request_line = sys::top(state) > 0 && sys::truth(state, 1);
-        let (r, _) = real_request()?;
+        let (r, _) = real_request_or("no request object found")?;
         let r = r.main_ref();
         if r.http_version.get() >= Version::HTTP_20 {
             return Err("http2 requests not supported yet".into());

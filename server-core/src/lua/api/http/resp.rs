@@ -1,7 +1,7 @@
 //! `ngx.resp.get_headers`.
 
 use super::args::add_multi;
-use super::real_request;
+use super::real_request_or;
 use crate::lua::session::session_debug;
 use crate::lua::sys::raw::*;
 use crate::lua::sys::{self, Reply, State, c_function};
@@ -19,7 +19,7 @@ c_function! {
         let count = sys::top(state);
         let max = if count >= 1 && sys::kind(state, 1) != LUA_TNIL { sys::check_integer(state, 1)? } else { MAX_HEADERS };
         let raw = count >= 2 && sys::truth(state, 2);
-        let (r, _) = real_request()?;
+        let (r, _) = real_request_or("no request object found")?;
         // SAFETY: a fresh table and raw accesses.
         unsafe {
             lua_createtable(state, 0, 8);

@@ -7,7 +7,7 @@ use std::task::{Poll, Waker};
 use bytes::Bytes;
 
 use super::args::{add_multi, push_query};
-use super::request;
+use super::request_or;
 use super::uri::{self, Refusals};
 use crate::http::body::RequestBody;
 use crate::http::modules::lua::{output_bufs, response, session};
@@ -112,7 +112,7 @@ fn start_all(state: State) -> Answer {
     if number == 0 {
         return Err("at least one subrequest should be specified".into());
     }
-    let (r, ctx) = request()?;
+    let (r, ctx) = request_or("no request object found")?;
     ctx.phase.get().require(Phase::REWRITE.or(Phase::ACCESS).or(Phase::CONTENT))?;
     let thread = ctx.current_thread().ok_or("no co ctx found")?;
     sys::check_yieldable(state)?;

@@ -31,7 +31,7 @@ pub(super) fn inject_reader(state: State) {
 pub(super) fn create_pool(session: &dyn Session, key: &[u8], size: usize, backlog: Option<usize>) -> Rc<Pool> {
     let shown = backlog.map_or(-1, |backlog| backlog as i64);
     session_debug!(session, "lua tcp socket connection pool size: {size}, backlog: {shown}");
-    let pool = Pool::create(key, size, backlog);
+    let pool = Pool::create(key, size, backlog, session.socket_conf().mark);
     session_debug!(session, "lua tcp socket keepalive create connection pool for key \"{}\"", pool.name());
     pool
 }
@@ -475,7 +475,7 @@ c_function! {
 /// A timeout in milliseconds.
 fn timeout(state: State, index: c_int) -> Result<i64, Error> {
     // SAFETY: any index is acceptable.
-    let milliseconds = unsafe { lua_tonumber(state, index) } as i64;
+    let milliseconds = sys::integer(unsafe { lua_tonumber(state, index) });
     if milliseconds >> 31 == 0 { Ok(milliseconds) } else { Err("bad timeout value".into()) }
 }
 
