@@ -9,7 +9,7 @@ use crate::embed::{self, Map, Phase, Snippet, Subsystem};
 use crate::finding::Finding;
 use crate::inline;
 use crate::lua::{self, SyntaxError};
-use crate::rules::{SYNTAX_ERROR, Sink};
+use crate::rules::{SYNTAX_ERROR, Sink, undefined_field};
 use crate::settings::{Inline, Settings, WrittenFiles};
 
 /// What a file holds.
@@ -69,11 +69,24 @@ pub fn check(input: &Input, settings: &Settings) -> Vec<Finding> {
             }
         }
     }
+    if input.kind != InputKind::Lua {
+        forget_fields_set_elsewhere(bytes, &mut findings);
+    }
     if !settings.filters.is_empty() {
         findings.retain(|finding| !settings.is_filtered(finding, &input.source));
     }
     findings.sort_by(|a, b| (a.span, a.rule).cmp(&(b.span, b.rule)));
     findings
+}
+
+/// Takes back findings about fields that another piece of the same file sets.
+fn forget_fields_set_elsewhere(text: &[u8], findings: &mut Vec<Finding>) {
+    let rule = undefined_field::RULE.id;
+    if findings.iter().any(|found| found.rule == rule) {
+        let set = undefined_field::names_set_in(text);
+        let name = |found: &Finding| text.get(found.span.start..found.span.end).unwrap_or_default();
+        findings.retain(|found| found.rule != rule || !set.contains(name(found)));
+    }
 }
 
 /// What is known about a chunk from outside.

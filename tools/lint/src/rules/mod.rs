@@ -7,7 +7,9 @@ mod empty_block;
 mod empty_statement;
 mod global_table_write;
 mod header_after_output;
+mod held;
 mod library_change;
+mod lock_left_held;
 mod long_line;
 mod loop_runs_once;
 mod missing_return;
@@ -26,7 +28,7 @@ mod unbalanced_assignment;
 mod unchecked_connect;
 mod uncompiled_in_loop;
 mod undeclared_global;
-mod undefined_field;
+pub(crate) mod undefined_field;
 mod undefined_global;
 mod uninitialised_read;
 mod unreachable_code;
@@ -114,6 +116,7 @@ pub static ALL: &[&Rule] = &[
     &global_table_write::RULE,
     &header_after_output::RULE,
     &library_change::RULE,
+    &lock_left_held::RULE,
     &long_line::RULE,
     &loop_runs_once::RULE,
     &missing_return::RULE,

@@ -21,7 +21,7 @@ variables become nil).
 
 ```lua
 local host, port = \"127.0.0.1\"           -- finding: `port` is nil
-host, port = parse(url), 80, true        -- finding: `true` is dropped
+name, scheme = parse(url), 80, true      -- finding: `true` is dropped
 ```
 
 Good:
@@ -31,14 +31,19 @@ local host, port = \"127.0.0.1\", 80
 host, port = parse(url)
 ```
 
-A declaration without values, or with just `nil`, is fine.
+A declaration without values, or with just `nil`, is fine, and so are variables that get their value later.
 ";
 
 fn check(chunk: &Chunk<'_>, sink: &mut Sink<'_>) {
     for stat in &chunk.tree.stats {
         let (variables, values) = match stat.kind {
             StatKind::Assign { targets, values } => (targets.len(), values),
-            StatKind::Local { locals, values } => (locals.len(), values),
+            // Names without a value that get one later are declared here in passing.
+            StatKind::Local { locals, values } => {
+                let later = chunk.tree.local_list(locals).skip(values.len());
+                let set = later.filter(|local| chunk.tree.local(*local).writes > 0).count();
+                (locals.len() - set, values)
+            }
             _ => continue,
         };
         if values.len() > variables {

@@ -9,7 +9,7 @@ use crate::chunk::Chunk;
 use crate::lua::tree::{ExprId, ExprKind, StatKind};
 use crate::standard;
 
-pub(super) static RULE: Rule = Rule {
+pub(crate) static RULE: Rule = Rule {
     id: "undefined_field",
     group: Group::Correctness,
     severity: Severity::Warning,
@@ -53,17 +53,13 @@ fn check(chunk: &Chunk<'_>, sink: &mut Sink<'_>) {
     let targets = targets(chunk);
     let tested = tested(chunk);
     let is_own = |id: &ExprId| targets.binary_search(id).is_ok();
+    let is_known = |id: &ExprId| is_own(id) || tested.binary_search(id).is_ok();
     let own: HashSet<String> =
-        missing.iter().filter(|(id, ..)| is_own(id)).map(|(_, library, name)| format!("{library}.{name}")).collect();
+        missing.iter().filter(|(id, ..)| is_known(id)).map(|(_, library, name)| format!("{library}.{name}")).collect();
     for (id, library, name) in &missing {
         let path = format!("{library}.{name}");
         let root = library.split('.').next().unwrap_or_default();
-        if is_own(id)
-            || tested.binary_search(id).is_ok()
-            || own.contains(&path)
-            || sink.settings.is_field_allowed(&path)
-            || !sink.settings.is_readable(root.as_bytes())
-        {
+        if own.contains(&path) || sink.settings.is_field_allowed(&path) || !sink.settings.is_readable(root.as_bytes()) {
             continue;
         }
         let ExprKind::Index { key, .. } = tree.expr(*id).kind else { continue };
@@ -71,6 +67,26 @@ fn check(chunk: &Chunk<'_>, sink: &mut Sink<'_>) {
         let help = like.map(|like| format!("did you mean `{library}.{like}`?"));
         sink.report(chunk, tree.expr(key).range, format!("`{library}` has no field `{name}`")).help = help;
     }
+}
+
+/// How far back a `function` may stand before a name.
+const LOOK_BACK: usize = 128;
+
+/// The names of all fields that a file's text sets anywhere: `ngx.mine = 1`, `function ngx.mine()`. Pieces of Lua in one
+/// configuration or spec share their libraries.
+pub(crate) fn names_set_in(text: &[u8]) -> HashSet<&[u8]> {
+    let is_word = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_';
+    let name = |dot: usize| {
+        let rest = text.get(dot + 1..)?;
+        let (name, after) = rest.split_at(rest.iter().position(|byte| !is_word(byte)).unwrap_or(rest.len()));
+        let after = after.trim_ascii_start();
+        let set = after.starts_with(b"=") && !after.starts_with(b"==");
+        let before = text.get(dot.saturating_sub(LOOK_BACK)..dot)?;
+        let start = before.iter().rposition(|byte| !is_word(byte) && *byte != b'.')?;
+        let declared = before.get(..start)?.trim_ascii_end().ends_with(b"function");
+        (set || declared).then_some(name)
+    };
+    memchr::memchr_iter(b'.', text).filter_map(name).collect()
 }
 
 /// What the chunk assigns to, sorted.
@@ -154,12 +170,25 @@ mod tests {
     }
 
     #[test]
+    fn fields_that_another_piece_sets_are_known() {
+        use crate::testing::found_in_conf;
+
+        let conf = "init_by_lua_block { ngx.mine = 1 function ngx.own() end }";
+        assert!(
+            found_in_conf("undefined_field", &format!("{conf} log_by_lua_block {{ f(ngx.mine, ngx.own) }}")).is_empty()
+        );
+        let other = format!("{conf} log_by_lua_block {{ f(ngx.other, ngx.mine == 1) }}");
+        assert_eq!(found_in_conf("undefined_field", &other).len(), 1);
+    }
+
+    #[test]
     fn fields_that_exist_are_asked_for_or_set_are_not() {
         for text in [
             "ngx.say(ngx.var.anything, ngx.shared.dict:get(1), ngx.ctx.x, ngx.status, ngx.header.a)",
             "if ngx.my then ngx.say(ngx.HTTP_OK) end",
             "ngx.my = 1 ngx.say(ngx.my)",
             "local split = string.split or mine",
+            "local size = string.pack and #string.pack('n', 0)",
             "local string = {} string.split()",
             "local nkeys = table.nkeys",
         ] {

@@ -57,7 +57,8 @@ fn files_have_the_globals_that_luajit_compiles() {
     let (luajit, mut compared, mut different) = (luajit(), 0, Vec::new());
     let (files, _) = rsty_lint::driver::find(&[folder.into()]);
     for file in files.iter().filter(|file| file.extension().is_some_and(|extension| extension == "lua")) {
-        let text = std::fs::read(file).expect("readable");
+        // Links that lead nowhere.
+        let Ok(text) = std::fs::read(file) else { continue };
         let (ours, theirs) = (ours(&text), theirs(&luajit, file));
         compared += 1;
         if ours != theirs {

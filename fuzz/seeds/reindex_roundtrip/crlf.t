@@ -1,0 +1,6 @@
+=== TEST 2: crlf
+--- request
+GET /
+
+
+=== TEST: none
