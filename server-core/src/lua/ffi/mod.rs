@@ -37,6 +37,7 @@ mod semaphore_pool;
 pub mod shdict;
 pub mod socket;
 pub mod ssl;
+pub mod ssl_certificates;
 pub mod ssl_socket;
 pub mod strings;
 pub mod symbols;
