@@ -145,3 +145,16 @@ X-Out: here
 [set] [] other.example
 --- no_error_log
 [error]
+
+
+
+=== clients of HTTP/1.1 are served where HTTP/2 is on
+--- config
+http2 on;
+location = /fruit { return 200 "damson\n"; }
+--- request
+GET /fruit
+--- response_body
+damson
+--- no_error_log
+[warn]

@@ -72,6 +72,8 @@ pub struct ListenSpec {
     pub keepalive: Option<TcpKeepalive>,
     /// Datagrams instead of a stream (`listen … udp` in `stream`).
     pub datagram: bool,
+    /// Who serves it. Two that want one address are refused by the system.
+    pub subsystem: Subsystem,
 }
 
 /// `so_keepalive=`: on with optional times, or off.
@@ -101,6 +103,7 @@ impl ListenSpec {
             fastopen: None,
             keepalive: None,
             datagram: false,
+            subsystem: Subsystem::Http,
         }
     }
 }
@@ -265,6 +268,16 @@ pub enum Subsystem {
     Http,
     /// Connections as such: `stream { }`.
     Stream,
+}
+
+impl Subsystem {
+    /// What stands before the Lua core's log messages.
+    pub(crate) const fn mark(self) -> &'static str {
+        match self {
+            Self::Http => "",
+            Self::Stream => "stream ",
+        }
+    }
 }
 
 /// What processes run on.

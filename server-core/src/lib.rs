@@ -8,6 +8,7 @@ pub mod clock;
 pub mod codec;
 pub mod conf;
 pub mod cycle;
+mod datagram_socket;
 mod deadline;
 pub(crate) mod dev;
 pub mod http;

@@ -230,16 +230,19 @@ fn single_process() -> Checked {
 
 /// A graceful end may take long, and whoever waits may kill the process before it is over.
 fn removes_sockets() -> Checked {
-    let server = Server::new(
-        "master_process off;\nevents { }\nhttp { server { listen unix:way.sock;
-         location / { content_by_lua_block { ngx.log(ngx.WARN, 'arrived') ngx.sleep(60) } } } }\n",
-    )?;
+    let folder = tempfile::tempdir()?;
+    let way = folder.path().join("way.sock");
+    let server = Server::new(&format!(
+        "master_process off;\nevents {{ }}\nhttp {{ server {{ listen unix:{};
+         location / {{ content_by_lua_block {{ ngx.log(ngx.WARN, 'arrived') ngx.sleep(60) }} }} }} }}\n",
+        way.display()
+    ))?;
     let pid = server.start()?;
-    let mut guest = UnixStream::connect(server.path("way.sock"))?;
+    let mut guest = UnixStream::connect(&way)?;
     guest.write_all(b"GET / HTTP/1.0\r\n\r\n")?;
     server.wait_for_log("arrived")?;
     kill(pid, Signal::SIGQUIT)?;
-    eventually("the socket's file is gone", || (!server.path("way.sock").exists()).then_some(()))?;
+    eventually("the socket's file is gone", || (!way.exists()).then_some(()))?;
     assert!(alive(pid));
     Ok(())
 }

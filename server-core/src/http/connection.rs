@@ -23,12 +23,13 @@ use crate::clock::Now;
 use crate::cycle::{Cycle, Subsystem};
 use crate::deadline::Deadline;
 use crate::log::LogContext;
+use crate::stream::Client;
 use crate::tls::Tls;
 use crate::tls::server::ServerSide;
 use crate::tls::stream::Direction;
 
 /// The address of a client or of a listener.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Address {
     /// IPv4 or IPv6.
     Ip(SocketAddr),
@@ -72,6 +73,8 @@ pub enum Stream {
     Tcp(tokio::net::TcpStream),
     /// A unix socket.
     Unix(tokio::net::UnixStream),
+    /// Datagrams, which come and go by themselves: as a stream there is never anything to read.
+    Datagrams(Rc<Client>),
 }
 
 /// What a PROXY protocol header said.
@@ -204,6 +207,11 @@ impl Connection {
         self.main_conf
     }
 
+    /// What stands before the Lua core's log messages about it.
+    pub(crate) fn mark(&self) -> &'static str {
+        self.main_conf.core.subsystem.mark()
+    }
+
     /// Whether it is a session of `stream { }`.
     pub fn is_stream(&self) -> bool {
         self.main_conf.core.subsystem == Subsystem::Stream
@@ -216,6 +224,14 @@ impl Connection {
         match index.and_then(|index| self.cycle.conf.listen.get(index)) {
             Some(spec) => spec.address.to_string(),
             None => self.local().to_string(),
+        }
+    }
+
+    /// The client, when it sends datagrams.
+    pub(crate) fn datagrams(&self) -> Option<&Rc<Client>> {
+        match &self.stream {
+            Stream::Datagrams(client) => Some(client),
+            Stream::Fake | Stream::Tcp(_) | Stream::Unix(_) => None,
         }
     }
 
@@ -234,6 +250,7 @@ impl Connection {
                 let path = path.map(|path| std::os::unix::ffi::OsStringExt::into_vec(path.into_os_string()));
                 Address::Unix(path.unwrap_or_default().into())
             }
+            Stream::Datagrams(client) => client.local().clone(),
         })
     }
 
@@ -243,6 +260,7 @@ impl Connection {
             Stream::Fake => -1,
             Stream::Tcp(stream) => stream.as_raw_fd(),
             Stream::Unix(stream) => stream.as_raw_fd(),
+            Stream::Datagrams(client) => client.fd(),
         }
     }
 
@@ -293,6 +311,7 @@ impl Connection {
             Stream::Fake => Ok(0),
             Stream::Tcp(stream) => stream.try_read_buf(&mut *input),
             Stream::Unix(stream) => stream.try_read_buf(&mut *input),
+            Stream::Datagrams(_) => Err(io::ErrorKind::WouldBlock.into()),
         };
         match read {
             Ok(0) => self.read_eof.set(true),
@@ -328,6 +347,7 @@ impl Connection {
             Stream::Fake => Poll::Ready(Ok(())),
             Stream::Tcp(stream) => stream.poll_read_ready(cx),
             Stream::Unix(stream) => stream.poll_read_ready(cx),
+            Stream::Datagrams(_) => Poll::Pending,
         }
     }
 
@@ -442,6 +462,7 @@ impl Connection {
             Stream::Fake => Ok(()),
             Stream::Tcp(stream) => stream.try_io(interest, blocked),
             Stream::Unix(stream) => stream.try_io(interest, blocked),
+            Stream::Datagrams(_) => Ok(()),
         };
     }
 
@@ -457,6 +478,7 @@ impl Connection {
             (_, Stream::Fake) => Poll::Ready(Ok(())),
             (_, Stream::Tcp(stream)) => stream.poll_write_ready(cx),
             (_, Stream::Unix(stream)) => stream.poll_write_ready(cx),
+            (_, Stream::Datagrams(client)) => client.poll_writable(cx),
         };
         if ready.is_pending() && self.timer.poll(deadline, cx) {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
@@ -524,6 +546,7 @@ impl Connection {
                 [slice] => stream.try_write(slice),
                 _ => stream.try_write_vectored(slices),
             }),
+            Stream::Datagrams(client) => output.send(limit, |slices| client.send(slices)),
         };
         match sent {
             Ok(sent) => {
@@ -546,6 +569,7 @@ impl Connection {
             Stream::Fake => return Err(io::ErrorKind::NotConnected.into()),
             Stream::Tcp(stream) => stream.try_write(bytes),
             Stream::Unix(stream) => stream.try_write(bytes),
+            Stream::Datagrams(client) => client.send(&[io::IoSlice::new(bytes)]),
         }?;
         self.sent.set(self.sent.get() + sent as u64);
         Ok(sent)
@@ -557,6 +581,7 @@ impl Connection {
             Stream::Fake => Poll::Ready(Ok(())),
             Stream::Tcp(stream) => stream.poll_write_ready(cx),
             Stream::Unix(stream) => stream.poll_write_ready(cx),
+            Stream::Datagrams(client) => client.poll_writable(cx),
         }
     }
 
@@ -591,13 +616,15 @@ impl Connection {
             Stream::Fake => Ok(()),
             Stream::Tcp(stream) => stream.writable().await,
             Stream::Unix(stream) => stream.writable().await,
+            Stream::Datagrams(client) => poll_fn(|cx| client.poll_writable(cx)).await,
         }
     }
 
     /// Waits until the client took everything; each step may take as long as `timeout`. OK, REQUEST_TIME_OUT or
-    /// ERROR. `limit` says how many bytes may go now.
-    pub(crate) async fn drain(&self, timeout: Duration, limit: impl Fn() -> u64) -> Code {
+    /// ERROR. `limit` says how many bytes may go now; after `turn` bytes, others have theirs.
+    pub(crate) async fn drain(&self, timeout: Duration, turn: u64, limit: impl Fn() -> u64) -> Code {
         while self.has_output() {
+            let sent_before = self.sent.get();
             if let Some(moment) = self.delayed_until.take() {
                 tokio::time::sleep_until(moment).await;
             } else {
@@ -610,8 +637,11 @@ impl Connection {
                     }
                 }
             }
-            if self.send(limit()) == Code::ERROR {
+            if self.send(limit().min(turn)) == Code::ERROR {
                 return Code::ERROR;
+            }
+            if self.sent.get() - sent_before >= turn {
+                tokio::task::yield_now().await;
             }
         }
         if self.error.get() { Code::ERROR } else { Code::OK }
@@ -623,7 +653,7 @@ impl Connection {
             tls.shutdown();
         }
         let fd = self.descriptor();
-        if fd >= 0 {
+        if fd >= 0 && self.datagrams().is_none() {
             // A client that is gone already needs no goodbye.
             let _ = nix::sys::socket::shutdown(fd, nix::sys::socket::Shutdown::Write);
         }
@@ -647,7 +677,8 @@ impl LogContext for Connection {
 impl Connection {
     /// `, client: ADDRESS, server: LISTENER`, as log lines name a connection without a request.
     pub(crate) fn place(&self) -> Vec<u8> {
-        let mut out = b", client: ".to_vec();
+        let kind = if self.datagrams().is_some() { "udp " } else { "" };
+        let mut out = format!(", {kind}client: ").into_bytes();
         out.extend_from_slice(&self.peer_text.borrow());
         let ports = &self.main_conf.core.ports;
         let index = self.port.and_then(|port| ports.iter().position(|known| std::ptr::eq(known, port)));

@@ -67,7 +67,6 @@ pub(crate) async fn drive(r: &Rc<Request>, main: impl Future<Output = ()>) {
 
 async fn run_main(r: &Rc<Request>) {
     debug!(r, "http process request");
-    r.conn().action.set(None);
     let code = start(r).await;
     finish(r, code).await;
 }
@@ -110,6 +109,7 @@ async fn start(r: &Rc<Request>) -> Code {
         r.log(Level::Info, format_args!("{reason}"));
         return Code(i32::from(status));
     }
+    r.conn().action.set(None);
     match run_phase(r, Phase::PostRead).await {
         Some(code) => code,
         None => phases(r, Restart::ServerRewrite).await,

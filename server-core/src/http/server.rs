@@ -13,18 +13,19 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::conf::{MainConf, SrvConf};
+use super::conf::SrvConf;
 use super::connection::{Address, Connection, Stream};
 use super::head_reader::{self, Head};
 use super::modules::core::{LingeringClose, PortServers};
 use super::proxy_protocol;
 use super::request::Request;
 use super::run;
-use crate::cycle::{Cycle, ListenAddress};
-use crate::log::Level;
+use crate::cycle::{Cycle, ListenAddress, ListenSpec, Subsystem};
+use crate::log::{ErrorLog, Level};
 use crate::lua::ffi::worker::stat;
 use crate::process::counters::{self, Counters};
 use crate::process::{BoundListener, trim_memory};
+use crate::stream::Port;
 use crate::tls::server::accept as accept_tls;
 use crate::tls::stream::Direction;
 use crate::{log_at, log_debug};
@@ -98,14 +99,44 @@ pub fn serve(cycle: &'static Cycle, listeners: Vec<BoundListener>) -> io::Result
     Ok(server)
 }
 
+impl Drop for Acceptor {
+    fn drop(&mut self) {
+        if let Self::Datagrams(port) = self {
+            port.close();
+        }
+    }
+}
+
 enum Acceptor {
     Tcp(TcpListener),
     Unix(UnixListener),
+    Datagrams(Rc<Port>),
 }
 
 impl Acceptor {
-    async fn accept(&self) -> io::Result<(Stream, Address)> {
+    fn open(listener: BoundListener, cycle: &Cycle) -> io::Result<Self> {
+        match cycle.conf.listen.get(listener.index) {
+            Some(spec) if spec.datagram => Ok(Self::Datagrams(Port::open(listener.socket, &spec.address)?)),
+            Some(ListenSpec { address: ListenAddress::Unix(_), .. }) => {
+                let socket = std::os::unix::net::UnixListener::from(listener.socket);
+                socket.set_nonblocking(true)?;
+                Ok(Self::Unix(UnixListener::from_std(socket)?))
+            }
+            _ => {
+                let socket = std::net::TcpListener::from(listener.socket);
+                socket.set_nonblocking(true)?;
+                Ok(Self::Tcp(TcpListener::from_std(socket)?))
+            }
+        }
+    }
+
+    async fn accept(&self, log: &ErrorLog) -> io::Result<(Stream, Address)> {
         match self {
+            Self::Datagrams(port) => {
+                let client = port.accept(log).await?;
+                let address = client.address().clone();
+                Ok((Stream::Datagrams(client), address))
+            }
             Self::Tcp(listener) => {
                 let (stream, peer) = listener.accept().await?;
                 Ok((Stream::Tcp(stream), Address::Ip(peer)))
@@ -121,18 +152,7 @@ impl Acceptor {
 impl Server {
     fn accept_from(self: &Rc<Self>, listener: BoundListener) -> io::Result<JoinHandle<()>> {
         let spec = listener.index;
-        let acceptor = match self.cycle.conf.listen.get(spec).map(|spec| &spec.address) {
-            Some(ListenAddress::Unix(_)) => {
-                let socket = std::os::unix::net::UnixListener::from(listener.socket);
-                socket.set_nonblocking(true)?;
-                Acceptor::Unix(UnixListener::from_std(socket)?)
-            }
-            _ => {
-                let socket = std::net::TcpListener::from(listener.socket);
-                socket.set_nonblocking(true)?;
-                Acceptor::Tcp(TcpListener::from_std(socket)?)
-            }
-        };
+        let acceptor = Acceptor::open(listener, self.cycle)?;
         let server = Rc::clone(self);
         Ok(tokio::task::spawn_local(async move { server.accept_loop(spec, acceptor).await }))
     }
@@ -145,12 +165,13 @@ impl Server {
                     self.room.notified().await;
                 }
             }
-            match acceptor.accept().await {
+            match acceptor.accept(&self.cycle.log).await {
                 Ok((stream, peer)) => self.take(spec, stream, peer),
                 Err(error) => {
                     let errno = error.raw_os_error().unwrap_or(0);
                     let level = if errno == libc::ECONNABORTED { Level::Error } else { Level::Alert };
-                    self.cycle.log.write_errno(level, errno, format_args!("accept4() failed"));
+                    let call = if matches!(acceptor, Acceptor::Datagrams(_)) { "recvmsg()" } else { "accept4()" };
+                    self.cycle.log.write_errno(level, errno, format_args!("{call} failed"));
                     if matches!(errno, libc::EMFILE | libc::ENFILE) {
                         // As nginx: not again before this pause, or it would spin.
                         tokio::time::sleep(Duration::from_millis(500)).await;
@@ -175,11 +196,12 @@ impl Server {
 
     fn take(self: &Rc<Self>, spec: usize, stream: Stream, peer: Address) {
         crate::clock::update();
-        let served_by = |main: &&'static MainConf| main.core.ports.get(spec).is_some_and(|port| port.default.is_some());
-        let main = self.cycle.mains().find(served_by).unwrap_or(&self.cycle.http);
+        let subsystem = self.cycle.conf.listen.get(spec).map_or(Subsystem::Http, |spec| spec.subsystem);
+        let main = self.cycle.main(subsystem).unwrap_or(&self.cycle.http);
         let number = next_connection_number();
         let connection = Rc::new(Connection::new(self.cycle, main, number, stream, peer, main.core.ports.get(spec)));
-        log_debug!(self.cycle.log, "*{number} accept: {}", String::from_utf8_lossy(&connection.peer_text.borrow()));
+        let call = if connection.datagrams().is_some() { "recvmsg" } else { "accept" };
+        log_debug!(self.cycle.log, "*{number} {call}: {}", String::from_utf8_lossy(&connection.peer_text.borrow()));
         let mut connections = self.connections.borrow_mut();
         let slot = connections.vacant_entry();
         let key = slot.key();

@@ -10,6 +10,7 @@ use super::session::{Session, level, session_debug, session_log};
 use super::sys::raw::*;
 use super::sys::{self, StackGuard, State};
 use super::vm::Vm;
+use crate::cycle::Subsystem;
 use crate::dev::files::Stamp;
 
 /// LuaJIT cuts chunk names at this many bytes in messages, so longer ones are shortened from the front.
@@ -46,10 +47,10 @@ pub enum LoadError {
 }
 
 impl Inline {
-    /// Code with its chunk name, of which `tag` is the beginning.
-    pub fn new(tag: &str, source: impl Into<Box<[u8]>>, name: CString) -> Self {
+    /// Code with its chunk name. Its key in the cache begins with `prefix`.
+    pub fn new(prefix: &str, source: impl Into<Box<[u8]>>, name: CString) -> Self {
         let source = source.into();
-        let slot = Slot::new(format!("{tag}_nhli_{}", digest(&source)));
+        let slot = Slot::new(format!("{prefix}nhli_{}", digest(&source)));
         Self { source, name, slot }
     }
 
@@ -269,6 +270,12 @@ impl Slot {
     }
 
     fn notice(&self, what: &str, session: &dyn Session) {
+        if session.subsystem() == Subsystem::Stream {
+            if what == "lookup" {
+                session_debug!(session, "looking up Lua code cache with key '{}'", self.key.to_string_lossy());
+            }
+            return;
+        }
         let reference = self.reference.get();
         session_debug!(session, "code cache {what} (key='{}', ref={reference})", self.key.to_string_lossy());
     }

@@ -5,6 +5,7 @@ use std::ffi::c_void;
 use std::fmt;
 
 use super::socket::SocketConf;
+use crate::cycle::Subsystem;
 
 /// `emerg` to `debug`, as nginx numbers them.
 pub mod level {
@@ -45,6 +46,10 @@ pub trait Session {
     fn socket_conf(&self) -> SocketConf;
     /// `URI?ARGS` of the request, for debug messages.
     fn uri(&self) -> String;
+    /// What it is a session of.
+    fn subsystem(&self) -> Subsystem {
+        Subsystem::Http
+    }
 }
 
 /// A session that says nothing.

@@ -17,6 +17,8 @@ use super::sys::{self, StackGuard, State};
 /// What an interpreter is built from.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
+    /// What stands before log messages about the VM.
+    pub mark: &'static str,
     /// `lua_package_path`, as written.
     pub path: Option<Vec<u8>>,
     /// `lua_package_cpath`, as written.
@@ -63,6 +65,8 @@ pub struct Vm {
     budget: OnceCell<Box<Budget>>,
     /// The apps that live in it.
     pub(crate) apps: Apps,
+    /// What stands before messages about it.
+    mark: &'static str,
 }
 
 impl Vm {
@@ -85,6 +89,7 @@ impl Vm {
             users: Cell::new(0),
             budget: OnceCell::new(),
             apps: Apps::default(),
+            mark: options.mark,
         };
         jit_modules::install(state);
         cjson::install(state);
@@ -113,6 +118,7 @@ impl Vm {
             if let Some(budget) = self.budget.get() {
                 budget.lift(state);
             }
+            worker::debug(format_args!("{}lua close the global Lua VM {:016X}", self.mark, state.addr()));
             // SAFETY: the state is ours, and no coroutine of it is in use.
             unsafe { lua_close(state) };
         }
@@ -215,7 +221,7 @@ impl Vm {
     pub(crate) fn release(&self) {
         let users = self.users.get();
         if users > 0 {
-            worker::debug(format_args!("lua decrementing the reference count for Lua VM: {users}"));
+            worker::debug(format_args!("{}lua decrementing the reference count for Lua VM: {users}", self.mark));
             self.users.set(users - 1);
         }
     }

@@ -34,7 +34,8 @@ pub(crate) async fn wait_for(r: &Rc<Request>, count: usize) -> Peeked {
         if has(r, count) {
             return Peeked::Enough;
         }
-        if conn.input.borrow().len() >= *conf.preread_buffer_size {
+        // A datagram is all there will be.
+        if conn.input.borrow().len() >= *conf.preread_buffer_size || conn.datagrams().is_some() {
             return Peeked::Full;
         }
         match conn.try_read() {

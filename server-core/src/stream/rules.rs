@@ -81,6 +81,7 @@ const SHARED: &[(&[&str], Contexts, Contexts)] = &[
             "error_log",
             "access_log",
             "open_log_file_cache",
+            "set_real_ip_from",
             "allow",
             "deny",
             "limit_conn",

@@ -9,6 +9,7 @@ use crate::http::connection::{Connection, Stream};
 use crate::http::modules::access::AccessHandler;
 use crate::http::modules::access_log::LogHandler;
 use crate::http::modules::limit_conn::LimitConnHandler;
+use crate::http::modules::realip;
 use crate::http::output::{self, Buf};
 use crate::http::phases::Handler;
 use crate::http::{Code, Request, proxy_protocol, run};
@@ -30,7 +31,8 @@ pub(crate) async fn serve(conn: &Rc<Connection>) {
     let log = loc.core.log.as_ref().unwrap_or(cycle_log);
     if log.enabled(Level::Info) {
         let (number, client, listener) = (conn.number, conn.peer.borrow(), conn.listen_text());
-        log.write(Level::Info, format_args!("*{number} client {client} connected to {listener}"));
+        let kind = if conn.datagrams().is_some() { "udp " } else { "" };
+        log.write(Level::Info, format_args!("*{number} {kind}client {client} connected to {listener}"));
     }
     conn.idle.set(false);
     conn.requests.set(1);
@@ -42,6 +44,10 @@ pub(crate) async fn serve(conn: &Rc<Connection>) {
     }
     let r = Request::new(Rc::clone(conn), srv, loc);
     conn.set_active(&r);
+    if let Some(first) = conn.datagrams().and_then(|client| client.try_receive()) {
+        r.request_length.set(first.len() as u64);
+        conn.input.replace(first.into());
+    }
     // There is no head: output goes to the client as it is.
     r.header_sent.set(true);
     run::drive(&r, session(&r)).await;
@@ -52,6 +58,9 @@ pub(crate) async fn serve(conn: &Rc<Connection>) {
     r.conn().action.set(Some("closing session"));
     r.debug(format_args!("close stream connection"));
     r.run_cleanups();
+    if let Some(client) = conn.datagrams() {
+        client.leave();
+    }
 }
 
 /// The phases up to the last byte; sets the status.
@@ -69,6 +78,7 @@ async fn session(r: &Rc<Request>) {
 
 async fn phases(r: &Rc<Request>) -> Code {
     let conn = r.conn();
+    realip::replace_by_proxy_protocol(r);
     let code = LimitConnHandler.handle(r).code().await;
     if code.is_special_response() {
         return code;
@@ -95,6 +105,10 @@ async fn phases(r: &Rc<Request>) -> Code {
         if code != Code::OK && code != Code::DECLINED {
             return code;
         }
+    }
+    for (target, value) in &r.loc().stream.sets {
+        let value = value.eval(r);
+        r.assign_variable(*target, Some(value));
     }
     match lua::preread(r).await {
         Code::OK | Code::DECLINED => {}

@@ -13,11 +13,12 @@ use crate::http::conf::{Merge, Scope};
 use crate::http::modules::lua::LocConf as LuaConf;
 use crate::http::modules::lua::directives::script_of;
 use crate::http::modules::lua::script::Script;
+use crate::http::modules::rewrite;
 use crate::http::modules::upstream::GroupRef;
 use crate::http::setting::Setting;
 use crate::http::upstream::rules::{self, tls_rules};
 use crate::http::upstream::{Conf, Failure};
-use crate::http::variables::{Flags, Source};
+use crate::http::variables::{Flags, Source, VarIndex};
 use crate::upstream::address::Target;
 
 /// Settings of `stream { }` as a whole: none of its own.
@@ -36,6 +37,8 @@ pub struct LocConf {
     pub preread_timeout: Setting<Duration>,
     /// `proxy_protocol_timeout`; 30 s by default.
     pub proxy_protocol_timeout: Setting<Duration>,
+    /// `set`: variables with their values, in order.
+    pub(crate) sets: Vec<(VarIndex, ComplexValue)>,
     /// `return`: what is sent.
     pub response: Option<ComplexValue>,
     /// `proxy_pass`
@@ -48,6 +51,16 @@ pub struct LocConf {
     pub(crate) next_upstream: Setting<bool>,
     /// `proxy_protocol`: servers are told about clients; off by default.
     pub(crate) proxy_protocol: Setting<bool>,
+    /// `proxy_upload_rate`: bytes a second from the client.
+    pub(crate) upload_rate: Option<Rc<ComplexValue>>,
+    /// `proxy_download_rate`: bytes a second from the server.
+    pub(crate) download_rate: Option<Rc<ComplexValue>>,
+    /// `proxy_half_close`: a side that has said everything may still listen; off by default.
+    pub(crate) half_close: Setting<bool>,
+    /// `proxy_requests`: after so many datagrams the client begins another session; 0 is never.
+    pub(crate) requests: Option<u64>,
+    /// `proxy_responses`: so many datagrams answer one; without it, their number is not known.
+    pub(crate) responses: Option<u64>,
     /// `proxy_ssl`; off by default.
     pub(crate) proxy_ssl: Setting<bool>,
     /// `ssl_preread`; off by default.
@@ -101,6 +114,15 @@ impl Merge for LocConf {
         self.next_upstream.merge(&outer.next_upstream, || true);
         self.proxy_protocol.merge(&outer.proxy_protocol, || false);
         self.proxy_ssl.merge(&outer.proxy_ssl, || false);
+        self.half_close.merge(&outer.half_close, || false);
+        self.requests = self.requests.or(outer.requests);
+        self.responses = self.responses.or(outer.responses);
+        if self.upload_rate.is_none() {
+            self.upload_rate.clone_from(&outer.upload_rate);
+        }
+        if self.download_rate.is_none() {
+            self.download_rate.clone_from(&outer.download_rate);
+        }
         self.ssl_preread.merge(&outer.ssl_preread, || false);
         if self.upstream.buffer_size.value().is_none() && outer.upstream.buffer_size.value().is_none() {
             self.upstream.buffer_size.set(16 * 1024);
@@ -134,6 +156,7 @@ pub(crate) const RULES: &[Rule] = &[
     rule("server", STREAM, Arity::Block(0, 0), blocks::server),
     rule("listen", SERVER, Arity::Words(1, Arity::MANY), blocks::listen),
     rule("return", SERVER, ONE, response),
+    rule("set", SERVER, Arity::Words(2, 2), set),
     rule("preread_by_lua_block", BOTH, Arity::LuaBlock(0, 0), preread),
     rule("preread_by_lua_file", BOTH, ONE, preread),
     rule("preread_by_lua_no_postpone", STREAM, Arity::Flag, |_, d| value::set_flag(&mut None, d)),
@@ -144,6 +167,14 @@ pub(crate) const RULES: &[Rule] = &[
     rule("proxy_pass", SERVER, ONE, proxy_pass),
     rule("proxy_timeout", BOTH, ONE, |s, d| value::set_msec(s.loc.stream.proxy_timeout.slot(), d)),
     rule("proxy_protocol", BOTH, Arity::Flag, |s, d| value::set_flag(s.loc.stream.proxy_protocol.slot(), d)),
+    rule("proxy_half_close", BOTH, Arity::Flag, |s, d| value::set_flag(s.loc.stream.half_close.slot(), d)),
+    rule("proxy_requests", BOTH, ONE, |s, d| value::set_number(&mut s.loc.stream.requests, d)),
+    rule("proxy_responses", BOTH, ONE, |s, d| value::set_number(&mut s.loc.stream.responses, d)),
+    rule("proxy_upload_rate", BOTH, ONE, |s, d| set_rate(s, d, |conf| &mut conf.upload_rate)),
+    rule("proxy_download_rate", BOTH, ONE, |s, d| set_rate(s, d, |conf| &mut conf.download_rate)),
+    // Former names of `proxy_buffer_size`.
+    rule("proxy_downstream_buffer", BOTH, ONE, |s, d| value::set_size(s.loc.stream.upstream.buffer_size.slot(), d)),
+    rule("proxy_upstream_buffer", BOTH, ONE, |s, d| value::set_size(s.loc.stream.upstream.buffer_size.slot(), d)),
     rule("proxy_ssl", BOTH, Arity::Flag, |s, d| value::set_flag(s.loc.stream.proxy_ssl.slot(), d)),
     rule("proxy_next_upstream", BOTH, Arity::Flag, |s, d| value::set_flag(s.loc.stream.next_upstream.slot(), d)),
     rule("proxy_connect_timeout", BOTH, ONE, |s, d| value::set_msec(s.loc.stream.upstream.connect_timeout.slot(), d)),
@@ -198,6 +229,22 @@ fn proxy_pass(scope: &mut Scope<'_>, directive: &Directive) -> Result<(), Diagno
     Ok(())
 }
 
+fn set_rate(
+    scope: &mut Scope<'_>,
+    directive: &Directive,
+    slot: fn(&mut LocConf) -> &mut Option<Rc<ComplexValue>>,
+) -> Result<(), Diagnostic> {
+    let Some(word) = directive.arg(0) else { return Ok(()) };
+    if !word.text.contains(&b'$') && value::size(&word.text).is_none() {
+        return Err(value::invalid_value(directive));
+    }
+    let rate = Rc::new(ComplexValue::of_word(scope, directive, word)?);
+    if slot(&mut scope.loc.stream).replace(rate).is_some() {
+        return Err(value::duplicate(directive));
+    }
+    Ok(())
+}
+
 fn preread(scope: &mut Scope<'_>, directive: &Directive) -> Result<(), Diagnostic> {
     let script = script_of(scope, directive, "preread_by_lua")?;
     if scope.loc.stream.preread.replace(script).is_some() {
@@ -212,6 +259,15 @@ fn response(scope: &mut Scope<'_>, directive: &Directive) -> Result<(), Diagnost
     if scope.loc.stream.response.replace(text).is_some() {
         return Err(value::duplicate(directive));
     }
+    Ok(())
+}
+
+/// `set $name value`
+fn set(scope: &mut Scope<'_>, directive: &Directive) -> Result<(), Diagnostic> {
+    let [name, value] = &directive.args[..] else { return Ok(()) };
+    let target = rewrite::target(scope, directive, name)?;
+    let value = ComplexValue::of_word(scope, directive, value)?;
+    scope.loc.stream.sets.push((target, value));
     Ok(())
 }
 

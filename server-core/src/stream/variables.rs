@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use crate::http::Request;
-use crate::http::modules::{core, ssl, upstream};
+use crate::http::modules::{core, realip, ssl, upstream};
 use crate::http::variables::VariableDef;
 
 /// Those of `http { }` that make sense without a request.
@@ -36,13 +36,20 @@ const OWN: &[VariableDef] = &[
         Some(format!("{}.{:03}", elapsed / 1000, elapsed % 1000).into())
     }),
     VariableDef::volatile("status", status),
-    VariableDef::new("protocol", |_, _| Some(Bytes::from_static(b"TCP"))),
+    VariableDef::new("protocol", |r, _| {
+        Some(Bytes::from_static(if r.conn().datagrams().is_some() { b"UDP" } else { b"TCP" }))
+    }),
 ];
 
 /// All of them.
 pub(super) fn all() -> impl Iterator<Item = &'static VariableDef> {
     let shared = core::VARIABLES.iter().filter(|def| SHARED.contains(&def.name));
-    shared.chain(super::preread_tls::VARIABLES).chain(ssl::VARIABLES).chain(upstream::VARIABLES).chain(OWN)
+    shared
+        .chain(super::preread_tls::VARIABLES)
+        .chain(ssl::VARIABLES)
+        .chain(upstream::VARIABLES)
+        .chain(realip::VARIABLES)
+        .chain(OWN)
 }
 
 fn status(r: &Request, _: usize) -> Option<Bytes> {

@@ -1,13 +1,15 @@
 //! A connection to a server behind us.
 
-use std::cell::{Cell, OnceCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::os::fd::{AsRawFd, RawFd};
 use std::path::Path;
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use bytes::{BufMut as _, BytesMut};
+use bytes::{BufMut, BytesMut};
+use futures_util::future::LocalBoxFuture;
 use openssl::error::ErrorStack;
 use openssl::ssl::{SslContextRef, SslRef};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
@@ -16,6 +18,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::time::Instant;
 
 use super::address::PeerAddress;
+use crate::datagram_socket::DatagramSocket;
 use crate::tls::Tls;
 use crate::tls::stream::Direction;
 use crate::tls::upstream::{ClientSide, Secured};
@@ -40,11 +43,83 @@ pub(crate) struct Options {
     pub(crate) transparent: bool,
     /// The system looks whether the peer is still there.
     pub(crate) keepalive: bool,
+    /// Datagrams instead of a stream: a read is one of them, and so is a write.
+    pub(crate) datagrams: bool,
 }
 
 enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
+    Datagrams(Datagrams),
+}
+
+/// Datagrams to and from one peer. One task waits for them.
+struct Datagrams {
+    socket: Rc<DatagramSocket>,
+    readable: RefCell<Option<LocalBoxFuture<'static, io::Result<()>>>>,
+    writable: RefCell<Option<LocalBoxFuture<'static, io::Result<()>>>>,
+}
+
+impl Datagrams {
+    fn new(socket: DatagramSocket) -> Self {
+        Self { socket: Rc::new(socket), readable: RefCell::default(), writable: RefCell::default() }
+    }
+
+    async fn writable(&self) -> io::Result<()> {
+        self.socket.writable().await
+    }
+
+    fn try_io<T>(&self, interest: Interest, mut operation: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+        if interest.is_writable() {
+            self.socket.try_write(|_| operation())
+        } else {
+            self.socket.try_read(|_| operation())
+        }
+    }
+
+    /// Whatever went wrong is known when something is received.
+    fn take_error(&self) -> io::Result<Option<io::Error>> {
+        Ok(None)
+    }
+}
+
+impl AsRawFd for Datagrams {
+    fn as_raw_fd(&self) -> RawFd {
+        self.socket.fd()
+    }
+}
+
+impl Readiness for Datagrams {
+    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut slot = self.readable.borrow_mut();
+        let waiting = slot.get_or_insert_with(|| {
+            let socket = Rc::clone(&self.socket);
+            Box::pin(async move { socket.readable().await })
+        });
+        let ready = ready!(waiting.as_mut().poll(cx));
+        *slot = None;
+        Poll::Ready(ready)
+    }
+
+    fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut slot = self.writable.borrow_mut();
+        let waiting = slot.get_or_insert_with(|| {
+            let socket = Rc::clone(&self.socket);
+            Box::pin(async move { socket.writable().await })
+        });
+        let ready = ready!(waiting.as_mut().poll(cx));
+        *slot = None;
+        Poll::Ready(ready)
+    }
+
+    fn receive(&self, into: &mut impl BufMut) -> io::Result<usize> {
+        let mut buffer = vec![0; into.remaining_mut().min(DATAGRAM_MAX)];
+        let length = self
+            .socket
+            .try_read(|fd| Ok(nix::sys::socket::recv(fd, &mut buffer, nix::sys::socket::MsgFlags::empty())?))?;
+        into.put_slice(buffer.get(..length).unwrap_or_default());
+        Ok(length)
+    }
 }
 
 /// A connection to a server behind us, used by one request at a time.
@@ -63,9 +138,38 @@ macro_rules! on_stream {
         match &$self.stream {
             Stream::Tcp($stream) => $body,
             Stream::Unix($stream) => $body,
+            Stream::Datagrams($stream) => $body,
         }
     };
 }
+
+/// What all kinds of sockets can do, under one name.
+trait Readiness {
+    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+    fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+    fn receive(&self, into: &mut impl BufMut) -> io::Result<usize>;
+}
+
+macro_rules! impl_readiness {
+    ($kind:ty, $readable:ident, $writable:ident, $receive:ident) => {
+        impl Readiness for $kind {
+            fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+                self.$readable(cx)
+            }
+
+            fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+                self.$writable(cx)
+            }
+
+            fn receive(&self, into: &mut impl BufMut) -> io::Result<usize> {
+                self.$receive(into)
+            }
+        }
+    };
+}
+
+impl_readiness!(TcpStream, poll_read_ready, poll_write_ready, try_read_buf);
+impl_readiness!(UnixStream, poll_read_ready, poll_write_ready, try_read_buf);
 
 impl Connection {
     /// Begins to connect; [`Connection::connected`] waits for the end. An error here is one that the system knew
@@ -73,24 +177,41 @@ impl Connection {
     pub(crate) fn start(address: &PeerAddress, options: Options) -> Result<Self, StartError> {
         let stream = match address {
             PeerAddress::Ip(address) => {
-                let kind = Type::STREAM.nonblocking().cloexec();
-                let socket = Socket::new(Domain::for_address(*address), kind, Some(Protocol::TCP))?;
-                if options.keepalive {
+                let (kind, protocol) = match options.datagrams {
+                    true => (Type::DGRAM, Protocol::UDP),
+                    false => (Type::STREAM, Protocol::TCP),
+                };
+                let socket = Socket::new(Domain::for_address(*address), kind.nonblocking().cloexec(), Some(protocol))?;
+                if options.keepalive && !options.datagrams {
                     socket.set_keepalive(true)?;
                 }
                 if let Some(local) = options.local {
                     bind(&socket, local, options.transparent).map_err(StartError::Bind)?;
                 }
                 begin(&socket, &(*address).into())?;
-                // Small requests shall not wait for acknowledgements; without the option they are only slower.
-                let _ = socket.set_tcp_nodelay(true);
-                Stream::Tcp(TcpStream::from_std(socket.into())?)
+                if options.datagrams {
+                    Stream::Datagrams(Datagrams::new(DatagramSocket::udp(socket.into())?))
+                } else {
+                    // Small requests shall not wait for acknowledgements; without the option they are only slower.
+                    let _ = socket.set_tcp_nodelay(true);
+                    Stream::Tcp(TcpStream::from_std(socket.into())?)
+                }
             }
             PeerAddress::Unix(path) => {
-                let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking().cloexec(), None)?;
+                let kind = if options.datagrams { Type::DGRAM } else { Type::STREAM };
+                let socket = Socket::new(Domain::UNIX, kind.nonblocking().cloexec(), None)?;
                 let path: &std::ffi::OsStr = std::os::unix::ffi::OsStrExt::from_bytes(path);
+                if options.datagrams {
+                    // Without a name it could not be answered.
+                    let name = nix::sys::socket::UnixAddr::new_unnamed();
+                    nix::sys::socket::bind(socket.as_raw_fd(), &name).map_err(io::Error::from)?;
+                }
                 begin(&socket, &SockAddr::unix(Path::new(path))?)?;
-                Stream::Unix(UnixStream::from_std(socket.into())?)
+                if options.datagrams {
+                    Stream::Datagrams(Datagrams::new(DatagramSocket::unix(socket.into())?))
+                } else {
+                    Stream::Unix(UnixStream::from_std(socket.into())?)
+                }
             }
         };
         Ok(Self { secured: OnceCell::new(), stream, requests: Cell::new(0), opened: Instant::now() })
@@ -124,8 +245,8 @@ impl Connection {
     /// Waits for the socket.
     pub(crate) fn poll_ready(&self, direction: Direction, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match direction {
-            Direction::Read => on_stream!(self, stream => stream.poll_read_ready(cx)),
-            Direction::Write => on_stream!(self, stream => stream.poll_write_ready(cx)),
+            Direction::Read => on_stream!(self, stream => stream.poll_readable(cx)),
+            Direction::Write => on_stream!(self, stream => stream.poll_writable(cx)),
         }
     }
 
@@ -141,7 +262,7 @@ impl Connection {
         });
     }
 
-    /// Appends what has arrived, at most `most` bytes; 0 is the end.
+    /// Appends what has arrived, at most `most` bytes; 0 is the end. Of a datagram, what is longer is lost.
     pub(crate) fn poll_read(&self, cx: &mut Context<'_>, into: &mut BytesMut, most: usize) -> Poll<io::Result<usize>> {
         if let Some((tls, _)) = self.tls() {
             return self.poll_tls(tls, Direction::Read, cx, |tls| {
@@ -154,11 +275,11 @@ impl Connection {
         }
         into.reserve(most);
         loop {
-            on_stream!(self, stream => ready!(stream.poll_read_ready(cx))?);
+            on_stream!(self, stream => ready!(stream.poll_readable(cx))?);
             let mut limited = (&mut *into).limit(most);
-            match on_stream!(self, stream => stream.try_read_buf(&mut limited)) {
+            match on_stream!(self, stream => stream.receive(&mut limited)) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Ok(length) if 0 < length && length < most => {
+                Ok(length) if 0 < length && length < most && !self.has_datagrams() => {
                     // That was all there was: only the next event makes another read worth a system call.
                     self.clear_ready(Direction::Read);
                     return Poll::Ready(Ok(length));
@@ -181,9 +302,10 @@ impl Connection {
             return self.poll_tls(tls, Direction::Write, cx, |tls| tls.write(first));
         }
         loop {
-            on_stream!(self, stream => ready!(stream.poll_write_ready(cx))?);
+            on_stream!(self, stream => ready!(stream.poll_writable(cx))?);
             let written = on_stream!(self, stream => stream.try_io(Interest::WRITABLE, || {
-                nix::sys::uio::writev(stream.as_fd(), slices).map_err(io::Error::from)
+                let flags = nix::sys::socket::MsgFlags::MSG_NOSIGNAL;
+                nix::sys::socket::sendmsg::<()>(stream.as_raw_fd(), slices, &[], flags, None).map_err(io::Error::from)
             }));
             match written {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -210,6 +332,21 @@ impl Connection {
         }
     }
 
+    /// Our own address, as text.
+    pub(crate) fn local(&self) -> Option<String> {
+        match &self.stream {
+            Stream::Tcp(stream) => Some(stream.local_addr().ok()?.to_string()),
+            Stream::Datagrams(datagrams) => {
+                Some(datagrams.socket.local().map_or_else(|| "unix:".to_owned(), |address| address.to_string()))
+            }
+            Stream::Unix(_) => Some("unix:".to_owned()),
+        }
+    }
+
+    fn has_datagrams(&self) -> bool {
+        matches!(self.stream, Stream::Datagrams(_))
+    }
+
     /// The descriptor, for messages.
     pub(crate) fn fd(&self) -> RawFd {
         on_stream!(self, stream => stream.as_raw_fd())
@@ -226,12 +363,14 @@ impl Connection {
                 }
                 read
             }
-            None => on_stream!(self, stream => stream.try_read(&mut byte)),
+            None => on_stream!(self, stream => stream.receive(&mut &mut byte[..])),
         };
         matches!(read, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
     }
 }
 
+/// The largest datagram.
+const DATAGRAM_MAX: usize = 65_535;
 /// The most that goes into one TLS record.
 const RECORD_SIZE: usize = 16 * 1024;
 

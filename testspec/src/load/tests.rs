@@ -55,6 +55,15 @@ fn modules_of_the_harness_are_there_without_a_use() {
 }
 
 #[test]
+fn a_file_finds_what_lies_beside_it() {
+    let spec = loaded(
+        "use FindBin qw($Script);\nuse lib \"$FindBin::Bin/lib\";\nuse Test::Nginx::Socket;\nrun_tests();\n__DATA__\n\
+         === a\n--- x eval: \"$FindBin::Bin $::Script\"\n",
+    );
+    assert_eq!(section(&spec, 0, "x"), "\"/nonexistent/t x.t\"");
+}
+
+#[test]
 fn skip_all_has_no_blocks() {
     for prologue in ["use Test::Nginx::Socket skip_all => 'why';", "use Test::Nginx::Socket;\nplan(skip_all => 'why');"]
     {

@@ -6,6 +6,7 @@
 //! by the blocks that only speak to it, and alone by a block that keeps something in it.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -65,6 +66,11 @@ struct State {
 const VISITED: &str = " visited";
 /// Behind the name of a service: held by a block that keeps something in it.
 const CHANGED: &str = " changed";
+
+/// What a block holds that writes files where the suite is.
+const WORKING_FOLDER: &str = "the working folder";
+/// How far above a spec the modules of its suite are looked for.
+const MODULE_FOLDERS: usize = 4;
 
 /// The resource that can't be held together with this one.
 fn excluder(resource: &str) -> Option<String> {
@@ -247,6 +253,9 @@ impl FileFacts {
             needs.outside = false;
             needs.resources.retain(|resource| excluder(resource).is_none());
         }
+        if local_modules(prologue, &file.path).iter().any(|module| runs_blocks_in_place(module)) {
+            needs.resources.insert(WORKING_FOLDER.to_owned());
+        }
         let keeps_order = contains("no_shuffle");
         // One server for all blocks means one lane.
         let reloads = contains("use_hup") || !all(prologue, r"(USE_HUP)\W*?\s*=[^=~]").is_empty();
@@ -261,6 +270,27 @@ impl FileFacts {
         needs.resources.extend(self.needs.resources.iter().cloned());
         needs
     }
+}
+
+/// The texts of the suite's own modules that a prologue uses; they lie beside the spec or in a `lib` above it.
+fn local_modules(prologue: &[u8], spec: &Path) -> Vec<Vec<u8>> {
+    let mut texts = Vec::new();
+    for name in all(prologue, r"(?m)^\s*use\s+([A-Za-z_]\w*(?:::\w+)*)") {
+        let file = format!("{}.pm", name.replace("::", "/"));
+        let folders = spec.ancestors().skip(1).take(MODULE_FOLDERS);
+        let found = folders.flat_map(|folder| [folder.to_owned(), folder.join("lib"), folder.join("t/lib")]);
+        if let Some(text) = found.map(|folder| folder.join(&file)).find_map(|path| std::fs::read(path).ok()) {
+            texts.push(text);
+        }
+    }
+    texts
+}
+
+/// Whether a module runs blocks by itself, without the harness, and writes files on the way: into the working folder,
+/// which all lanes share.
+fn runs_blocks_in_place(module: &[u8]) -> bool {
+    let contains = |word: &str| memchr::memmem::find(module, word.as_bytes()).is_some();
+    contains("Test::Base") && !contains("Test::Nginx") && !all(module, r#"\bopen\b[^;]*?(["']\s*\+?>)"#).is_empty()
 }
 
 impl Needs {
@@ -377,6 +407,23 @@ mod tests {
         let numbers: Vec<Vec<usize>> =
             units.iter().map(|unit| unit.blocks.iter().map(|id| id.number).collect()).collect();
         assert_eq!(numbers, [vec![2, 4], vec![1], vec![3]]);
+    }
+
+    #[test]
+    fn blocks_of_a_harness_that_writes_where_the_suite_is_run_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(folder.path().join("t/sub")).unwrap();
+        let path = folder.path().join("t/sub/a.t");
+        let module = "package t::Own;\nuse Test::Base -Base;\nsub run { open my $fh, '>', 'case.lua' or die; }\n1;\n";
+        std::fs::write(folder.path().join("t/Own.pm"), module).unwrap();
+        for (name, resources) in [("t::Own", vec![WORKING_FOLDER]), ("t::Other", vec![])] {
+            let text = format!("use {name};\nrun_tests();\n__DATA__\n=== a\n--- lua\n=== b\n--- lua\n");
+            std::fs::write(&path, text).unwrap();
+            let files = select(&[Selector::parse(path.to_str().unwrap())], None).unwrap();
+            let files: Vec<_> = files.into_iter().map(Arc::new).collect();
+            let units = units(&files, 8, |_| None);
+            assert!(units.iter().all(|unit| unit.resources.iter().eq(resources.iter())));
+        }
     }
 
     #[test]

@@ -125,6 +125,23 @@ impl Handler for RealipHandler {
     }
 }
 
+/// Replaces the address of a session by what a trusted proxy told in its PROXY header.
+pub(crate) fn replace_by_proxy_protocol(r: &Rc<Request>) {
+    let conf = &r.loc().realip;
+    let conn = r.conn();
+    let Some(header) = conn.proxy_protocol.get() else { return };
+    let peer = conn.peer.borrow().clone();
+    let (is_trusted, port) = match &peer {
+        Address::Ip(address) => (conf.trusted.iter().any(|block| block.contains(address.ip())), address.port()),
+        Address::Unix(_) => (conf.trusts_unix, 0),
+    };
+    if is_trusted {
+        r.set_ctx(Rc::new(Original { text: conn.peer_text.borrow().clone(), port }));
+        conn.peer.replace(Address::Ip(header.source));
+        conn.peer_text.replace(header.source.ip().to_string().into());
+    }
+}
+
 fn replace(r: &Rc<Request>) -> Option<()> {
     let conf = &r.loc().realip;
     let peer = r.conn().peer.borrow().clone();

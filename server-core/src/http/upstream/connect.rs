@@ -1,5 +1,7 @@
 //! The way to a server: a connection that was kept, or a new one.
 
+use std::future::poll_fn;
+use std::io::IoSlice;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -43,10 +45,30 @@ impl Proxied<'_> {
         let connection = self.connect(address).await?;
         self.attempts.use_connection(&connection);
         if self.tls {
+            self.introduce(&connection).await?;
             self.shake_hands(&connection, address).await?;
         }
         self.connected();
         Ok(Reached { connection, is_kept: false })
+    }
+
+    /// Sends what comes before the handshake.
+    async fn introduce(&self, connection: &Connection) -> Result<(), NoHead> {
+        let preamble = self.protocol.preamble(self.r);
+        let mut rest = &preamble[..];
+        while !rest.is_empty() {
+            let sent = poll_fn(|cx| connection.poll_write(cx, &[IoSlice::new(rest)]));
+            match tokio::time::timeout(self.timeouts.send, sent).await {
+                Ok(Ok(sent)) => rest = rest.get(sent..).unwrap_or_default(),
+                Ok(Err(error)) => {
+                    let errno = error.raw_os_error().unwrap_or(0);
+                    self.r.log_errno(Level::Error, errno, format_args!("send() failed"));
+                    return Err(NoHead::Failed(Failure::ERROR));
+                }
+                Err(_elapsed) => return Err(NoHead::Failed(Failure::TIMEOUT)),
+            }
+        }
+        Ok(())
     }
 
     fn connected(&self) {
@@ -69,31 +91,32 @@ impl Proxied<'_> {
             _ => None,
         };
         let transparent = bind.is_some_and(|bind| bind.transparent);
-        let connection =
-            match Connection::start(address, Options { local, transparent, keepalive: *self.conf.socket_keepalive }) {
-                Ok(connection) => connection,
-                Err(StartError::Bind(error)) => {
-                    let errno = error.raw_os_error().unwrap_or(0);
-                    let local = local.map(|local| local.ip().to_string()).unwrap_or_default();
-                    r.log_errno(Level::Crit, errno, format_args!("bind({local}) failed"));
-                    return Err(NoHead::Ended(Code::INTERNAL_SERVER_ERROR));
-                }
-                Err(StartError::Connect(error)) => {
-                    let errno = error.raw_os_error().unwrap_or(0);
-                    let expected = [
-                        libc::ECONNREFUSED,
-                        libc::EAGAIN,
-                        libc::ECONNRESET,
-                        libc::ENETDOWN,
-                        libc::ENETUNREACH,
-                        libc::EHOSTDOWN,
-                        libc::EHOSTUNREACH,
-                    ];
-                    let level = if expected.contains(&errno) { Level::Error } else { Level::Crit };
-                    r.log_errno(level, errno, format_args!("connect() to {address} failed"));
-                    return Err(NoHead::Failed(Failure::ERROR));
-                }
-            };
+        let keepalive = *self.conf.socket_keepalive;
+        let datagrams = r.conn().datagrams().is_some();
+        let connection = match Connection::start(address, Options { local, transparent, keepalive, datagrams }) {
+            Ok(connection) => connection,
+            Err(StartError::Bind(error)) => {
+                let errno = error.raw_os_error().unwrap_or(0);
+                let local = local.map(|local| local.ip().to_string()).unwrap_or_default();
+                r.log_errno(Level::Crit, errno, format_args!("bind({local}) failed"));
+                return Err(NoHead::Ended(Code::INTERNAL_SERVER_ERROR));
+            }
+            Err(StartError::Connect(error)) => {
+                let errno = error.raw_os_error().unwrap_or(0);
+                let expected = [
+                    libc::ECONNREFUSED,
+                    libc::EAGAIN,
+                    libc::ECONNRESET,
+                    libc::ENETDOWN,
+                    libc::ENETUNREACH,
+                    libc::EHOSTDOWN,
+                    libc::EHOSTUNREACH,
+                ];
+                let level = if expected.contains(&errno) { Level::Error } else { Level::Crit };
+                r.log_errno(level, errno, format_args!("connect() to {address} failed"));
+                return Err(NoHead::Failed(Failure::ERROR));
+            }
+        };
         self.timer_added(&connection, self.timeouts.connect);
         match tokio::time::timeout(self.timeouts.connect, connection.connected()).await {
             Ok(Ok(())) => Ok(Rc::new(connection)),

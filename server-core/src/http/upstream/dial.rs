@@ -39,7 +39,8 @@ async fn connect(proxied: &mut Proxied<'_>) -> Result<Rc<Connection>, Code> {
     loop {
         proxied.r.conn().action.set(Some("connecting to upstream"));
         proxied.began = Instant::now();
-        let failure = match proxied.choose()? {
+        let chosen = proxied.choose().inspect_err(|code| proxied.r.debug(format_args!("proxy connect: {}", code.0)))?;
+        let failure = match chosen {
             Some(address) => match proxied.reach(&address).await {
                 Ok(reached) => return Ok(reached.connection),
                 Err(NoHead::Failed(failure)) => failure,

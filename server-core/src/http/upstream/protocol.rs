@@ -68,6 +68,11 @@ pub(crate) trait Protocol: Sync {
     /// Who reads the response to a request.
     fn reader(&self, outgoing: &Outgoing) -> Box<dyn Reader>;
 
+    /// What a server is told before the TLS handshake.
+    fn preamble(&self, _r: &Request) -> Vec<u8> {
+        Vec::new()
+    }
+
     /// Whether a request's body may be passed on while it is read.
     fn streams_body(&self, _r: &Request) -> bool {
         false

@@ -228,7 +228,11 @@ impl<'a> Proxied<'a> {
     /// An attempt failed: the code with which the request ends, unless another one follows.
     pub(super) fn next(&mut self, failure: Failure) -> Option<Code> {
         let r = self.r;
-        debug!(r, "http next upstream, {:x}", failure.0);
+        if r.conn().is_stream() {
+            r.debug(format_args!("stream proxy next upstream"));
+        } else {
+            debug!(r, "http next upstream, {:x}", failure.0);
+        }
         let now = crate::clock::now().sec;
         let verdict =
             if matches!(failure, Failure::HTTP_403 | Failure::HTTP_404) { Verdict::Next } else { Verdict::Failed };

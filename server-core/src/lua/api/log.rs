@@ -13,16 +13,13 @@ use crate::lua::sys::{self, Answer, Reply, State};
 use crate::lua::text;
 
 pub(super) fn inject(state: State, subsystem: Subsystem) {
-    let mark: &[u8] = match subsystem {
-        Subsystem::Http => b"[lua] ",
-        Subsystem::Stream => b"stream [lua] ",
-    };
+    let mark = format!("{}[lua] ", subsystem.mark());
     // SAFETY: sets a field of the table on the top and a global, outside of any call.
     unsafe {
-        sys::push(state, mark);
+        sys::push(state, mark.as_bytes());
         lua_pushcclosure(state, log, 1);
         lua_setfield(state, -2, c"log".as_ptr());
-        sys::push(state, mark);
+        sys::push(state, mark.as_bytes());
         lua_pushcclosure(state, print, 1);
         lua_setfield(state, LUA_GLOBALSINDEX, c"print".as_ptr());
     }

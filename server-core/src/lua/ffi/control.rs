@@ -125,7 +125,8 @@ fn exit(r: Option<&Request>, status: c_int) -> Result<c_int, String> {
     if ctx.pending_subrequests.get() > 0 && !always.contains(&status) {
         return Err("attempt to abort with pending subrequests".to_owned());
     }
-    let sent = r.header_sent.get() || ctx.output.header_sent.get();
+    // A session has no status that could have been sent.
+    let sent = !r.conn().is_stream() && (r.header_sent.get() || ctx.output.header_sent.get());
     let mut status = status;
     if sent && status >= SPECIAL_RESPONSE && !always.contains(&status) {
         let before = r.headers_out.status.get();

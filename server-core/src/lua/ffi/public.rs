@@ -3,14 +3,29 @@
 
 use std::ffi::c_int;
 use std::ptr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::shdict::{self, BOOLEAN, NIL, NUMBER, STRING};
 use super::{DECLINED, ERROR, NgxStr, OK, bytes, copy_to, export};
+use crate::cycle::Subsystem;
 use crate::shared_dict::{Value, Zone, Zones};
 
-/// The zones of the configuration whose scripts run.
-static ZONES: Mutex<Vec<Arc<Zone>>> = Mutex::new(Vec::new());
+/// The zones of the configuration whose scripts run: of `http { }` and of `stream { }`.
+static ZONES: [Mutex<Vec<Arc<Zone>>>; 2] = [const { Mutex::new(Vec::new()) }; 2];
+
+fn zones_of(subsystem: Subsystem) -> MutexGuard<'static, Vec<Arc<Zone>>> {
+    let [http, stream] = &ZONES;
+    let zones = match subsystem {
+        Subsystem::Http => http,
+        Subsystem::Stream => stream,
+    };
+    zones.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn find(subsystem: Subsystem, name: &[u8]) -> *mut Zone {
+    let zones = zones_of(subsystem);
+    zones.iter().find(|zone| zone.name() == name).map_or(ptr::null_mut(), |zone| Arc::as_ptr(zone).cast_mut())
+}
 
 /// `ngx_http_lua_value_t`: a value of a shared dictionary.
 #[repr(C)]
@@ -32,13 +47,17 @@ export! {
     /// The zone of that name, or null.
     ngx_http_lua_find_zone(name: *const u8, name_len: usize) -> *mut Zone {
         // SAFETY: the contract of the parent module.
-        let name = unsafe { bytes(name, name_len) };
-        let zones = ZONES.lock().unwrap_or_else(PoisonError::into_inner);
-        zones.iter().find(|zone| zone.name() == name).map_or(ptr::null_mut(), |zone| Arc::as_ptr(zone).cast_mut())
+        find(Subsystem::Http, unsafe { bytes(name, name_len) })
+    }
+
+    /// The zone of that name in `stream { }`, or null.
+    ngx_stream_lua_find_zone(name: *const u8, name_len: usize) -> *mut Zone {
+        // SAFETY: the contract of the parent module.
+        find(Subsystem::Stream, unsafe { bytes(name, name_len) })
     }
 
     /// Reads a value; a string is cut to the size of the caller's buffer.
-    ngx_http_lua_shared_dict_get(zone: *mut Zone, key: *const u8, key_len: usize, value: *mut TypedValue) -> isize {
+    ngx_http_lua_shared_dict_get, ngx_stream_lua_shared_dict_get(zone: *mut Zone, key: *const u8, key_len: usize, value: *mut TypedValue) -> isize {
         if zone.is_null() {
             return ERROR as isize;
         }
@@ -86,6 +105,6 @@ unsafe fn fill(out: *mut NgxStr, found: &[u8]) -> c_int {
 }
 
 /// Makes the zones known to C code, before scripts run.
-pub fn publish(zones: &Zones) {
-    ZONES.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&zones.iter().map(Arc::clone).collect());
+pub fn publish(subsystem: Subsystem, zones: &Zones) {
+    zones_of(subsystem).clone_from(&zones.iter().map(Arc::clone).collect());
 }

@@ -20,6 +20,18 @@ pub(super) unsafe fn client_request<'a>(r: *const Request) -> Option<&'a Request
     unsafe { r.as_ref() }.filter(|r| !r.conn().is_fake())
 }
 
+/// The request whose variables scripts may see: a client's, or in `stream { }` that of a handshake.
+///
+/// # Safety
+/// As that of [`client_request`].
+pub(super) unsafe fn request_with_variables<'a>(r: *const Request) -> Option<&'a Request> {
+    // SAFETY: the caller's promise.
+    unsafe { r.as_ref() }.filter(|r| {
+        let conn = r.conn();
+        !conn.is_fake() || (conn.is_stream() && conn.handshake_of.get().is_some())
+    })
+}
+
 thread_local! {
     static HELD: RefCell<Vec<Bytes>> = const { RefCell::new(Vec::new()) };
 }

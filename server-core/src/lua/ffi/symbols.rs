@@ -315,6 +315,8 @@ pub const EXPORTED: &[&str] = &[
     "ngx_stream_lua_ffi_worker_id",
     "ngx_stream_lua_ffi_worker_pid",
     "ngx_stream_lua_ffi_worker_pids",
+    "ngx_stream_lua_find_zone",
+    "ngx_stream_lua_shared_dict_get",
     "ngx_strncasecmp",
     "rsty_current_request",
     "rsty_upstream_add",

@@ -4,7 +4,7 @@ use std::ffi::{c_char, c_int};
 
 use bytes::Bytes;
 
-use super::request::{client_request, hold};
+use super::request::{hold, request_with_variables};
 use super::{DECLINED, ERROR, ErrorOut, OK, bytes, copy_to, export, store, write_error};
 use crate::http::request::Request;
 use crate::http::variables::{Flags, Source};
@@ -21,7 +21,7 @@ export! {
                 err.report(c"no request object found");
                 return ERROR;
             }
-            let Some(r) = client_request(r) else {
+            let Some(r) = request_with_variables(r) else {
                 err.report(c"API disabled in the current context");
                 return ERROR;
             };
@@ -49,7 +49,7 @@ export! {
                 write_error(err, err_len, b"no request object found");
                 return ERROR;
             }
-            let Some(r) = client_request(r) else {
+            let Some(r) = request_with_variables(r) else {
                 write_error(err, err_len, b"API disabled in the current context");
                 return ERROR;
             };

@@ -48,6 +48,8 @@ pub struct SocketConf {
     pub resolver: Option<Rc<Resolver>>,
     /// `resolver_timeout`
     pub resolver_timeout: Duration,
+    /// What stands before messages about sockets that have outlived their session.
+    pub mark: &'static str,
 }
 
 impl Default for SocketConf {
@@ -64,6 +66,7 @@ impl Default for SocketConf {
             tcp_nodelay: true,
             resolver: None,
             resolver_timeout: Duration::from_secs(30),
+            mark: "",
         }
     }
 }

@@ -80,6 +80,8 @@ struct Idle {
 pub(crate) struct Pool {
     interpreter: usize,
     key: Vec<u8>,
+    /// What stands before messages about it.
+    mark: &'static str,
     size: usize,
     backlog: Option<usize>,
     /// In use and idle.
@@ -106,11 +108,12 @@ impl Pool {
     }
 
     /// A new pool of a key.
-    pub(crate) fn create(key: &[u8], size: usize, backlog: Option<usize>) -> Rc<Self> {
+    pub(crate) fn create(key: &[u8], size: usize, backlog: Option<usize>, mark: &'static str) -> Rc<Self> {
         let interpreter = interpreter();
         let pool = Rc::new(Self {
             interpreter,
             key: key.to_vec(),
+            mark,
             size,
             backlog,
             connections: Cell::new(0),
@@ -277,16 +280,18 @@ enum Spent {
 
 fn close(pool: &Rc<Pool>, idle: Idle, reason: Spent) {
     worker::debug(format_args!(
-        "lua tcp socket keepalive {}",
+        "{}lua tcp socket keepalive {}",
+        pool.mark,
         match reason {
             Spent::IdleForTooLong => "max idle timeout",
             Spent::Stale => "close handler check stale events",
         }
     ));
-    worker::debug(format_args!("lua tcp socket keepalive close handler: fd:{}", idle.kept.transport.fd()));
+    worker::debug(format_args!("{}lua tcp socket keepalive close handler: fd:{}", pool.mark, idle.kept.transport.fd()));
     drop(idle);
     if pool.release() {
-        worker::debug(format_args!("lua tcp socket keepalive: free connection pool for \"{}\"", pool.name()));
+        let (mark, name) = (pool.mark, pool.name());
+        worker::debug(format_args!("{mark}lua tcp socket keepalive: free connection pool for \"{name}\""));
     }
 }
 

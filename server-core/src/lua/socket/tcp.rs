@@ -99,6 +99,8 @@ pub(crate) enum Kind {
 pub(crate) struct TcpSocket {
     /// What it is connected to.
     pub(crate) kind: Kind,
+    /// What stands before messages about it.
+    mark: &'static str,
     /// The session that connected it: only its code may use it.
     pub(crate) owner: Cell<*mut c_void>,
     /// The connection, while there is one.
@@ -148,6 +150,7 @@ impl TcpSocket {
     pub(crate) fn new(kind: Kind, owner: *mut c_void, conf: &SocketConf, timeouts: Timeouts) -> Rc<Self> {
         Rc::new(Self {
             kind,
+            mark: conf.mark,
             owner: Cell::new(owner),
             transport: RefCell::default(),
             input: RefCell::default(),
@@ -363,9 +366,9 @@ impl TcpSocket {
 impl Endpoint for TcpSocket {
     fn end(&self) {
         if self.transport.borrow().is_some() {
-            worker::debug(format_args!("lua finalize socket"));
+            worker::debug(format_args!("{}lua finalize socket", self.mark));
             if self.kind == Kind::Peer {
-                worker::debug(format_args!("lua close socket connection"));
+                worker::debug(format_args!("{}lua close socket connection", self.mark));
             }
         }
         self.close();

@@ -11,40 +11,43 @@ use std::time::Duration;
 
 use nix::sys::socket::{MsgFlags, recv, send};
 use socket2::{Domain, SockAddr, Socket, Type};
-use tokio::net::UnixDatagram;
 
 use super::Endpoint;
 use super::tcp::Failure;
 use super::transport::Address;
+use crate::datagram_socket::DatagramSocket;
 
 /// The largest datagram that is read.
 pub(crate) const DATAGRAM_MAX: usize = 65_536;
 
 /// A connected socket of datagrams.
 #[derive(Debug)]
-pub(crate) enum Datagrams {
-    Udp(tokio::net::UdpSocket),
-    Unix(UnixDatagram),
-}
+pub(crate) struct Datagrams(DatagramSocket);
 
 impl Datagrams {
-    /// Connects from `local`, if given. Nothing is sent, so nothing must be waited for.
-    pub(crate) fn connect(address: &Address, local: Option<SocketAddr>) -> io::Result<Self> {
+    /// Connects from `local`, if given; it may be somebody else's address if `transparent`. Nothing is sent, so nothing must be waited for.
+    pub(crate) fn connect(address: &Address, local: Option<SocketAddr>, transparent: bool) -> io::Result<Self> {
         match address {
             Address::Ip(address) => {
                 let socket = Socket::new(Domain::for_address(*address), Type::DGRAM.nonblocking(), None)?;
+                if transparent {
+                    match address {
+                        SocketAddr::V4(_) => socket.set_ip_transparent_v4(true)?,
+                        SocketAddr::V6(_) => socket.set_ip_transparent_v6(true)?,
+                    }
+                }
                 if let Some(local) = local {
                     socket.bind(&local.into())?;
                 }
                 socket.connect(&(*address).into())?;
-                Ok(Self::Udp(tokio::net::UdpSocket::from_std(socket.into())?))
+                Ok(Self(DatagramSocket::udp(socket.into())?))
             }
             Address::Unix(path) => {
                 let socket = Socket::new(Domain::UNIX, Type::DGRAM.nonblocking(), None)?;
                 bind_unnamed(&socket)?;
                 let path: &std::ffi::OsStr = std::os::unix::ffi::OsStrExt::from_bytes(path.as_slice());
                 socket.connect(&SockAddr::unix(Path::new(path))?)?;
-                Ok(Self::Unix(UnixDatagram::from_std(socket.into())?))
+                Ok(Self(DatagramSocket::unix(socket.into())?))
             }
         }
     }
@@ -62,17 +65,8 @@ impl Datagrams {
     /// Waits for a datagram.
     pub(crate) async fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
-            let received = match self {
-                Self::Udp(socket) => {
-                    socket.readable().await?;
-                    socket.try_recv(buffer)
-                }
-                Self::Unix(socket) => {
-                    socket.readable().await?;
-                    socket.try_recv(buffer)
-                }
-            };
-            match received {
+            self.0.readable().await?;
+            match self.0.try_read(|fd| Ok(recv(fd, buffer, MsgFlags::empty())?)) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 received => return received,
             }
@@ -81,10 +75,7 @@ impl Datagrams {
 
     /// The descriptor.
     pub(crate) fn fd(&self) -> RawFd {
-        match self {
-            Self::Udp(socket) => socket.as_raw_fd(),
-            Self::Unix(socket) => socket.as_raw_fd(),
-        }
+        self.0.fd()
     }
 }
 
@@ -158,7 +149,7 @@ mod tests {
         local().block_on(async {
             let peer = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
             let socket = UdpSocket::new(std::ptr::null_mut(), Duration::from_secs(5));
-            let datagrams = Datagrams::connect(&Address::Ip(peer.local_addr().unwrap()), None).unwrap();
+            let datagrams = Datagrams::connect(&Address::Ip(peer.local_addr().unwrap()), None, false).unwrap();
             assert_eq!(datagrams.send(b"ping").unwrap(), 4);
             socket.datagrams.replace(Some(Rc::new(datagrams)));
             let mut buffer = [0; 16];
@@ -177,7 +168,7 @@ mod tests {
         local().block_on(async {
             let peer = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
             let address = Address::Unix(path.to_str().unwrap().into());
-            let datagrams = Datagrams::connect(&address, None).unwrap();
+            let datagrams = Datagrams::connect(&address, None, false).unwrap();
             datagrams.send(b"x").unwrap();
             let mut buffer = [0; 4];
             let (_, from) = peer.recv_from(&mut buffer).unwrap();

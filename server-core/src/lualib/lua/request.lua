@@ -26,6 +26,23 @@ end
 local _M = { version = base.version }
 
 if ngx.config.subsystem ~= "http" then
+    base.declare [[
+int @req_dst_addr(request *r, char *buf, size_t *size, char *err, size_t *err_len);
+]]
+    local req_dst_addr = base.symbol "req_dst_addr"
+    local size = ffi.new("size_t[1]")
+
+    -- Where the client wanted to go before the kernel led it here.
+    function ngx.req.get_original_addr()
+        local r = running_request()
+        local buf, err, err_len = get_string_buf(128), ffi.new("char[256]"), get_size_ptr()
+        size[0], err_len[0] = 128, 256
+        if req_dst_addr(r, buf, size, err, err_len) ~= OK then
+            return nil, ffi_string(err, err_len[0])
+        end
+        return ffi_string(buf, size[0])
+    end
+
     return _M
 end
 

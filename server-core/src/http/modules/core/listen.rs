@@ -9,7 +9,7 @@ use rsty_diag::Diagnostic;
 
 use crate::conf::value::{self, Resolution};
 use crate::conf::{Directive, Word};
-use crate::cycle::{ListenAddress, ListenSpec, TcpKeepalive};
+use crate::cycle::{ListenAddress, ListenSpec, Subsystem, TcpKeepalive};
 use crate::http::conf::Scope;
 
 /// What a server's `listen` says about connections of an address.
@@ -37,11 +37,14 @@ pub struct Listen {
 pub(crate) fn apply(scope: &mut Scope<'_>, directive: &Directive) -> Result<(), Diagnostic> {
     let Some((address, options)) = directive.args.split_first() else { return Ok(()) };
     for address in addresses(directive, address)? {
-        let mut spec = ListenSpec::new(address);
+        let mut spec = ListenSpec { subsystem: scope.main.core.subsystem, ..ListenSpec::new(address) };
         let mut listen = ListenOptions::default();
         let mut has_socket_options = false;
         for word in options {
             has_socket_options |= option(&mut spec, &mut listen, directive, word)?;
+        }
+        if spec.datagram {
+            check_datagrams(directive, options)?;
         }
         add(scope, directive, spec, listen, has_socket_options)?;
     }
@@ -63,7 +66,10 @@ fn add(
     options: ListenOptions,
     has_socket_options: bool,
 ) -> Result<(), Diagnostic> {
-    let known = scope.cycle.listen.iter().position(|known| known.address == spec.address && !known.datagram);
+    let is_same = |known: &ListenSpec| {
+        (&known.address, known.datagram, known.subsystem) == (&spec.address, spec.datagram, spec.subsystem)
+    };
+    let known = scope.cycle.listen.iter().position(is_same);
     let index = match known {
         None => {
             scope.cycle.listen.push(spec);
@@ -81,6 +87,19 @@ fn add(
         }
     };
     scope.srv.core.listens.push(Listen { spec: index, options });
+    Ok(())
+}
+
+/// What only streams have is refused.
+fn check_datagrams(directive: &Directive, options: &[Word]) -> Result<(), Diagnostic> {
+    const OF_STREAMS: &[&str] = &["backlog", "ssl", "so_keepalive", "proxy_protocol", "fastopen", "deferred"];
+    for word in options {
+        let name = word.text.split(|byte| *byte == b'=').next().unwrap_or_default();
+        if let Some(name) = OF_STREAMS.iter().find(|known| known.as_bytes() == name) {
+            let message = format!("\"{name}\" parameter is incompatible with \"udp\"");
+            return Err(directive.error_at(word, "invalid_parameter", message));
+        }
+    }
     Ok(())
 }
 
@@ -103,6 +122,14 @@ fn option(
     match (name, parameter) {
         (b"default_server" | b"default", None) => listen.default_server = true,
         (b"ssl", None) => listen.ssl = true,
+        (b"udp", None) if spec.subsystem == Subsystem::Stream => {
+            spec.datagram = true;
+            return Ok(true);
+        }
+        (b"http2" | b"spdy" | b"quic", None) if spec.subsystem == Subsystem::Stream => {
+            let message = format!("invalid parameter \"{}\"", word.lossy());
+            return Err(directive.error_at(word, "invalid_parameter", message));
+        }
         (b"http2", None) => listen.http2 = true,
         (b"proxy_protocol", None) => listen.proxy_protocol = true,
         (b"bind" | b"spdy" | b"quic" | b"multipath", None) => return Ok(name == b"bind"),

@@ -211,7 +211,7 @@ fn code_cache(scope: &mut Scope<'_>, directive: &Directive) -> Result<(), Diagno
     let slot = &mut scope.loc.lua.code_cache;
     value::set_flag(slot, directive)?;
     if *slot == Some(false) {
-        let mark = if scope.main.core.subsystem == Subsystem::Stream { "stream " } else { "" };
+        let mark = scope.main.core.subsystem.mark();
         let message = format!("{mark}lua_code_cache is off; this will hurt performance");
         scope.cycle.notice(Level::Alert, directive.error("lua_code_cache_off", message));
     }
@@ -341,7 +341,7 @@ fn script_of_word(
         let path = ComplexValue::of_word(scope, directive, word)?;
         return Ok(Rc::new(Script::File(FileScript::new(path, scope.cycle.prefix.clone()))));
     }
-    Ok(Rc::new(Script::Inline(Inline::new(tag, word.text.clone(), chunk_name(scope, directive, tag)))))
+    Ok(Rc::new(Script::Inline(inline(scope, directive, tag, word.text.clone()))))
 }
 
 /// The script that a directive of any form holds. `tag` is the name in chunk names.
@@ -349,7 +349,7 @@ pub(crate) fn script_of(scope: &mut Scope<'_>, directive: &Directive, tag: &str)
     if let Block::Lua { code, .. } = &directive.block {
         note(scope, tag);
         let source = code.clone();
-        return Ok(Rc::new(Script::Inline(Inline::new(tag, source, chunk_name(scope, directive, tag)))));
+        return Ok(Rc::new(Script::Inline(inline(scope, directive, tag, source))));
     }
     let Some(word) = directive.args.last() else { return Err(value::invalid_value(directive)) };
     script_of_word(scope, directive, tag, word)
@@ -366,7 +366,16 @@ pub(super) fn start_script_of(
         let path = scope.cycle.full_path(source);
         return Ok(StartScript::File(path.into_os_string().into_encoded_bytes().into()));
     }
-    Ok(StartScript::Inline(Inline::new(tag, source, chunk_name(scope, directive, tag))))
+    Ok(StartScript::Inline(inline(scope, directive, tag, source)))
+}
+
+/// Code that stands in the configuration, by the names that it has in the log.
+fn inline(scope: &Scope<'_>, directive: &Directive, tag: &str, source: impl Into<Box<[u8]>>) -> Inline {
+    let name = chunk_name(scope, directive, tag);
+    match scope.main.core.subsystem {
+        Subsystem::Http => Inline::new(&format!("{tag}_"), source, name),
+        Subsystem::Stream => Inline::new(&name.to_string_lossy(), source, name.clone()),
+    }
 }
 
 fn is_file(directive: &Directive) -> bool {
@@ -389,13 +398,14 @@ fn source_of(directive: &Directive) -> Result<&[u8], Diagnostic> {
 }
 
 /// Scripts of the stream subsystem whose chunks are named by the directive alone.
-const BARE_IN_STREAM: [&str; 6] = [
+const BARE_IN_STREAM: [&str; 7] = [
     "balancer_by_lua",
     "init_by_lua",
     "init_worker_by_lua",
     "proxy_ssl_certificate_by_lua",
     "proxy_ssl_verify_by_lua",
     "ssl_certificate_by_lua",
+    "ssl_client_hello_by_lua",
 ];
 
 pub(crate) fn chunk_name(scope: &Scope<'_>, directive: &Directive, tag: &str) -> std::ffi::CString {

@@ -226,7 +226,7 @@ pub(crate) async fn run(r: &Rc<Request>, ctx: &Rc<Ctx>) -> Option<Ran> {
                 return Poll::Pending;
             }
             gone = None;
-            let mark = if r.conn().is_stream() { "stream " } else { "" };
+            let mark = r.conn().mark();
             r.log(Level::Info, format_args!("{mark}client prematurely closed connection"));
             if sched::client_gone(ctx, &**r).is_none() {
                 return Poll::Ready(None);

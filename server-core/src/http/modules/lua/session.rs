@@ -4,6 +4,7 @@ use std::ffi::c_void;
 use std::fmt;
 use std::rc::{Rc, Weak};
 
+use crate::cycle::Subsystem;
 use crate::http::Request;
 use crate::log::Level;
 use crate::lua::session::{Notice, level as session_level};
@@ -22,10 +23,16 @@ impl Session for Request {
 
     fn log(&self, level: u8, message: fmt::Arguments<'_>) {
         let Some(level) = Level::from_number(level) else { return };
-        if self.conn().is_stream() && self.logs(level) {
-            log_of_stream(self, level, message);
-        } else {
-            Self::log(self, level, message);
+        match self.conn().mark() {
+            "" => Self::log(self, level, message),
+            mark if self.logs(level) => {
+                let text = message.to_string();
+                // An entry thread's end is the one message without the mark.
+                let is_marked = text.starts_with("lua ") && !text.starts_with("lua entry thread aborted");
+                let mark = if is_marked { mark } else { "" };
+                Self::log(self, level, format_args!("{mark}{text}"));
+            }
+            _ => {}
         }
     }
 
@@ -57,19 +64,17 @@ impl Session for Request {
             tcp_nodelay: *self.loc().core.tcp_nodelay,
             resolver: self.loc().core.resolver.as_ref().map(Resolver::of),
             resolver_timeout: *self.loc().core.resolver_timeout,
+            mark: self.conn().mark(),
         }
+    }
+
+    fn subsystem(&self) -> Subsystem {
+        self.main_conf().core.subsystem
     }
 
     fn uri(&self) -> String {
         format!("{}?{}", String::from_utf8_lossy(&self.uri.get()), String::from_utf8_lossy(&self.args.get()))
     }
-}
-
-/// Writes a line of the Lua core with the name that this has in `stream { }`.
-fn log_of_stream(r: &Request, level: Level, message: fmt::Arguments<'_>) {
-    let text = message.to_string();
-    let mark = if text.starts_with("lua ") { "stream " } else { "" };
-    r.log(level, format_args!("{mark}{text}"));
 }
 
 /// The Lua context of a request, made when there is none.

@@ -48,8 +48,10 @@ pub(crate) fn make_present(cycle: &'static Cycle) {
     ffi::worker::set_cycle(cycle);
     ffi::upstream::set_groups(&cycle.http.upstream);
     ffi::limits::set_main(&cycle.http);
-    if let Some(zones) = cycle.http.lua.zones.get() {
-        ffi::public::publish(zones);
+    for main in cycle.mains() {
+        if let Some(zones) = main.lua.zones.get() {
+            ffi::public::publish(main.core.subsystem, zones);
+        }
     }
     for conf in cycle.mains().map(|main| &main.lua).filter(|conf| conf.used) {
         ffi::regex::set_limits(ffi::regex::Limits {
@@ -85,6 +87,7 @@ fn new_vm(cycle: &'static Cycle, main: &'static MainConf) -> Result<Rc<Vm>, VmEr
     let conf = &main.lua;
     let subsystem = main.core.subsystem;
     let options = Options {
+        mark: subsystem.mark(),
         path: conf.package_path.as_deref().map(<[u8]>::to_vec),
         cpath: conf.package_cpath.as_deref().map(<[u8]>::to_vec),
         prefix: cycle.prefix().as_os_str().as_bytes().to_vec(),
@@ -92,9 +95,7 @@ fn new_vm(cycle: &'static Cycle, main: &'static MainConf) -> Result<Rc<Vm>, VmEr
         max_memory: conf.max_memory,
     };
     let zones = zones(cycle, main)?;
-    if subsystem == Subsystem::Http {
-        ffi::public::publish(zones);
-    }
+    ffi::public::publish(subsystem, zones);
     let vm = Vm::new(&options)?;
     api::inject(&vm, subsystem, |state| match subsystem {
         Subsystem::Http => api::http::inject(state, cycle),

@@ -8,5 +8,5 @@ pub(crate) mod directives;
 pub(crate) mod program;
 
 pub use directives::{LocConf, MainConf, SrvConf};
-pub(crate) use directives::{RULES, RewriteHandler, push_call};
+pub(crate) use directives::{RULES, RewriteHandler, push_call, target};
 pub(crate) use program::Argument;

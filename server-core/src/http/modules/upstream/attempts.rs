@@ -75,6 +75,11 @@ impl Attempts {
         self.list.borrow_mut().push(Some(Attempt { peer, ..Attempt::default() }));
     }
 
+    /// The server of the last attempt.
+    pub fn peer(&self) -> Option<Bytes> {
+        self.list.borrow().last()?.as_ref().map(|attempt| attempt.peer.clone())
+    }
+
     /// Changes the last attempt.
     pub fn last(&self, change: impl FnOnce(&mut Attempt)) {
         if let Some(Some(attempt)) = self.list.borrow_mut().last_mut() {

@@ -19,6 +19,8 @@ pub(crate) const VARIABLES: &[VariableDef] = &[
         })
     }),
     VariableDef::volatile("upstream_connect_time", |r, _| joined(r, |attempt, out| time(attempt.connect_time, out))),
+    VariableDef::volatile("upstream_first_byte_time", |r, _| joined(r, |attempt, out| time(attempt.header_time, out))),
+    VariableDef::volatile("upstream_session_time", |r, _| joined(r, |attempt, out| time(attempt.response_time, out))),
     VariableDef::volatile("upstream_header_time", |r, _| joined(r, |attempt, out| time(attempt.header_time, out))),
     VariableDef::volatile("upstream_response_time", |r, _| joined(r, |attempt, out| time(attempt.response_time, out))),
     VariableDef::volatile("upstream_response_length", |r, _| {

@@ -11,6 +11,7 @@ mod output;
 mod req;
 mod req_socket;
 mod resp;
+mod session_datagram;
 mod session_socket;
 mod subrequest;
 mod timer;

@@ -42,6 +42,7 @@ c_function! {
 
 fn echo(state: State, notice: &str, end: &[u8]) -> Answer {
     let (r, ctx) = request_or("no request object found")?;
+    require_stream(&r)?;
     ctx.phase.get().require(Phase::OUTPUT)?;
     if let Some(reason) = refusal(&r, ctx) {
         return sys::fail(state, reason);
@@ -82,6 +83,14 @@ fn echo(state: State, notice: &str, end: &[u8]) -> Answer {
     answered
 }
 
+/// Fails where output goes out in datagrams: only the script knows where one ends.
+fn require_stream(r: &Request) -> Result<(), Error> {
+    match r.conn().datagrams() {
+        Some(_) => Err("API disabled in the current context".into()),
+        None => Ok(()),
+    }
+}
+
 /// Why no output is possible, if so.
 fn refusal(r: &Request, ctx: &Ctx) -> Option<&'static str> {
     if ctx.output.raw_socket.get() {
@@ -115,6 +124,7 @@ c_function! {
         if sys::top(state) != 0 {
             return Err("no argument is expected".into());
         }
+        require_stream(&r)?;
         if ctx.output.raw_socket.get() {
             return sys::fail(state, "raw request socket acquired");
         }
@@ -143,6 +153,7 @@ c_function! {
         } else {
             false
         };
+        require_stream(&r)?;
         ctx.phase.get().require(Phase::OUTPUT)?;
         if let Some(reason) = refusal(&r, ctx) {
             return sys::fail(state, reason);
@@ -151,7 +162,8 @@ c_function! {
             session_debug!(&*r, "lua http 1.0 buffering makes ngx.flush() a no-op");
             return sys::fail(state, "buffering");
         }
-        if !response::is_header_sent(&r, ctx) || (!ctx.output.seen_body_data.get() && !wait) {
+        let has_begun = response::is_header_sent(&r, ctx) && (ctx.output.seen_body_data.get() || wait);
+        if !has_begun && !r.conn().is_stream() {
             return sys::fail(state, "nothing to flush");
         }
         output_bufs::take(&r, ctx, 0);

@@ -198,6 +198,6 @@ impl Transport for Downstream {
 
     fn set_nodelay(&self) -> bool {
         // The server turned the delay off when it accepted the connection.
-        matches!(self.r.conn().stream, Stream::Tcp(_))
+        matches!(self.r.conn().stream, Stream::Tcp(_)) && !self.r.conn().is_stream()
     }
 }

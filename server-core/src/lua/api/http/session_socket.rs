@@ -3,10 +3,11 @@
 use std::rc::Rc;
 
 use nix::sys::socket::Shutdown;
+use tokio::time::Instant;
 
 use super::req_socket::push_socket;
-use super::request;
-use crate::http::Request;
+use super::{request, session_datagram};
+use crate::http::{Code, Request, output};
 use crate::log::Level;
 use crate::lua::Phase;
 use crate::lua::api::socket::object::{self, Uses};
@@ -16,15 +17,18 @@ use crate::lua::sys::raw::*;
 use crate::lua::sys::{self, Error, Reply, c_function};
 use crate::lua::thread::Resume;
 use crate::stream::peek::{self, Peeked};
+use crate::tls;
 
 /// Into `ngx.req`, with what sockets of `stream { }` can do beyond others.
 pub(super) fn inject(state: sys::State) {
     sys::set_function(state, c"socket", socket);
+    session_datagram::inject(state);
     // SAFETY: the metatables were filed before; the stack is as it was afterwards.
     unsafe {
         lua_getfield_(state, LUA_REGISTRYINDEX, c"__tcp_raw_req_cosocket_mt".as_ptr());
         sys::set_function(state, c"peek", peek);
         sys::set_function(state, c"shutdown", shutdown);
+        sys::set_function(state, c"serversslhandshake", server_handshake);
         lua_getfield_(state, LUA_REGISTRYINDEX, c"__tcp_cosocket_mt".as_ptr());
         sys::set_function(state, c"shutdown", shutdown);
         lua_settop(state, -3);
@@ -45,6 +49,9 @@ c_function! {
         }
         if ctx.output.session_socket.replace(true) {
             return sys::fail(state, "duplicate call");
+        }
+        if r.conn().datagrams().is_some() {
+            return session_datagram::push_socket(state, &r, ctx);
         }
         push_socket(state, &r, ctx, Kind::Raw);
         Ok(Reply::Return(1))
@@ -122,6 +129,75 @@ impl Drop for Reading {
 fn push_input(state: sys::State, r: &Request, count: usize) {
     let input = r.conn().input.borrow();
     sys::push(state, input.get(..count).unwrap_or_default());
+}
+
+c_function! {
+    /// Takes the connection through a TLS handshake, as its server; says what came of it.
+    fn server_handshake(state) {
+        let count = sys::top(state);
+        if count != 1 {
+            let message = format!("ngx.socket serversslhandshake: expecting 1 argument (the object), but seen {count}");
+            return Err(message.into());
+        }
+        let (r, ctx) = request()?;
+        session_debug!(&*r, "lua tcp socket server ssl handshake");
+        let socket = object::socket_of(state, 1);
+        let is_open = |socket: &Rc<TcpSocket>| !socket.is_read_closed() && !socket.is_write_closed();
+        let Some(socket) = socket.filter(is_open) else { return sys::fail(state, "closed") };
+        if let Some(reason) = object::busy(&socket, &*r, Uses::BOTH)? {
+            return sys::fail(state, reason);
+        }
+        if socket.kind == Kind::Peer {
+            return sys::fail(state, "only supported for downstream socket");
+        }
+        if r.conn().tls().is_some() {
+            push_handshake(state, &r)?;
+            return Ok(Reply::Return(1));
+        }
+        let (Some(port), Some(context)) = (r.conn().port, r.srv().ssl.context()) else {
+            return sys::fail(state, "ssl not configured for this server");
+        };
+        sys::check_yieldable(state)?;
+        let deadline = Instant::now() + socket.timeouts.get().read;
+        let mark = Reading::begin(&socket);
+        ctx.suspend(async move {
+            // What the server said so far belongs before the handshake.
+            let sent = output::drained(&r).await;
+            let done = sent == Code::OK && tls::server::accept(r.conn(), port, context, r.srv(), deadline).await;
+            drop(mark);
+            let resume: Resume = Box::new(move |co| {
+                if done && push_handshake(co, &r).is_ok() {
+                    return 1;
+                }
+                let reason: &[u8] = if r.conn().timed_out.take() { b"timeout" } else { b"handshake failed" };
+                // SAFETY: two slots are free.
+                unsafe { lua_pushnil(co) };
+                sys::push(co, reason);
+                2
+            });
+            resume
+        })?;
+        Ok(Reply::Yield(0))
+    }
+}
+
+/// Pushes a table about the connection's TLS: `protocol`, `cipher`, `session_reused`.
+fn push_handshake(state: sys::State, r: &Request) -> Result<(), Error> {
+    let Some((tls, _)) = r.conn().tls() else { return Err("no TLS connection".into()) };
+    let ssl = tls.ssl();
+    // SAFETY: a fresh table with plain fields.
+    unsafe {
+        lua_createtable(state, 0, 3);
+        sys::push(state, ssl.version_str().as_bytes());
+        lua_setfield(state, -2, c"protocol".as_ptr());
+        if let Some(cipher) = ssl.current_cipher() {
+            sys::push(state, cipher.name().as_bytes());
+            lua_setfield(state, -2, c"cipher".as_ptr());
+        }
+        lua_pushboolean(state, i32::from(ssl.session_reused()));
+        lua_setfield(state, -2, c"session_reused".as_ptr());
+    }
+    Ok(())
 }
 
 c_function! {

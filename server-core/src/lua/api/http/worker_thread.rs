@@ -238,6 +238,7 @@ fn push_results(state: State, lease: &Lease, status: c_int) -> c_int {
 /// An interpreter with the part of `ngx` that needs no request, and the caller's package paths.
 fn new_vm(cycle: &'static Cycle, caller: State) -> Option<Rc<Vm>> {
     let options = Options {
+        mark: "",
         path: Some(package_field(caller, b"path")),
         cpath: Some(package_field(caller, b"cpath")),
         prefix: cycle.prefix().as_os_str().as_bytes().to_vec(),

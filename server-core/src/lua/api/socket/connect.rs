@@ -7,6 +7,7 @@ use std::rc::Rc;
 
 use super::address::{self, Parsed};
 use super::object::{self, Uses};
+use crate::cycle::Subsystem;
 use crate::lua::api::running;
 use crate::lua::ctx::Ctx;
 use crate::lua::ffi::worker;
@@ -96,7 +97,7 @@ fn begin(state: State) -> Answer {
     ctx.phase.get().require(Phase::YIELDABLE)?;
     object::check_table(state)?;
     let conf = session.socket_conf();
-    let target = match target(state, count, &conf)? {
+    let target = match target(state, count, &conf, session.subsystem())? {
         Ok(target) => target,
         Err(reason) => return sys::fail(state, &reason),
     };
@@ -127,7 +128,8 @@ fn begin(state: State) -> Answer {
     let endpoint = Rc::downgrade(&socket);
     ctx.adopt_socket(endpoint);
     if ctx.reuse_cleanup() {
-        session_debug!(session, "lua http cleanup reuse");
+        let of = if session.subsystem() == Subsystem::Stream { "stream" } else { "http" };
+        session_debug!(session, "lua {of} cleanup reuse");
     }
 
     let pool = Pool::find(&target.key).or_else(|| {
@@ -173,7 +175,12 @@ fn begin(state: State) -> Answer {
 }
 
 /// Reads the arguments; the inner error is what `connect` returns.
-fn target(state: State, mut count: c_int, conf: &SocketConf) -> Result<Result<Target, String>, Error> {
+fn target(
+    state: State,
+    mut count: c_int,
+    conf: &SocketConf,
+    subsystem: Subsystem,
+) -> Result<Result<Target, String>, Error> {
     let host = sys::check_bytes(state, 2)?.to_vec();
     let (mut pool_size, mut backlog, mut custom) = (0, None, None);
     if sys::kind(state, count) == LUA_TTABLE {
@@ -215,6 +222,8 @@ fn target(state: State, mut count: c_int, conf: &SocketConf) -> Result<Result<Ta
             (number, [&host[..], b":", port.to_string().as_bytes()].concat())
         }
         None if is_unix => (0, host.clone()),
+        // There, names are looked at first.
+        None if subsystem == Subsystem::Stream => (0, host.clone()),
         None => return Ok(Err("missing the port number".to_owned())),
     };
     let pool = (pool_size > 0).then_some((pool_size as usize, backlog));

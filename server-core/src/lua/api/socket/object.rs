@@ -67,7 +67,7 @@ c_function! {
 }
 
 /// What the userdatum in a slot of a table shares. The slots are filled by [`store_shared`] alone, each with one type.
-pub(super) fn shared_of<T>(state: State, table: c_int, slot: c_int) -> Option<Rc<T>> {
+pub(crate) fn shared_of<T>(state: State, table: c_int, slot: c_int) -> Option<Rc<T>> {
     // SAFETY: the slot is empty or holds our userdatum, whose content is an owned pointer.
     unsafe {
         lua_rawgeti_(state, table, slot);
@@ -84,7 +84,7 @@ pub(super) fn shared_of<T>(state: State, table: c_int, slot: c_int) -> Option<Rc
 
 /// Puts a userdatum that shares `value` into a slot of a table. `metatable` is the key of its metatable, whose
 /// collector calls [`collect_shared`].
-pub(super) fn store_shared<T>(
+pub(crate) fn store_shared<T>(
     state: State,
     table: c_int,
     slot: c_int,
@@ -110,7 +110,7 @@ pub(super) fn store_shared<T>(
 }
 
 /// Gives back what the userdatum at index 1 shares; ends it when nobody else has it.
-pub(super) fn collect_shared<T>(state: State, end: fn(&T)) {
+pub(crate) fn collect_shared<T>(state: State, end: fn(&T)) {
     // SAFETY: called by the collector with a userdatum of `store_shared`; the pointer is given back once.
     unsafe {
         let content = lua_touserdata(state, 1).cast::<*const T>();
@@ -159,7 +159,7 @@ pub(super) fn address_slot(state: State, table: c_int, slot: c_int) -> Option<So
 }
 
 /// Argument 1 as a socket's table.
-pub(super) fn check_table(state: State) -> Result<(), Error> {
+pub(crate) fn check_table(state: State) -> Result<(), Error> {
     if sys::kind(state, 1) == LUA_TTABLE { Ok(()) } else { Err(sys::type_error(state, 1, "table")) }
 }
 
@@ -187,7 +187,7 @@ pub(crate) struct Uses {
 }
 
 impl Uses {
-    pub(super) const BOTH: Self = Self { read: true, write: true };
+    pub(crate) const BOTH: Self = Self { read: true, write: true };
     pub(crate) const READ: Self = Self { read: true, write: false };
     pub(crate) const WRITE: Self = Self { read: false, write: true };
 }

@@ -31,7 +31,7 @@ pub(super) fn inject_reader(state: State) {
 pub(super) fn create_pool(session: &dyn Session, key: &[u8], size: usize, backlog: Option<usize>) -> Rc<Pool> {
     let shown = backlog.map_or(-1, |backlog| backlog as i64);
     session_debug!(session, "lua tcp socket connection pool size: {size}, backlog: {shown}");
-    let pool = Pool::create(key, size, backlog);
+    let pool = Pool::create(key, size, backlog, session.socket_conf().mark);
     session_debug!(session, "lua tcp socket keepalive create connection pool for key \"{}\"", pool.name());
     pool
 }

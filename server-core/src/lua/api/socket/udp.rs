@@ -1,6 +1,7 @@
 //! `ngx.socket.udp`
 //!
-//! The table's slots: 1 the socket itself (a userdatum), 2 the timeout, 3 the local address.
+//! The table's slots: 1 the socket itself (a userdatum), 2 the timeout, 3 the local address, 4 whether that may be
+//! somebody else's.
 
 use std::ffi::c_int;
 use std::net::{IpAddr, SocketAddr};
@@ -9,6 +10,7 @@ use std::time::Duration;
 
 use super::address::{self, Parsed};
 use super::object;
+use crate::cycle::Subsystem;
 use crate::lua::api::running;
 use crate::lua::phase::Phase;
 use crate::lua::session::{Session, level, session_debug, session_log};
@@ -22,9 +24,13 @@ use crate::lua::text::{self, Strictness};
 use crate::lua::thread::Resume;
 use crate::upstream::resolver::ResolveError;
 
+/// The largest datagram that sessions of `stream { }` read.
+const STREAM_DATAGRAM_MAX: usize = 8192;
+
 const SOCKET: c_int = 1;
 const TIMEOUT: c_int = 2;
 const BIND: c_int = 3;
+const IP_TRANSPARENT: c_int = 4;
 
 /// Its address is the key of the userdata's metatable.
 static METATABLE: u8 = 0;
@@ -32,13 +38,14 @@ static METATABLE: u8 = 0;
 /// Makes the metatable of the sockets.
 pub(super) fn inject(state: State) {
     // SAFETY: a fresh table under a string key of the registry.
-    unsafe { lua_createtable(state, 0, 8) };
+    unsafe { lua_createtable(state, 0, 9) };
     sys::set_function(state, c"setpeername", setpeername);
     sys::set_function(state, c"send", send);
     sys::set_function(state, c"receive", receive);
     sys::set_function(state, c"settimeout", settimeout);
     sys::set_function(state, c"close", close);
     sys::set_function(state, c"bind", bind);
+    sys::set_function(state, c"setoption", setoption);
 }
 
 /// The name of the metatable in the registry.
@@ -119,7 +126,7 @@ c_function! {
         object::store_shared(state, 1, SOCKET, &socket, &METATABLE, collect);
         let endpoint = Rc::downgrade(&socket);
         ctx.adopt_socket(endpoint);
-        let local = local_address(state);
+        let local = origin(state);
         match address::parse(&host, port) {
             Parsed::Invalid(reason) => {
                 let host = String::from_utf8_lossy(&host);
@@ -150,13 +157,7 @@ c_function! {
 }
 
 /// Back in the coroutine when the name was looked up.
-fn resolved(
-    co: State,
-    socket: &UdpSocket,
-    host: &[u8],
-    found: Result<Address, ResolveError>,
-    local: Option<SocketAddr>,
-) -> c_int {
+fn resolved(co: State, socket: &UdpSocket, host: &[u8], found: Result<Address, ResolveError>, local: Origin) -> c_int {
     let Ok((_, session)) = running() else { return 0 };
     session_debug!(session, "lua udp socket resolve handler");
     match found {
@@ -180,11 +181,14 @@ fn connect(
     socket: &UdpSocket,
     host: &[u8],
     address: &Address,
-    local: Option<SocketAddr>,
+    local: Origin,
 ) -> c_int {
     session_debug!(session, "lua udp socket resolve retval handler");
     let peer = address::describe(host, address);
-    match Datagrams::connect(address, local) {
+    if local.is_transparent {
+        session_debug!(session, "lua set UDP upstream with IP_TRANSPARENT");
+    }
+    match Datagrams::connect(address, local.address, local.is_transparent) {
         Ok(datagrams) => {
             session_debug!(session, "connect to {}, fd:{}", address.text(), datagrams.fd());
             session_debug!(session, "lua udp socket connect: 0");
@@ -226,6 +230,7 @@ impl Drop for UnderWay {
 
 c_function! {
     fn collect(state) {
+        crate::lua::ffi::worker::debug(format_args!("cleanup lua udp socket upstream request"));
         object::collect_shared(state, UdpSocket::end);
         Ok(Reply::Return(0))
     }
@@ -244,11 +249,6 @@ fn read_timeout(milliseconds: i64, conf: &SocketConf) -> Duration {
         Ok(milliseconds @ 1..) => Duration::from_millis(milliseconds),
         _ => conf.read_timeout,
     }
-}
-
-/// The local address chosen with `bind`.
-fn local_address(state: State) -> Option<SocketAddr> {
-    object::address_slot(state, 1, BIND)
 }
 
 c_function! {
@@ -271,6 +271,51 @@ c_function! {
         }
         Ok(Reply::Return(1))
     }
+}
+
+c_function! {
+    /// `ip-transparent`: the local address need not be one of ours.
+    fn setoption(state) {
+        let count = sys::top(state);
+        if count < 2 {
+            let message = format!("ngx.socket setoption: expecting 2 arguments (including the object) but seen {count}");
+            return Err(message.into());
+        }
+        let (ctx, _) = running()?;
+        ctx.phase.get().require(Phase::YIELDABLE)?;
+        object::check_table(state)?;
+        let option = sys::check_bytes(state, 2)?;
+        if option != b"ip-transparent" {
+            return sys::fail(state, &format!("unknown option {}", String::from_utf8_lossy(option)));
+        }
+        // SAFETY: argument 1 is a table; missing arguments are nil.
+        unsafe {
+            lua_settop(state, 3);
+            lua_pushboolean(state, c_int::from(sys::truth(state, 3)));
+            lua_rawseti_(state, 1, IP_TRANSPARENT);
+            lua_pushinteger(state, 0);
+        }
+        Ok(Reply::Return(1))
+    }
+}
+
+/// Where a socket's datagrams come from.
+#[derive(Clone, Copy)]
+struct Origin {
+    address: Option<SocketAddr>,
+    is_transparent: bool,
+}
+
+/// The origin chosen with `bind` and `setoption`.
+fn origin(state: State) -> Origin {
+    // SAFETY: raw access to the table.
+    let is_transparent = unsafe {
+        lua_rawgeti_(state, 1, IP_TRANSPARENT);
+        let set = sys::truth(state, -1);
+        lua_settop(state, -2);
+        set
+    };
+    Origin { address: object::address_slot(state, 1, BIND), is_transparent }
 }
 
 c_function! {
@@ -298,7 +343,11 @@ c_function! {
         let Some(datagrams) = datagrams else { return sys::fail(state, "closed") };
         let result = datagrams.send(&bytes);
         if let Ok(sent) = result {
-            session_debug!(session, "send: fd:{} {sent} of {}", datagrams.fd(), bytes.len());
+            let (fd, length) = (datagrams.fd(), bytes.len());
+            match session.subsystem() {
+                Subsystem::Http => session_debug!(session, "send: fd:{fd} {sent} of {length}"),
+                Subsystem::Stream => session_debug!(session, "sendto: fd:{fd} {sent} of {length}"),
+            }
         }
         match result {
             Ok(sent) if sent == bytes.len() => {
@@ -328,11 +377,15 @@ c_function! {
             return sys::fail(state, "socket busy");
         }
         session_debug!(session, "lua udp socket read timeout: {}", socket.read_timeout.get().as_millis());
+        let most = match session.subsystem() {
+            Subsystem::Http => DATAGRAM_MAX,
+            Subsystem::Stream => STREAM_DATAGRAM_MAX,
+        };
         let size = match count {
             2 if sys::kind(state, 2) != LUA_TNIL => sys::check_integer(state, 2)?,
-            _ => DATAGRAM_MAX as i64,
+            _ => most as i64,
         };
-        let size = usize::try_from(size).unwrap_or(DATAGRAM_MAX).min(DATAGRAM_MAX);
+        let size = usize::try_from(size).unwrap_or(most).min(most);
         session_debug!(session, "lua udp socket receive buffer size: {size}");
         session_debug!(session, "lua udp socket read data: waiting: 0");
         let datagrams = socket.datagrams.borrow().clone();
