@@ -113,12 +113,11 @@ impl Vm {
         let state = self.state.replace(std::ptr::null_mut());
         if !state.is_null() {
             self.idle.borrow_mut().clear();
-            worker::debug(format_args!("lua close the global Lua VM {:016X}", state.addr()));
+            worker::debug(format_args!("{}lua close the global Lua VM {:016X}", self.mark, state.addr()));
             pool::close_all_of(state.addr());
             if let Some(budget) = self.budget.get() {
                 budget.lift(state);
             }
-            worker::debug(format_args!("{}lua close the global Lua VM {:016X}", self.mark, state.addr()));
             // SAFETY: the state is ours, and no coroutine of it is in use.
             unsafe { lua_close(state) };
         }
