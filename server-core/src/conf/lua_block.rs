@@ -9,7 +9,7 @@ use rsty_diag::{Diagnostic, Span};
 use super::lexer::{BUFFER, Lexer};
 
 /// The code between the braces; the lexer stands behind `{` before and behind `}` afterwards.
-pub(super) fn read(lexer: &mut Lexer<'_>, bytes: &[u8]) -> Result<Span, Diagnostic> {
+pub(super) fn read(lexer: &mut Lexer<'_>, bytes: &[u8], in_stream: bool) -> Result<Span, Diagnostic> {
     let start = lexer.position;
     let mut depth = 1usize;
     // nginx names the line of the last opening brace when the end is missing.
@@ -43,10 +43,9 @@ pub(super) fn read(lexer: &mut Lexer<'_>, bytes: &[u8]) -> Result<Span, Diagnost
                 // What lies behind the reader's buffer is not found.
                 let held = bytes.get(body..lexer.window.end.max(body)).unwrap_or_default();
                 let Some(length) = memmem::find(held, &closing) else {
-                    let message = format!(
-                        "Lua code block missing the closing long bracket \"{}\", the inlined Lua code may be too long",
-                        String::from_utf8_lossy(&closing)
-                    );
+                    let shown = String::from_utf8_lossy(&closing);
+                    let hint = if in_stream { "" } else { ", the inlined Lua code may be too long" };
+                    let message = format!("Lua code block missing the closing long bracket \"{shown}\"{hint}");
                     return Err(lexer.error(message, Span::new(at, body)));
                 };
                 body + length + closing.len()
@@ -127,7 +126,7 @@ mod tests {
     fn body(text: &str) -> Result<String, String> {
         let source = Source::new("nginx.conf", text);
         let mut lexer = Lexer::new(&source, Origin::File);
-        let span = read(&mut lexer, source.bytes()).map_err(|error| error.message)?;
+        let span = read(&mut lexer, source.bytes(), false).map_err(|error| error.message)?;
         assert_eq!(lexer.position, span.end + 1);
         Ok(String::from_utf8_lossy(source.slice(span)).into_owned())
     }

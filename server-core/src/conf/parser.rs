@@ -93,6 +93,11 @@ struct Open {
     outer: Vec<Directive>,
 }
 
+/// Whether a statement's first word is that.
+fn names(statement: &Statement, name: &str) -> bool {
+    statement.words.first().is_some_and(|word| word.is(name))
+}
+
 impl Parser<'_> {
     /// Appends the directives of one file. `depth` is the nesting of blocks around it. After an error, what came
     /// before it is there.
@@ -123,13 +128,14 @@ impl Parser<'_> {
         loop {
             let statement = lexer.statement()?;
             match statement.end {
-                End::Semicolon if statement.words.first().is_some_and(|word| word.is("include")) => {
+                End::Semicolon if names(&statement, "include") => {
                     let directive = finish(source, statement, Block::None);
                     self.include(&directive, depth + stack.len(), includes, directives)?;
                 }
                 End::Semicolon => directives.push(finish(source, statement, Block::None)),
                 End::Open if opens_lua(&statement.words) => {
-                    let span = lua_block::read(&mut lexer, source.bytes())?;
+                    let in_stream = stack.first().is_some_and(|open| names(&open.head, "stream"));
+                    let span = lua_block::read(&mut lexer, source.bytes(), in_stream)?;
                     let code = source.slice(span).into();
                     directives.push(finish(source, statement, Block::Lua { code, span }));
                 }

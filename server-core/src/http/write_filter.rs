@@ -41,7 +41,9 @@ pub(crate) fn filter(r: &Rc<Request>, chain: Chain, _next: BodyNext) -> Code {
 pub(crate) fn send_when_worth(r: &Rc<Request>, flush: bool, last: bool) -> Code {
     let conn = r.conn();
     let waiting = conn.output_len();
-    if waiting == 0 || (!flush && !last && waiting < *r.loc().core.postpone_output as u64) {
+    // What a session says goes out as it is said.
+    let postponed = !flush && !last && !conn.is_stream();
+    if waiting == 0 || (postponed && waiting < *r.loc().core.postpone_output as u64) {
         return Code::OK;
     }
     if conn.delayed_until.get().is_some() {

@@ -62,11 +62,11 @@ pub struct Vm {
     idle: RefCell<Vec<(State, c_int)>>,
     thread_cache: usize,
     users: Cell<usize>,
+    /// What stands before messages about it.
+    mark: &'static str,
     budget: OnceCell<Box<Budget>>,
     /// The apps that live in it.
     pub(crate) apps: Apps,
-    /// What stands before messages about it.
-    mark: &'static str,
 }
 
 impl Vm {
@@ -87,9 +87,9 @@ impl Vm {
             idle: RefCell::default(),
             thread_cache: options.thread_cache,
             users: Cell::new(0),
+            mark: options.mark,
             budget: OnceCell::new(),
             apps: Apps::default(),
-            mark: options.mark,
         };
         jit_modules::install(state);
         cjson::install(state);

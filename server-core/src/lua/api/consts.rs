@@ -3,12 +3,14 @@
 use std::ffi::CStr;
 use std::ptr;
 
+use crate::cycle::Subsystem;
 use crate::lua::sys::raw::*;
 use crate::lua::sys::{self, State};
 
-/// Puts core constants, methods, statuses and log levels into the table on the top.
-pub(super) fn inject(state: State) {
-    for &(name, value) in CONSTANTS {
+/// Puts core constants, log levels, and for HTTP methods and statuses into the table on the top.
+pub(super) fn inject(state: State, subsystem: Subsystem) {
+    let of_http = if subsystem == Subsystem::Http { HTTP } else { &[] };
+    for &(name, value) in CONSTANTS.iter().chain(of_http) {
         sys::set_integer(state, name, value);
     }
     // SAFETY: a fresh table.
@@ -33,6 +35,10 @@ const CONSTANTS: &[(&CStr, i64)] = &[
     (c"NOTICE", 6),
     (c"INFO", 7),
     (c"DEBUG", 8),
+];
+
+/// Methods and statuses.
+const HTTP: &[(&CStr, i64)] = &[
     (c"HTTP_GET", 0x2),
     (c"HTTP_HEAD", 0x4),
     (c"HTTP_POST", 0x8),

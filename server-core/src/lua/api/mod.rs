@@ -60,7 +60,7 @@ pub(crate) fn inject(vm: &Vm, subsystem: Subsystem, more: impl FnOnce(State)) ->
         let _guard = StackGuard::new(state);
         lua_createtable(state, 0, 115);
         sys::set_function(state, c"_phase_ctx", coroutine::phase_ctx);
-        consts::inject(state);
+        consts::inject(state, subsystem);
         log::inject(state, subsystem);
         sleep::inject(state);
         thread::inject(state);

@@ -42,7 +42,8 @@ pub(crate) fn close_all_of(interpreter: usize) {
     for pool in pools.into_iter().flat_map(HashMap::into_values) {
         let address = Rc::as_ptr(&pool).addr();
         worker::debug(format_args!(
-            "lua tcp socket keepalive: free connection pool {address:016X} for \"{}\"",
+            "{}lua tcp socket keepalive: free connection pool {address:016X} for \"{}\"",
+            pool.mark,
             pool.name()
         ));
         pool.idle.take();

@@ -14,7 +14,7 @@ use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::Endpoint;
 use super::tcp::Failure;
-use super::transport::Address;
+use super::transport::{Address, StartError};
 use crate::datagram_socket::DatagramSocket;
 
 /// The largest datagram that is read.
@@ -26,7 +26,7 @@ pub(crate) struct Datagrams(DatagramSocket);
 
 impl Datagrams {
     /// Connects from `local`, if given; it may be somebody else's address if `transparent`. Nothing is sent, so nothing must be waited for.
-    pub(crate) fn connect(address: &Address, local: Option<SocketAddr>, transparent: bool) -> io::Result<Self> {
+    pub(crate) fn connect(address: &Address, local: Option<SocketAddr>, transparent: bool) -> Result<Self, StartError> {
         match address {
             Address::Ip(address) => {
                 let socket = Socket::new(Domain::for_address(*address), Type::DGRAM.nonblocking(), None)?;
@@ -37,7 +37,7 @@ impl Datagrams {
                     }
                 }
                 if let Some(local) = local {
-                    socket.bind(&local.into())?;
+                    socket.bind(&local.into()).map_err(StartError::Bind)?;
                 }
                 socket.connect(&(*address).into())?;
                 Ok(Self(DatagramSocket::udp(socket.into())?))

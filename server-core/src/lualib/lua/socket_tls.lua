@@ -6,7 +6,7 @@ base.allows_subsystem("http", "stream")
 
 local C, ffi_string, ffi_gc = ffi.C, ffi.string, ffi.gc
 local error, type, select, rawget = error, type, select, rawget
-local newproxy, setmetatable = newproxy, setmetatable
+local newproxy, getmetatable, setmetatable = newproxy, getmetatable, setmetatable
 local yield = coroutine._yield
 local get_request = base.get_request
 
@@ -62,8 +62,11 @@ else
     local sessions = setmetatable({}, { __mode = "k" })
 
     function wrap(session)
-        local userdatum = newproxy()
-        sessions[userdatum] = session
+        local userdatum = newproxy(true)
+        sessions[userdatum] = ffi_gc(session, nil)
+        getmetatable(userdatum).__gc = function()
+            free_session(session)
+        end
         return userdatum
     end
 

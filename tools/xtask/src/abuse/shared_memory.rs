@@ -10,7 +10,7 @@ use crate::Failure;
 
 /// How many workers are killed, and how long that may take.
 const KILLS: usize = 300;
-const LIMIT: Duration = Duration::from_secs(120);
+const LIMIT: Duration = Duration::from_mins(2);
 /// A worker that lives for more than a second is replaced at once; so many of them are never younger when it is their turn.
 const WORKERS: usize = 8;
 const BETWEEN: Duration = Duration::from_millis(150);

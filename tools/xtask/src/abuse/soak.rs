@@ -157,7 +157,7 @@ fn ask_all_the_time(
                 let now = begin.elapsed();
                 if now < length / 5 {
                     notes.early.push(took);
-                } else if now > length - length / 5 {
+                } else if now > length.mul_f64(0.8) {
                     notes.late.push(took);
                 }
             }

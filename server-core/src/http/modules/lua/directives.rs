@@ -420,6 +420,11 @@ pub(crate) fn chunk_name(scope: &Scope<'_>, directive: &Directive, tag: &str) ->
     if scope.context.intersects(stream) && BARE_IN_STREAM.contains(&tag) {
         return std::ffi::CString::new(format!("={tag}")).unwrap_or_default();
     }
+    if scope.context.intersects(stream) {
+        let name = directive.source.name();
+        let file = name.rsplit(['/', '\\']).next().unwrap_or_default();
+        return std::ffi::CString::new(format!("={tag}({file}:{})", directive.head_line())).unwrap_or_default();
+    }
     let conf_prefix = scope.cycle.conf_prefix.to_string_lossy();
     code::chunk_name(tag, &directive.source.name(), &conf_prefix, directive.head_line())
 }

@@ -70,7 +70,7 @@ pub(crate) fn inject_stream(state: State, cycle: &'static Cycle) {
         session_socket::inject(state);
         lua_setfield(state, -2, c"req".as_ptr());
         // The Lua layer fills these.
-        for name in [c"var", c"shared", c"worker", c"arg"] {
+        for name in [c"var", c"shared", c"worker"] {
             lua_createtable(state, 0, 4);
             lua_setfield(state, -2, name.as_ptr());
         }

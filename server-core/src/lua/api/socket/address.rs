@@ -40,6 +40,7 @@ pub(super) fn parse(host: &[u8], port: u16) -> Parsed {
     let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
     match bare.parse::<IpAddr>() {
         Ok(ip) if ip.is_ipv4() || bare != text => Parsed::Address(Address::Ip(SocketAddr::new(ip, port))),
+        _ if host.contains(&b'/') || host.contains(&b'?') => Parsed::Invalid("invalid host"),
         _ if host.contains(&b':') => Parsed::Invalid("invalid port"),
         _ => Parsed::Name,
     }
@@ -86,6 +87,7 @@ mod tests {
         assert_eq!(is(b"unix:"), "no path in the unix domain socket");
         assert_eq!(is(b"localhost"), "name");
         assert_eq!(is(b"a:b"), "invalid port");
+        assert_eq!(is(b"/tmp/x"), "invalid host");
         assert_eq!(is(b""), "no host");
     }
 

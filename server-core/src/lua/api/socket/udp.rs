@@ -15,7 +15,7 @@ use crate::lua::api::running;
 use crate::lua::phase::Phase;
 use crate::lua::session::{Session, level, session_debug, session_log};
 use crate::lua::socket::tcp::{Failure, errno_text};
-use crate::lua::socket::transport::Address;
+use crate::lua::socket::transport::{Address, StartError};
 use crate::lua::socket::udp::{DATAGRAM_MAX, Datagrams, UdpSocket};
 use crate::lua::socket::{Endpoint, SocketConf};
 use crate::lua::sys::raw::*;
@@ -201,10 +201,14 @@ fn connect(
             1
         }
         Err(error) => {
+            let (error, call) = match (error, local.address) {
+                (StartError::Bind(error), Some(local)) => (error, format!("bind({})", local.ip())),
+                (StartError::Bind(error) | StartError::Connect(error), _) => (error, "connect()".to_owned()),
+            };
             let failure = Failure::from_io(&error);
             if let Failure::System(number) = failure {
                 let text = errno_text(number);
-                session_log!(session, level::CRIT, "connect() failed ({number}: {text}), upstream: {peer}");
+                session_log!(session, level::CRIT, "{call} failed ({number}: {text}), upstream: {peer}");
             }
             session_debug!(session, "lua udp socket connect: -1");
             session_debug!(session, "lua udp socket error retval handler");
