@@ -277,3 +277,18 @@ closed
 4 4 4
 --- no_error_log
 [error]
+
+
+
+=== datagram sockets of requests have no options
+--- config
+location = /t {
+    content_by_lua_block {
+        local socket = ngx.socket.udp()
+        ngx.say(type(socket.setpeername), " ", type(socket.setoption))
+    }
+}
+--- request
+GET /t
+--- response_body
+function nil

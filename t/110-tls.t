@@ -147,3 +147,37 @@ JEy3MBsRhnvB3L8ag0llwzR/diZ9LVx9vaKuNOup9iy11wWDJw0coPeV
 GET /t
 --- response_body
 HTTP/1.1 400 Bad Request
+
+
+
+=== wrong settings of cosockets' TLS are refused at the start
+--- http_config
+lua_ssl_ciphers NO-SUCH-CIPHER;
+--- config
+location = /t { content_by_lua_block { ngx.say("never") } }
+--- must_die
+--- error_log
+SSL_CTX_set_cipher_list("NO-SUCH-CIPHER") failed
+
+
+
+=== a certificate for cosockets needs its key
+--- http_config
+lua_ssl_certificate client.crt;
+--- config
+location = /t { content_by_lua_block { ngx.say("never") } }
+--- must_die
+--- error_log
+no "lua_ssl_certificate_key" is defined for certificate
+
+
+
+=== a dictionary has one size
+--- http_config
+lua_shared_dict notes 100k;
+lua_shared_dict notes 200k;
+--- config
+location = /t { return 200; }
+--- must_die
+--- error_log
+the size 204800 of shared memory zone "notes" conflicts with already declared size 102400

@@ -49,7 +49,7 @@ GET /t
 --- error_log eval
 [
     "lua entry thread aborted: memory allocation error: not enough memory",
-    qr/^\tcontent_by_lua\(nginx\.conf:\d+\):\d+: in function 'fill'$/,
+    qr/^\tcontent_by_lua\(nginx\.conf:\d+\):(?:\d+:)? in function 'fill'$/,
 ]
 
 

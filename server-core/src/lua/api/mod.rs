@@ -65,7 +65,7 @@ pub(crate) fn inject(vm: &Vm, subsystem: Subsystem, more: impl FnOnce(State)) ->
         sleep::inject(state);
         thread::inject(state);
         lua_createtable(state, 0, 8);
-        socket::inject(state);
+        socket::inject(state, subsystem);
         lua_setfield(state, -2, c"socket".as_ptr());
         more(state);
         lua_getfield_(state, LUA_GLOBALSINDEX, c"package".as_ptr());

@@ -38,6 +38,7 @@ pub mod session;
 pub mod shdict;
 pub mod socket;
 pub mod ssl;
+pub mod ssl_certificates;
 pub mod ssl_socket;
 pub mod strings;
 pub mod symbols;

@@ -9,7 +9,8 @@ use openssl::pkey::PKey;
 use openssl::x509::X509;
 
 use super::openssl_abi::*;
-use super::ssl::{Failed, chain_of, check, code, failed, parse_chain, pointer, use_chain};
+use super::ssl::{Failed, check, code, failed, pointer};
+use super::ssl_certificates::{chain_of, parse_chain, use_chain};
 use super::{OK, bytes, export};
 use crate::http::request::Request;
 use crate::tls::sys as tls;

@@ -8,14 +8,13 @@ use std::ptr;
 
 use bytes::Bytes;
 use foreign_types::{ForeignType, ForeignTypeRef};
-use openssl::pkey::{PKey, PKeyRef, Private};
 use openssl::ssl::{SslRef, SslSession};
-use openssl::stack::{Stack, StackRef};
-use openssl::x509::{X509, X509Ref};
+use openssl::stack::Stack;
 use openssl_sys as sys;
 
 use super::openssl_abi::*;
 use super::request::hold;
+use super::ssl_certificates::chain_of;
 use super::{DECLINED, ERROR, ErrorOut, OK, bytes, copy_to, export, store};
 use crate::http::connection::{Address, Connection};
 use crate::http::request::Request;
@@ -42,7 +41,7 @@ unsafe fn connection<'a>(r: *const Request) -> Result<&'a Connection, Failed> {
 /// # Safety
 /// As above.
 pub(super) unsafe fn ssl<'a>(r: *const Request) -> Result<&'a SslRef, Failed> {
-    // SAFETY: as above.
+    // SAFETY: `r` is null or the request whose code runs, which outlives the call.
     let connection: &'a Connection = unsafe { connection(r)? };
     connection.tls().map(|(tls, _)| tls.ssl()).ok_or(c"bad ssl conn")
 }
@@ -52,7 +51,7 @@ pub(super) unsafe fn ssl<'a>(r: *const Request) -> Result<&'a SslRef, Failed> {
 /// # Safety
 /// As above.
 unsafe fn side<'a>(r: *const Request) -> Result<&'a ServerSide, Failed> {
-    // SAFETY: as above.
+    // SAFETY: `r` is null or the request whose code runs, which outlives the call.
     let connection: &'a Connection = unsafe { connection(r)? };
     connection.tls().map(|(_, side)| side).ok_or(c"bad ssl conn")
 }
@@ -60,7 +59,7 @@ unsafe fn side<'a>(r: *const Request) -> Result<&'a ServerSide, Failed> {
 /// The return code of a function that fails with a text.
 pub(super) fn code(result: Result<c_int, Failed>, err: *mut *mut c_char) -> c_int {
     result.unwrap_or_else(|text| {
-        // SAFETY: the contract of the parent module.
+        // SAFETY: `err` is null or Lua's place for one text.
         unsafe { err.report(text) };
         ERROR
     })
@@ -69,7 +68,7 @@ pub(super) fn code(result: Result<c_int, Failed>, err: *mut *mut c_char) -> c_in
 /// As [`code`], for functions that return a pointer.
 pub(super) fn pointer(result: Result<*mut c_void, Failed>, err: *mut *mut c_char) -> *mut c_void {
     result.unwrap_or_else(|text| {
-        // SAFETY: the contract of the parent module.
+        // SAFETY: `err` is null or Lua's place for one text.
         unsafe { err.report(text) };
         ptr::null_mut()
     })
@@ -114,251 +113,20 @@ unsafe fn give_address(address: &Address, out: *mut *const u8, len: *mut usize, 
     OK
 }
 
-/// Sets the first certificate and adds the others to its chain.
-pub(super) fn use_chain<'a>(
-    ssl: &SslRef,
-    chain: impl Iterator<Item = &'a X509Ref>,
-    texts: [Failed; 3],
-) -> Result<c_int, Failed> {
-    let [none, first, rest] = texts;
-    let mut count = 0;
-    for certificate in chain {
-        // SAFETY: both are valid; OpenSSL takes references of its own.
-        unsafe {
-            if count == 0 {
-                check(SSL_use_certificate(ssl.as_ptr(), certificate.as_ptr()), first)?;
-            } else {
-                let added = sys::SSL_ctrl(ssl.as_ptr(), CHAIN_CERT, 1, certificate.as_ptr().cast());
-                check(added as c_int, rest)?;
-            }
-        }
-        count += 1;
-    }
-    if count == 0 { Err(none) } else { Ok(OK) }
-}
-
-/// The certificates of concatenated DER.
-pub(super) fn parse_chain(mut der: &[u8]) -> Result<Vec<X509>, Failed> {
-    let mut chain = Vec::new();
-    while !der.is_empty() {
-        let text = if chain.is_empty() { c"d2i_X509_bio() failed" } else { c"d2i_X509_bio() failed in rest of chain" };
-        let certificate = X509::from_der(der).map_err(failed(text))?;
-        let len = certificate.to_der().map_err(failed(text))?.len();
-        der = der.get(len..).unwrap_or_default();
-        chain.push(certificate);
-    }
-    if chain.is_empty() { Err(c"d2i_X509_bio() failed") } else { Ok(chain) }
-}
-
-fn parse_pem(pem: &[u8]) -> Result<Vec<X509>, Failed> {
-    // The first certificate decides whether there is one at all.
-    X509::from_pem(pem).map_err(failed(c"PEM_read_bio_X509_AUX() failed"))?;
-    X509::stack_from_pem(pem).map_err(failed(c"PEM_read_bio_X509() failed"))
-}
-
-fn into_stack(chain: Vec<X509>) -> Result<*mut c_void, Failed> {
-    let mut stack = Stack::new().map_err(failed(c"sk_X509_new_null() failed"))?;
-    for certificate in chain {
-        stack.push(certificate).map_err(failed(c"sk_X509_push() failed"))?;
-    }
-    let pointer = stack.as_ptr();
-    std::mem::forget(stack);
-    Ok(pointer.cast())
-}
-
-fn into_key(key: PKey<Private>) -> *mut c_void {
-    let pointer = key.as_ptr();
-    std::mem::forget(key);
-    pointer.cast()
-}
-
-/// A chain that Lua holds.
-///
-/// # Safety
-/// The pointer is null or one that a parse function returned.
-pub(super) unsafe fn chain_of<'a>(chain: *mut c_void) -> Option<&'a StackRef<X509>> {
-    if chain.is_null() {
-        return None;
-    }
-    // SAFETY: the caller's promise.
-    Some(unsafe { StackRef::from_ptr(chain.cast()) })
-}
-
 export! {
     /// The version of the connection, as on the wire.
     ngx_http_lua_ffi_ssl_get_tls1_version, ngx_stream_lua_ffi_ssl_get_tls1_version(
         r: *const Request, err: *mut *mut c_char
     ) -> c_int {
-        // SAFETY: the contract of the parent module.
+        // SAFETY: `r` is null or the request whose code runs, which outlives the call.
         code(unsafe { ssl(r) }.map(tls::version), err)
-    }
-
-    /// Takes away the certificates and the key that the configuration gave.
-    ngx_http_lua_ffi_ssl_clear_certs, ngx_stream_lua_ffi_ssl_clear_certs(
-        r: *const Request, err: *mut *mut c_char
-    ) -> c_int {
-        // SAFETY: the contract of the parent module; a valid connection.
-        code(unsafe { ssl(r) }.map(|ssl| unsafe {
-            SSL_certs_clear(ssl.as_ptr());
-            OK
-        }), err)
-    }
-
-    /// Sets a certificate chain of concatenated DER.
-    ngx_http_lua_ffi_ssl_set_der_certificate, ngx_stream_lua_ffi_ssl_set_der_certificate(
-        r: *const Request, data: *const u8, len: usize, err: *mut *mut c_char
-    ) -> c_int {
-        // SAFETY: the contract of the parent module.
-        let result = unsafe { ssl(r) }.and_then(|ssl| {
-            // SAFETY: as the function says.
-            let chain = parse_chain(unsafe { bytes(data, len) }).map_err(|_| c"d2i_X509_bio() failed")?;
-            let texts = [c"d2i_X509_bio() failed", c"SSL_use_certificate() failed", c"SSL_add0_chain_cert() failed"];
-            use_chain(ssl, chain.iter().map(|certificate| &**certificate), texts)
-        });
-        code(result, err)
-    }
-
-    /// Sets a private key of DER.
-    ngx_http_lua_ffi_ssl_set_der_private_key, ngx_stream_lua_ffi_ssl_set_der_private_key(
-        r: *const Request, data: *const u8, len: usize, err: *mut *mut c_char
-    ) -> c_int {
-        // SAFETY: the contract of the parent module; a valid connection and key.
-        let result = unsafe { ssl(r) }.and_then(|ssl| unsafe {
-            let key = PKey::private_key_from_der(bytes(data, len)).map_err(failed(c"d2i_PrivateKey_bio() failed"))?;
-            check(SSL_use_PrivateKey(ssl.as_ptr(), key.as_ptr()), c"SSL_use_PrivateKey() failed")?;
-            Ok(OK)
-        });
-        code(result, err)
-    }
-
-    /// Sets a parsed certificate chain.
-    ngx_http_lua_ffi_set_cert, ngx_stream_lua_ffi_set_cert(
-        r: *const Request, chain: *mut c_void, err: *mut *mut c_char
-    ) -> c_int {
-        // SAFETY: the contract of the parent module.
-        let result = unsafe { ssl(r) }.and_then(|ssl| {
-            // SAFETY: as the function says.
-            let chain = unsafe { chain_of(chain) }.ok_or(c"invalid certificate chain")?;
-            let texts =
-                [c"invalid certificate chain", c"SSL_use_certificate() failed", c"SSL_add1_chain_cert() failed"];
-            use_chain(ssl, chain.iter(), texts)
-        });
-        code(result, err)
-    }
-
-    /// Sets a parsed private key.
-    ngx_http_lua_ffi_set_priv_key, ngx_stream_lua_ffi_set_priv_key(
-        r: *const Request, key: *mut c_void, err: *mut *mut c_char
-    ) -> c_int {
-        // SAFETY: the contract of the parent module; Lua passes what a parse function returned.
-        let result = unsafe { ssl(r) }.and_then(|ssl| {
-            if key.is_null() {
-                return Err(c"invalid private key");
-            }
-            // SAFETY: as the function says.
-            check(unsafe { SSL_use_PrivateKey(ssl.as_ptr(), key.cast()) }, c"SSL_use_PrivateKey() failed")?;
-            Ok(OK)
-        });
-        code(result, err)
-    }
-
-    /// Parses a certificate chain of PEM.
-    ngx_http_lua_ffi_parse_pem_cert, ngx_stream_lua_ffi_parse_pem_cert(
-        data: *const u8, len: usize, err: *mut *mut c_char
-    ) -> *mut c_void {
-        // SAFETY: the contract of the parent module.
-        pointer(parse_pem(unsafe { bytes(data, len) }).and_then(into_stack), err)
-    }
-
-    /// Parses a certificate chain of concatenated DER.
-    ngx_http_lua_ffi_parse_der_cert, ngx_stream_lua_ffi_parse_der_cert(
-        data: *const u8, len: usize, err: *mut *mut c_char
-    ) -> *mut c_void {
-        if data.is_null() || len == 0 {
-            return pointer(Err(c"invalid argument"), err);
-        }
-        // SAFETY: the contract of the parent module.
-        pointer(parse_chain(unsafe { bytes(data, len) }).and_then(into_stack), err)
-    }
-
-    /// Parses a private key of PEM.
-    ngx_http_lua_ffi_parse_pem_priv_key, ngx_stream_lua_ffi_parse_pem_priv_key(
-        data: *const u8, len: usize, err: *mut *mut c_char
-    ) -> *mut c_void {
-        // SAFETY: the contract of the parent module.
-        let key = PKey::private_key_from_pem_callback(unsafe { bytes(data, len) }, |_| Ok(0));
-        pointer(key.map(into_key).map_err(failed(c"PEM_read_bio_PrivateKey() failed")), err)
-    }
-
-    /// Parses a private key of DER.
-    ngx_http_lua_ffi_parse_der_priv_key, ngx_stream_lua_ffi_parse_der_priv_key(
-        data: *const u8, len: usize, err: *mut *mut c_char
-    ) -> *mut c_void {
-        if data.is_null() || len == 0 {
-            return pointer(Err(c"invalid argument"), err);
-        }
-        // SAFETY: the contract of the parent module.
-        let key = PKey::private_key_from_der(unsafe { bytes(data, len) });
-        pointer(key.map(into_key).map_err(failed(c"d2i_PrivateKey_bio() failed")), err)
-    }
-
-    /// Frees a parsed chain.
-    ngx_http_lua_ffi_free_cert, ngx_stream_lua_ffi_free_cert(chain: *mut c_void) {
-        if !chain.is_null() {
-            // SAFETY: Lua gives back what a parse function returned, once.
-            drop(unsafe { Stack::<X509>::from_ptr(chain.cast()) });
-        }
-    }
-
-    /// Frees a parsed key.
-    ngx_http_lua_ffi_free_priv_key, ngx_stream_lua_ffi_free_priv_key(key: *mut c_void) {
-        if !key.is_null() {
-            // SAFETY: Lua gives back what a parse function returned, once.
-            drop(unsafe { PKey::<Private>::from_ptr(key.cast()) });
-        }
-    }
-
-    /// Turns a PEM chain into concatenated DER, which is never longer; the answer is its length.
-    ngx_http_lua_ffi_cert_pem_to_der, ngx_stream_lua_ffi_cert_pem_to_der(
-        data: *const u8, len: usize, out: *mut u8, err: *mut *mut c_char
-    ) -> c_int {
-        // SAFETY: the contract of the parent module; `out` has room for as many bytes as the PEM has.
-        let result = parse_pem(unsafe { bytes(data, len) }).and_then(|chain| {
-            let mut der = Vec::new();
-            for certificate in chain {
-                der.extend(certificate.to_der().map_err(failed(c"i2d_X509() failed"))?);
-            }
-            // SAFETY: as the function says.
-            unsafe { give(out, len, &der) }.ok_or(c"i2d_X509() failed")
-        });
-        code(result, err)
-    }
-
-    /// Turns a PEM key, perhaps encrypted, into DER; the answer is its length.
-    ngx_http_lua_ffi_priv_key_pem_to_der, ngx_stream_lua_ffi_priv_key_pem_to_der(
-        data: *const u8, len: usize, passphrase: *const c_char, out: *mut u8, err: *mut *mut c_char
-    ) -> c_int {
-        // SAFETY: the contract of the parent module; a passphrase ends with NUL.
-        let result = unsafe {
-            let pem = bytes(data, len);
-            let key = if passphrase.is_null() {
-                PKey::private_key_from_pem_callback(pem, |_| Ok(0))
-            } else {
-                PKey::private_key_from_pem_passphrase(pem, CStr::from_ptr(passphrase).to_bytes())
-            };
-            key.map_err(failed(c"PEM_read_bio_PrivateKey() failed")).and_then(|key: PKey<Private>| {
-                let der = legacy_der(&key).ok_or(c"i2d_PrivateKey() failed")?;
-                give(out, len, &der).ok_or(c"i2d_PrivateKey() failed")
-            })
-        };
-        code(result, err)
     }
 
     /// The address that the client connected to.
     ngx_http_lua_ffi_ssl_raw_server_addr, ngx_stream_lua_ffi_ssl_raw_server_addr(
         r: *const Request, addr: *mut *const u8, len: *mut usize, kind: *mut c_int, err: *mut *mut c_char
     ) -> c_int {
-        // SAFETY: the contract of the parent module.
+        // SAFETY: `r` is null or the request whose code runs, which outlives the call.
         code(unsafe { connection(r) }.map(|c| unsafe { give_address(c.local(), addr, len, kind) }), err)
     }
 
@@ -366,7 +134,7 @@ export! {
     ngx_http_lua_ffi_ssl_raw_client_addr, ngx_stream_lua_ffi_ssl_raw_client_addr(
         r: *const Request, addr: *mut *const u8, len: *mut usize, kind: *mut c_int, err: *mut *mut c_char
     ) -> c_int {
-        // SAFETY: the contract of the parent module.
+        // SAFETY: `r` is null or the request whose code runs, which outlives the call.
         code(unsafe { connection(r) }.map(|c| unsafe { give_address(&c.peer.borrow(), addr, len, kind) }), err)
     }
 
@@ -374,11 +142,11 @@ export! {
     ngx_http_lua_ffi_ssl_server_port, ngx_stream_lua_ffi_ssl_server_port(
         r: *const Request, port: *mut c_ushort, err: *mut *mut c_char
     ) -> c_int {
-        // SAFETY: the contract of the parent module.
+        // SAFETY: `r` is null or the request whose code runs, which outlives the call.
         let result = unsafe { connection(r) }.and_then(|connection| match connection.local() {
             Address::Unix(_) => Err(c"unix domain has no port"),
             Address::Ip(address) => {
-                // SAFETY: as the function says.
+                // SAFETY: Lua passes places for the answer.
                 unsafe { store(port, address.port()) };
                 Ok(OK)
             }
@@ -390,11 +158,11 @@ export! {
     ngx_http_lua_ffi_ssl_server_name, ngx_stream_lua_ffi_ssl_server_name(
         r: *const Request, name: *mut *const u8, len: *mut usize, err: *mut *mut c_char
     ) -> c_int {
-        // SAFETY: the contract of the parent module.
+        // SAFETY: `r` is null or the request whose code runs, which outlives the call.
         let result = unsafe { ssl(r) }.map(|ssl| {
             let Some(found) = ssl.servername_raw(openssl::ssl::NameType::HOST_NAME) else { return DECLINED };
             let found = Bytes::copy_from_slice(found);
-            // SAFETY: as the function says.
+            // SAFETY: Lua passes places for the answer.
             unsafe {
                 store(name, found.as_ptr());
                 store(len, found.len());
@@ -409,7 +177,7 @@ export! {
     ngx_http_lua_ffi_ssl_verify_client, ngx_stream_lua_ffi_ssl_verify_client(
         r: *const Request, authorities: *mut c_void, trusted: *mut c_void, depth: c_int, err: *mut *mut c_char
     ) -> c_int {
-        // SAFETY: the contract of the parent module.
+        // SAFETY: `r` is null or the request whose code runs; Lua passes chains that it has not freed.
         code(unsafe { verify_client(r, authorities, trusted, depth) }, err)
     }
 
@@ -417,7 +185,7 @@ export! {
     ngx_http_lua_ffi_ssl_client_random, ngx_stream_lua_ffi_ssl_client_random(
         r: *const Request, out: *mut u8, len: *mut usize, err: *mut *mut c_char
     ) -> c_int {
-        // SAFETY: the contract of the parent module; `out` has room for `*len` bytes.
+        // SAFETY: `r` is null or the request whose code runs; `out` has room for `*len` bytes.
         code(unsafe { ssl(r) }.map(|ssl| unsafe {
             *len = sys::SSL_get_client_random(ssl.as_ptr(), out, *len);
             OK
@@ -428,7 +196,7 @@ export! {
     ngx_http_lua_ffi_get_req_ssl_pointer, ngx_stream_lua_ffi_get_req_ssl_pointer(
         r: *const Request, err: *mut *mut c_char
     ) -> *mut c_void {
-        // SAFETY: the contract of the parent module.
+        // SAFETY: `r` is null or the request whose code runs, which outlives the call.
         pointer(unsafe { ssl(r) }.map(|ssl| ssl.as_ptr().cast()), err)
     }
 
@@ -436,7 +204,7 @@ export! {
     ngx_http_lua_ffi_req_shared_ssl_ciphers, ngx_stream_lua_ffi_req_shared_ssl_ciphers(
         r: *const Request, ciphers: *mut c_ushort, count: *mut c_ushort, filter_grease: c_int, err: *mut *mut c_char
     ) -> c_int {
-        // SAFETY: the contract of the parent module; there is room for `*count` ciphers.
+        // SAFETY: `r` is null or the request whose code runs; there is room for `*count` ciphers.
         code(unsafe { ssl(r).and_then(|ssl| shared_ciphers(ssl, ciphers, count, filter_grease != 0)) }, err)
     }
 
@@ -444,12 +212,12 @@ export! {
     ngx_http_lua_ffi_ssl_get_client_hello_server_name, ngx_stream_lua_ffi_ssl_get_client_hello_server_name(
         r: *const Request, name: *mut *const u8, len: *mut usize, err: *mut *mut c_char
     ) -> c_int {
-        // SAFETY: the contract of the parent module.
+        // SAFETY: `r` is null or the request whose code runs, which outlives the call.
         let result = unsafe { ssl(r) }.and_then(|ssl| {
             let Some(extension) = tls::hello_extension(ssl, 0) else { return Ok(DECLINED) };
             let found = hello_name(&extension).ok_or(c"Bad SSL Client Hello Extension")?;
             let found = Bytes::copy_from_slice(found);
-            // SAFETY: as the function says.
+            // SAFETY: Lua passes places for the answer.
             unsafe {
                 store(name, found.as_ptr());
                 store(len, found.len());
@@ -464,11 +232,11 @@ export! {
     ngx_http_lua_ffi_ssl_get_client_hello_ext, ngx_stream_lua_ffi_ssl_get_client_hello_ext(
         r: *const Request, kind: c_uint, out: *mut *const u8, len: *mut usize, err: *mut *mut c_char
     ) -> c_int {
-        // SAFETY: the contract of the parent module.
+        // SAFETY: `r` is null or the request whose code runs, which outlives the call.
         let result = unsafe { ssl(r) }.map(|ssl| {
             let Some(body) = tls::hello_extension(ssl, kind) else { return DECLINED };
             let body = Bytes::from(body);
-            // SAFETY: as the function says.
+            // SAFETY: Lua passes places for the answer.
             unsafe {
                 store(out, body.as_ptr());
                 store(len, body.len());
@@ -483,7 +251,7 @@ export! {
     ngx_http_lua_ffi_ssl_set_protocols, ngx_stream_lua_ffi_ssl_set_protocols(
         r: *const Request, protocols: c_int, err: *mut *mut c_char
     ) -> c_int {
-        // SAFETY: the contract of the parent module.
+        // SAFETY: `r` is null or the request whose code runs, which outlives the call.
         code(unsafe { ssl(r) }.map(|ssl| {
             tls::set_protocols(ssl, protocols as u32);
             OK
@@ -495,18 +263,13 @@ export! {
 ///
 /// # Safety
 /// `out` has room for `room` bytes.
-unsafe fn give(out: *mut u8, room: usize, data: &[u8]) -> Option<c_int> {
+pub(super) unsafe fn give(out: *mut u8, room: usize, data: &[u8]) -> Option<c_int> {
     if data.len() > room {
         return None;
     }
     // SAFETY: the caller's promise.
     unsafe { copy_to(out, data) };
     c_int::try_from(data.len()).ok()
-}
-
-/// A key in the form of its own kind (PKCS#1 for RSA).
-fn legacy_der(key: &PKeyRef<Private>) -> Option<Vec<u8>> {
-    key.private_key_to_der().ok()
 }
 
 /// The first host name in a `server_name` extension.
@@ -644,7 +407,7 @@ export! {
     ngx_http_lua_ffi_ssl_server_random(
         r: *const Request, out: *mut u8, len: *mut usize, err: *mut *mut c_char
     ) -> c_int {
-        // SAFETY: the contract of the parent module; `out` has room for `*len` bytes.
+        // SAFETY: `r` is null or the request whose code runs; `out` has room for `*len` bytes.
         code(unsafe { ssl(r) }.map(|ssl| unsafe {
             *len = SSL_get_server_random(ssl.as_ptr(), out, *len);
             OK
@@ -655,7 +418,7 @@ export! {
     ngx_http_lua_ffi_ssl_session_master_key(
         r: *const Request, out: *mut u8, len: *mut usize, err: *mut *mut c_char
     ) -> c_int {
-        // SAFETY: the contract of the parent module; `out` has room for `*len` bytes.
+        // SAFETY: `r` is null or the request whose code runs; `out` has room for `*len` bytes.
         code(unsafe { ssl(r) }.map(|ssl| unsafe {
             let session = ssl.session().map_or(ptr::null_mut(), ForeignTypeRef::as_ptr);
             *len = if session.is_null() { 0 } else { sys::SSL_SESSION_get_master_key(session, out, *len) };
@@ -668,7 +431,7 @@ export! {
         r: *const Request, out: *mut u8, room: usize, label: *const c_char, label_len: usize, context: *const u8,
         context_len: usize, use_context: c_int, err: *mut *mut c_char
     ) -> c_int {
-        // SAFETY: the contract of the parent module; `out` has room for that many bytes.
+        // SAFETY: `r` is null or the request whose code runs; `out` has room for that many bytes.
         code(unsafe { ssl(r) }.and_then(|ssl| unsafe {
             let done = sys::SSL_export_keying_material(
                 ssl.as_ptr(), out, room, label, label_len, context, context_len, use_context,
@@ -682,7 +445,7 @@ export! {
         r: *const Request, out: *mut u8, room: usize, label: *const c_char, label_len: usize, context: *const u8,
         context_len: usize, err: *mut *mut c_char
     ) -> c_int {
-        // SAFETY: as above.
+        // SAFETY: `r` is null or the request whose code runs, which outlives the call.
         code(unsafe { ssl(r) }.and_then(|ssl| unsafe {
             let done = sys::SSL_export_keying_material_early(
                 ssl.as_ptr(), out, room, label, label_len, context, context_len,
@@ -695,7 +458,7 @@ export! {
     ngx_http_lua_ffi_ssl_get_client_hello_ext_present(
         r: *const Request, extensions: *mut *const c_int, count: *mut usize, err: *mut *mut c_char
     ) -> c_int {
-        // SAFETY: the contract of the parent module; the list is copied before OpenSSL frees it.
+        // SAFETY: `r` is null or the request whose code runs; the list is copied before OpenSSL frees it.
         let result = unsafe { ssl(r) }.map(|ssl| unsafe {
             let (mut list, mut len) = (ptr::null_mut(), 0);
             let found = sys::SSL_client_hello_get1_extensions_present(ssl.as_ptr(), &raw mut list, &raw mut len);
@@ -718,7 +481,7 @@ export! {
     ngx_http_lua_ffi_ssl_get_client_hello_ciphers(
         r: *const Request, ciphers: *mut c_ushort, room: usize, err: *mut *mut c_char
     ) -> c_int {
-        // SAFETY: the contract of the parent module; there is room for that many ciphers.
+        // SAFETY: `r` is null or the request whose code runs; there is room for that many ciphers.
         let result = unsafe { ssl(r) }.map(|ssl| unsafe {
             let mut data = ptr::null();
             let len = sys::SSL_client_hello_get0_ciphers(ssl.as_ptr(), &raw mut data);
@@ -743,7 +506,7 @@ export! {
 
     /// Copies the session that is to be stored.
     ngx_http_lua_ffi_ssl_get_serialized_session(r: *const Request, buf: *mut u8, err: *mut *mut c_char) -> c_int {
-        // SAFETY: the contract of the parent module; `buf` has the room that the next function asks for.
+        // SAFETY: `r` is null or the request whose code runs; `buf` has the room that the next function asks for.
         code(unsafe { stored(r) }.map(|der| unsafe {
             copy_to(buf, &der);
             OK
@@ -752,13 +515,13 @@ export! {
 
     /// The size of the session that is to be stored.
     ngx_http_lua_ffi_ssl_get_serialized_session_size(r: *const Request, err: *mut *mut c_char) -> c_int {
-        // SAFETY: the contract of the parent module.
+        // SAFETY: `r` is null or the request whose code runs, which outlives the call.
         code(unsafe { stored(r) }.map(|der| der.len() as c_int), err)
     }
 
     /// Copies the id of the session that is stored or looked for.
     ngx_http_lua_ffi_ssl_get_session_id(r: *const Request, buf: *mut u8, err: *mut *mut c_char) -> c_int {
-        // SAFETY: the contract of the parent module; `buf` has the room that the next function asks for.
+        // SAFETY: `r` is null or the request whose code runs; `buf` has the room that the next function asks for.
         code(unsafe { session_id(r) }.map(|id| unsafe {
             copy_to(buf, &id);
             OK
@@ -767,7 +530,7 @@ export! {
 
     /// The size of that id.
     ngx_http_lua_ffi_ssl_get_session_id_size(r: *const Request, err: *mut *mut c_char) -> c_int {
-        // SAFETY: the contract of the parent module.
+        // SAFETY: `r` is null or the request whose code runs, which outlives the call.
         code(unsafe { session_id(r) }.map(|id| id.len() as c_int), err)
     }
 
@@ -775,10 +538,10 @@ export! {
     ngx_http_lua_ffi_ssl_set_serialized_session(
         r: *const Request, data: *const u8, len: c_int, err: *mut *mut c_char
     ) -> c_int {
-        // SAFETY: the contract of the parent module.
+        // SAFETY: `r` is null or the request whose code runs, which outlives the call.
         let result = unsafe { side(r) }.and_then(|side| {
             let len = usize::try_from(len).ok().filter(|len| *len <= 4096).ok_or(c"invalid session length")?;
-            // SAFETY: as the function says.
+            // SAFETY: pointer and length are a Lua string's, which lives through the call.
             let session = SslSession::from_der(unsafe { bytes(data, len) });
             let session = session.map_err(failed(c"failed to de-serialize session"))?;
             side.fetched.replace(Some(session));

@@ -229,10 +229,16 @@ impl SslConf {
         Ok(self.context.get_or_init(|| builder.build()).clone())
     }
 
-    /// Makes the context early when it depends on files, so that their errors show when the server starts.
+    /// Makes the context early when it depends on what may be wrong, so that errors show when the server starts.
     pub(crate) fn check(&self) -> Result<(), String> {
-        if self.trusted_certificate.is_none() && self.crl.is_none() && self.certificates.is_none() {
+        let has_files = self.trusted_certificate.is_some() || self.crl.is_some() || self.certificates.is_some();
+        if !has_files && self.ciphers.is_none() && self.conf_commands.is_none() {
             return Ok(());
+        }
+        let keys = self.certificate_keys.as_ref().map_or(0, Vec::len);
+        if let Some(certificate) = self.certificates.iter().flatten().nth(keys) {
+            let name = String::from_utf8_lossy(certificate);
+            return Err(format!("no \"lua_ssl_certificate_key\" is defined for certificate \"{name}\""));
         }
         self.context().map(|_| ())
     }

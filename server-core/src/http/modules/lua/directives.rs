@@ -230,8 +230,15 @@ fn shared_dict(scope: &mut Scope<'_>, directive: &Directive) -> Result<(), Diagn
         return Err(directive.error_at(size, "invalid_value", message));
     };
     let dicts = &mut scope.main.lua.shared_dicts;
-    if dicts.iter().any(|(known, _)| *known == name.text) {
-        let message = format!("lua_shared_dict \"{}\" is already defined as \"{}\"", name.lossy(), name.lossy());
+    if let Some((_, before)) = dicts.iter().find(|(known, _)| *known == name.text) {
+        let name_text = name.lossy();
+        let message = if *before == bytes {
+            format!("lua_shared_dict \"{name_text}\" is already defined as \"{name_text}\"")
+        } else {
+            format!(
+                "the size {bytes} of shared memory zone \"{name_text}\" conflicts with already declared size {before}"
+            )
+        };
         return Err(directive.error_at(name, "duplicate_directive", message));
     }
     dicts.push((name.text.clone(), bytes));

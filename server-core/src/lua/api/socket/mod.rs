@@ -10,9 +10,10 @@ pub(crate) use connect::LAYER;
 
 use super::super::sys::raw::*;
 use super::super::sys::{self, State};
+use crate::cycle::Subsystem;
 
 /// Fills `ngx.socket`, the table on the top, and the metatables of sockets in the registry.
-pub(crate) fn inject(state: State) {
+pub(crate) fn inject(state: State, subsystem: Subsystem) {
     sys::set_function(state, c"tcp", object::tcp);
     sys::set_function(state, c"stream", object::tcp);
     sys::set_function(state, c"udp", udp::udp);
@@ -37,7 +38,7 @@ pub(crate) fn inject(state: State) {
         stream::inject_reader(state);
         register(state, c"__tcp_req_cosocket_mt");
 
-        udp::inject(state);
+        udp::inject(state, subsystem);
         register(state, udp::METATABLE_NAME);
     }
 }

@@ -36,7 +36,7 @@ const IP_TRANSPARENT: c_int = 4;
 static METATABLE: u8 = 0;
 
 /// Makes the metatable of the sockets.
-pub(super) fn inject(state: State) {
+pub(super) fn inject(state: State, subsystem: Subsystem) {
     // SAFETY: a fresh table under a string key of the registry.
     unsafe { lua_createtable(state, 0, 9) };
     sys::set_function(state, c"setpeername", setpeername);
@@ -45,7 +45,9 @@ pub(super) fn inject(state: State) {
     sys::set_function(state, c"settimeout", settimeout);
     sys::set_function(state, c"close", close);
     sys::set_function(state, c"bind", bind);
-    sys::set_function(state, c"setoption", setoption);
+    if subsystem == Subsystem::Stream {
+        sys::set_function(state, c"setoption", setoption);
+    }
 }
 
 /// The name of the metatable in the registry.
