@@ -13,7 +13,7 @@ use crate::http::phases::{Handler, Outcome};
 use crate::http::request::Request;
 use crate::http::upstream::destination::Destination;
 use crate::http::upstream::rules::rules as table;
-use crate::http::upstream::{self, Conf, Outgoing, Protocol, Reader, Route};
+use crate::http::upstream::{self, Conf, Outgoing, Protocol, Reader, Route, Way};
 
 /// Settings of `http { }`.
 pub type MainConf = ();
@@ -69,13 +69,9 @@ impl Handler for ScgiHandler {
 
 struct Scgi;
 
-impl Protocol for Scgi {
+impl Way for Scgi {
     fn conf(&self, loc: &'static Loc) -> &'static Conf {
         &loc.scgi.upstream
-    }
-
-    fn hidden(&self) -> &'static [&'static str] {
-        cgi::HIDDEN
     }
 
     fn route(&self, r: &Rc<Request>) -> Result<Route, Code> {
@@ -101,6 +97,12 @@ impl Protocol for Scgi {
             outgoing.push_body(r);
         }
         Ok(outgoing)
+    }
+}
+
+impl Protocol for Scgi {
+    fn hidden(&self) -> &'static [&'static str] {
+        cgi::HIDDEN
     }
 
     fn reader(&self, _outgoing: &Outgoing) -> Box<dyn Reader> {

@@ -13,6 +13,7 @@ use openssl::x509::{X509, X509VerifyResult};
 
 use super::conf::Failure;
 use super::head::NoHead;
+use super::protocol::Way;
 use super::proxied::Proxied;
 use crate::http::code::Code;
 use crate::http::modules::lua::tls as scripts;
@@ -28,7 +29,7 @@ use crate::tls::upstream::{ClientSide, Question};
 use crate::upstream::address::PeerAddress;
 use crate::upstream::connection::Connection;
 
-impl Proxied<'_> {
+impl<W: Way + ?Sized + 'static> Proxied<'_, W> {
     /// The name that the server's certificate must be for, without port.
     pub(super) fn tls_name(&self) -> Bytes {
         let name = match &*self.conf.tls.name {
