@@ -124,3 +124,24 @@ GET /order
 tstststststststststststststststststststs
 --- no_error_log
 [error]
+
+
+
+=== time goes on for a script that only gives way
+--- config
+    location = /patience {
+        content_by_lua_block {
+            local start, turns = ngx.now(), 0
+            repeat
+                ngx.sleep(0)
+                turns = turns + 1
+            until ngx.now() - start >= 0.02
+            ngx.say(turns > 1)
+        }
+    }
+--- request
+GET /patience
+--- response_body
+true
+--- no_error_log
+[error]

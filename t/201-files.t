@@ -157,3 +157,37 @@ x
 --- response_body_like: \{ "name":"a.txt", "type":"file", "mtime":"[^"]+", "size":2 \}
 --- no_error_log
 [error]
+
+
+
+=== a client that takes fast leaves turns to others
+--- config
+sendfile_max_chunk 64k;
+location = /file { try_files /big.txt =404; }
+location = /t {
+    content_by_lua_block {
+        local turns = 0
+        local count = ngx.thread.spawn(function ()
+            while true do
+                ngx.sleep(0)
+                turns = turns + 1
+            end
+        end)
+        local socket = ngx.socket.tcp()
+        assert(socket:connect("127.0.0.1", ngx.var.server_port))
+        local before = turns
+        assert(socket:send("GET /file HTTP/1.0\r\n\r\n"))
+        local all = assert(socket:receive("*a"))
+        socket:close()
+        ngx.say(#all > 2000000, " ", turns - before > 20)
+        ngx.thread.kill(count)
+    }
+}
+--- user_files eval
+[["big.txt", "y" x 2500000]]
+--- request
+GET /t
+--- response_body
+true true
+--- no_error_log
+[error]

@@ -364,3 +364,52 @@ GET /t
 --- error_code: 400
 --- error_log
 client sent plain HTTP request to HTTPS port while reading client request headers
+
+
+
+=== a command has the last word about a context
+--- http_config
+    server {
+        listen 127.0.0.1:$TEST_NGINX_RAND_PORT_1 ssl;
+        ssl_certificate ../html/tls.crt;
+        ssl_certificate_key ../html/tls.key;
+        ssl_protocols TLSv1.2;
+        ssl_session_tickets off;
+        ssl_conf_command Options SessionTicket;
+        location / { return 200 "$ssl_session_reused\n"; }
+    }
+--- config
+    location = /front {
+        proxy_set_header Connection close;
+        proxy_ssl_protocols TLSv1.2;
+        proxy_pass https://127.0.0.1:$TEST_NGINX_RAND_PORT_1;
+    }
+    location = /t {
+        content_by_lua_block {
+            for _ = 1, 2 do ngx.print(ngx.location.capture("/front").body) end
+        }
+    }
+--- user_files
+>>> tls.crt
+-----BEGIN CERTIFICATE-----
+MIIBnDCCAUGgAwIBAgIUL8Wx6o+e2BCO8q7+e29D6IpNt74wCgYIKoZIzj0EAwIw
+FjEUMBIGA1UEAwwLdGxzLmV4YW1wbGUwIBcNMjYxMTIyMTcxOTIwWhgPMjEyNjEw
+MjkxNzE5MjBaMBYxFDASBgNVBAMMC3Rscy5leGFtcGxlMFkwEwYHKoZIzj0CAQYI
+KoZIzj0DAQcDQgAESfgdJ3SCxmkdBkViGKKDnzVI56dJWSRMtzAbEYZ7wdy/GoNJ
+ZcM0f3YmfS1cfb2irjTrqfYstdcFgycNHKD3laNrMGkwHQYDVR0OBBYEFJTmNzvN
+hnBySQx8ZcAzZmhZbb/VMB8GA1UdIwQYMBaAFJTmNzvNhnBySQx8ZcAzZmhZbb/V
+MA8GA1UdEwEB/wQFMAMBAf8wFgYDVR0RBA8wDYILdGxzLmV4YW1wbGUwCgYIKoZI
+zj0EAwIDSQAwRgIhAP9hT/ljlKblW1KwTMlyC1L44dWqT9508L3wIsgKXTR6AiEA
+ohjroAgB8+85+jEn9WwPiSlYHCWLZYpqPe1mtwGR0ZE=
+-----END CERTIFICATE-----
+>>> tls.key
+-----BEGIN PRIVATE KEY-----
+MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgImaLW/k7yYOtogub
+dvuqlYllkgYwSJtdYZJFeajP07qhRANCAARJ+B0ndILGaR0GRWIYooOfNUjnp0lZ
+JEy3MBsRhnvB3L8ag0llwzR/diZ9LVx9vaKuNOup9iy11wWDJw0coPeV
+-----END PRIVATE KEY-----
+--- request
+GET /t
+--- response_body
+.
+r

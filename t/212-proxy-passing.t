@@ -15,7 +15,7 @@
 --- request
 GET /t
 --- raw_response_headers_like chomp
-Set-Cookie: id=1; Domain=outer\.example; Path=/x; Secure; SameSite=Lax\r
+Set-Cookie: id=1; Domain=\.outer\.example; Path=/x; Secure; SameSite=Lax\r
 Set-Cookie: other=2; path=/where
 
 === trailers are passed on when that is wanted, and variables know them anyway

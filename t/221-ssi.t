@@ -197,3 +197,26 @@ GET /t
 --- response_body: 12slow34
 --- no_error_log
 [error]
+
+=== TEST 10: an included response without body ends nothing of a packed page
+--- config
+    ssi on;
+    gzip on;
+    gzip_min_length 1;
+    location = /none { return 204; }
+    location = /empty { proxy_pass http://127.0.0.1:$TEST_NGINX_SERVER_PORT/none; }
+    location = /more { return 200 "more"; }
+    location = /page { default_type text/html; return 200 '[<!--#include virtual="/empty" --><!--#include virtual="/more" -->]'; }
+    location = /t {
+        gunzip on;
+        ssi off;
+        gzip off;
+        proxy_set_header Accept-Encoding gzip;
+        proxy_pass http://127.0.0.1:$TEST_NGINX_SERVER_PORT/page;
+    }
+--- request
+GET /t
+--- response_body chomp
+[more]
+--- no_error_log
+[error]

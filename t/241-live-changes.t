@@ -4,7 +4,7 @@ use Test::Nginx::Socket::Lua;
 workers(4);
 master_on();
 repeat_each(1);
-plan tests => repeat_each() * blocks() * 2;
+plan tests => repeat_each() * (blocks() * 2 + 4);
 
 add_block_preprocessor(sub {
     my $block = shift;

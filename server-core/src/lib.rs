@@ -13,6 +13,7 @@ mod deadline;
 pub(crate) mod dev;
 pub mod http;
 mod idle_watch;
+mod interrupted;
 pub mod log;
 pub mod lua;
 pub mod lualib;

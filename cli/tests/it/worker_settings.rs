@@ -6,7 +6,6 @@ use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::os::fd::OwnedFd;
 use std::process::{Command, Stdio};
 
 use libtest_mimic::{Failed, Trial};
@@ -28,6 +27,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         Trial::test("reload::waits_for_an_address_and_obeys_meanwhile", busy_address),
         Trial::test("reload::leaves_no_memory_behind", reload_memory),
         Trial::test("watch::keys_reload_tell_and_quit", keys),
+        Trial::test("watch::a_changed_app_is_deployed_by_itself", changed_app),
     ]
 }
 
@@ -268,7 +268,7 @@ fn keys() -> Checked {
         .stdin(Stdio::from(terminal.slave))
         .stderr(log)
         .spawn()?;
-    let mut keyboard = File::from(OwnedFd::from(terminal.master));
+    let mut keyboard = File::from(terminal.master);
     let text = || fs::read_to_string(&said).unwrap_or_default();
     let result = (|| {
         eventually("the server", || TcpStream::connect(("127.0.0.1", port)).ok())?;
@@ -286,6 +286,73 @@ fn keys() -> Checked {
         Ok(())
     })();
     // Whatever happened, nothing stays.
+    let _ = kill(Pid::from_raw(i32::try_from(child.id())?), Signal::SIGTERM);
+    let _ = child.wait();
+    result
+}
+
+fn get(port: u16, path: &str) -> Option<String> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
+    stream.write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes()).ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    Some(answer.split_once("\r\n\r\n")?.1.to_owned())
+}
+
+fn changed_app() -> Checked {
+    let port = free_port()?;
+    let folder = tempfile::tempdir()?;
+    let write = |name: &str, text: &str| -> Checked {
+        let path = folder.path().join(name);
+        fs::create_dir_all(path.parent().unwrap_or(folder.path()))?;
+        Ok(fs::write(path, text)?)
+    };
+    write(
+        "c.conf",
+        &format!(
+            "events {{ }}\nhttp {{ lua_app_shared_path \"$prefix/shared/?.lua\"; lua_app a {{ root a; }} lua_app b {{ root b; }}
+             server {{ listen 127.0.0.1:{port};
+             location = /a {{ lua_app a; content_by_lua_block {{ ngx.print(require('m').say()) }} }}
+             location = /b {{ lua_app b; content_by_lua_block {{ ngx.print(require('m').say()) }} }} }} }}\n"
+        ),
+    )?;
+    write("shared/mark.lua", "return '!'")?;
+    let module = |text: &str| {
+        format!(
+            "local mark, count = require 'mark', 0 return {{ say = function () count = count + 1 return {text} end }}"
+        )
+    };
+    write("a/m.lua", &module("'one' .. mark"))?;
+    write("b/m.lua", &module("count .. mark"))?;
+    let said = folder.path().join("said");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_rsty"))
+        .args(["serve", "--watch", "-c", "c.conf"])
+        .current_dir(folder.path())
+        .stdin(Stdio::null())
+        .stderr(File::create(&said)?)
+        .spawn()?;
+    let text = || fs::read_to_string(&said).unwrap_or_default();
+    let becomes = |path: &str, expected: &str| {
+        eventually(expected, || get(port, path).filter(|body| body == expected))
+            .map_err(|error| Failed::from(format!("{}\n{}", error.message().unwrap_or_default(), text())))
+    };
+    let result = (|| {
+        becomes("/a", "one!")?;
+        becomes("/b", "1!")?;
+        write("a/m.lua", &module("'two' .. mark"))?;
+        becomes("/a", "two!")?;
+        // The other app goes on as it was.
+        becomes("/b", "2!")?;
+        write("a/m.lua", "return {")?;
+        eventually("a complaint", || text().contains("failed to reload lua_app \"a\"").then_some(()))?;
+        becomes("/a", "two!")?;
+        write("a/m.lua", &module("'three' .. mark"))?;
+        becomes("/a", "three!")?;
+        write("shared/mark.lua", "return '?'")?;
+        becomes("/a", "three?")?;
+        becomes("/b", "1?")?;
+        Ok(())
+    })();
     let _ = kill(Pid::from_raw(i32::try_from(child.id())?), Signal::SIGTERM);
     let _ = child.wait();
     result

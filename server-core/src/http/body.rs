@@ -216,6 +216,29 @@ pub fn read(r: &Rc<Request>) -> Outcome {
     }
 }
 
+/// Whether all of the body has been received with the head.
+pub(crate) fn is_here(r: &Request) -> bool {
+    let input = r.conn().input.borrow();
+    match &*r.framing.borrow() {
+        Framing::Ended => true,
+        Framing::Length(left) => input.len() as u64 >= *left,
+        Framing::Chunked(decoder) => {
+            let mut decoder = decoder.clone();
+            let mut rest = &input[..];
+            loop {
+                match decoder.step(rest) {
+                    Ok((framing, Step::Data(length))) => {
+                        decoder.took(length);
+                        rest = rest.get(framing + length..).unwrap_or_default();
+                    }
+                    Ok((_, Step::End)) | Err(_) => return true,
+                    Ok((_, Step::More)) => return false,
+                }
+            }
+        }
+    }
+}
+
 /// Prepares a body that is passed on while it is read, in place of [`read`]. Whether that went well.
 pub(crate) fn begin_stream(r: &Rc<Request>) -> bool {
     if !test_expect(r) {
@@ -435,35 +458,39 @@ pub fn test_expect(r: &Request) -> bool {
     r.conn().send(u64::MAX) == Code::OK
 }
 
-/// Nobody wants the body: it is thrown away, as far as it is here now and later before the next request.
-pub fn discard(r: &Request) {
+/// Nobody wants the body: it is thrown away, as far as it is here now and later before the next request. OK, or how the
+/// request must end because of what is here.
+pub fn discard(r: &Request) -> Code {
     if !r.is_main() || r.discard_body.get() || r.body.borrow().is_some() {
-        return;
+        return Code::OK;
     }
     // When 100-continue can't be sent, the connection is at its end anyway.
     let _ = test_expect(r);
     debug!(r, "http set discard body");
     if r.headers_in.content_length.get() <= 0 && !r.headers_in.chunked.get() {
-        return;
+        return Code::OK;
     }
     r.discard_body.set(true);
-    discard_available(r);
+    match discard_available(r) {
+        Err(code) => code,
+        Ok(_) => Code::OK,
+    }
 }
 
-/// Throws away what is there. Whether the body has ended.
-fn discard_available(r: &Request) -> bool {
+/// Throws away what is there. Whether the body has ended; a body that is none ends the connection.
+fn discard_available(r: &Request) -> Result<bool, Code> {
     loop {
         match r.take_body(usize::MAX) {
             Ok(Some(data)) if data.is_empty() => {
                 r.lingering_close.set(false);
-                return true;
+                return Ok(true);
             }
             Ok(Some(_)) => {}
-            Ok(None) => return false,
-            Err(_) => {
+            Ok(None) => return Ok(false),
+            Err(code) => {
                 r.keepalive.set(false);
                 r.lingering_close.set(false);
-                return true;
+                return Err(code);
             }
         }
     }
@@ -472,12 +499,12 @@ fn discard_available(r: &Request) -> bool {
 /// Reads the rest of the body, so that the next request can follow. On a connection that ends anyway, the
 /// lingering close does that.
 pub(crate) async fn discard_rest(r: &Request) {
-    if discard_available(r) || !r.keepalive.get() {
+    if discard_available(r).unwrap_or(true) || !r.keepalive.get() {
         return;
     }
     let core = &r.loc().core;
     let end = Instant::now() + *core.lingering_time;
-    while !discard_available(r) {
+    while !discard_available(r).unwrap_or(true) {
         let deadline = end.min(Instant::now() + *core.lingering_timeout);
         match r.conn().read(deadline).await {
             Ok(read) if read > 0 => {}

@@ -3,7 +3,7 @@
 use rsty_diag::Diagnostic;
 
 use super::conf::{LocConf, Merge, Scope, SrvConf};
-use super::location::Child;
+use super::location::{Child, Kind};
 use super::modules::access_log;
 use super::modules::core::PortServers;
 use super::output::Filters;
@@ -116,7 +116,12 @@ fn settle(mut loc: LocConf, outer: &LocConf, place: &Place<'_>) -> Result<&'stat
         return Err(place.directive.error("duplicate_location", message));
     }
     let settled = match place.subsystem {
-        Subsystem::Http => loc.proxy.settle(&loc.lua, loc.core.handler.is_some()),
+        Subsystem::Http => {
+            // Blocks without a name of their own ask the servers of the location around them.
+            let asks = loc.core.handler.is_some() || loc.core.kind == Kind::Unnamed;
+            let others = || loc.grpc.settle(&loc.lua).and_then(|()| loc.uwsgi.settle(&loc.lua));
+            loc.proxy.settle(&loc.lua, asks).and_then(|()| if asks { others() } else { Ok(()) })
+        }
         Subsystem::Stream => loc.stream.settle(&loc.lua),
     };
     settled.map_err(|problem| place.directive.error("tls", problem))?;

@@ -70,12 +70,14 @@ macro_rules! http_modules {
         /// The directive tables of all modules.
         pub(crate) const TABLES: &[&[Rule]] = &[
             super::modules::fastcgi::CACHE_RULES,
+            super::modules::grpc::TLS_RULES,
             super::modules::lua::apps::RULES,
             super::modules::proxy::CACHE_RULES,
             super::modules::proxy::TLS_RULES,
             super::modules::scgi::CACHE_RULES,
             super::modules::stream::TLS_RULES,
             super::modules::uwsgi::CACHE_RULES,
+            super::modules::uwsgi::TLS_RULES,
             $(super::modules::$name::RULES),+
         ];
     };
@@ -97,6 +99,7 @@ http_modules!(
     empty_gif,
     fastcgi,
     geo,
+    grpc,
     gunzip,
     gzip,
     gzip_static,
@@ -119,6 +122,7 @@ http_modules!(
     scgi,
     secure_link,
     set_misc,
+    slice,
     split_clients,
     srcache,
     ssi,

@@ -22,6 +22,7 @@ use super::request::Request;
 use crate::clock::Now;
 use crate::cycle::{Cycle, Subsystem};
 use crate::deadline::Deadline;
+use crate::interrupted::uninterrupted;
 use crate::log::LogContext;
 use crate::stream::Client;
 use crate::tls::Tls;
@@ -84,6 +85,8 @@ pub struct ProxyProtocol {
     pub source: SocketAddr,
     /// The address that the client connected to.
     pub destination: SocketAddr,
+    /// What version 2 says besides: types, lengths and values.
+    pub tlvs: Bytes,
 }
 
 /// A client's connection.
@@ -106,6 +109,8 @@ pub struct Connection {
     pub peer: RefCell<Address>,
     /// The client's address as text, without port.
     pub peer_text: RefCell<Bytes>,
+    /// Who connected, as text and port, while a request has another peer on the word of that one (`real_ip_header`).
+    pub connected_peer: RefCell<Option<(Bytes, u16)>>,
     /// What its PROXY protocol header said.
     pub proxy_protocol: OnceCell<ProxyProtocol>,
     local: OnceCell<Address>,
@@ -172,6 +177,7 @@ impl Connection {
             port,
             peer_text: RefCell::new(peer.host_text()),
             peer: RefCell::new(peer),
+            connected_peer: RefCell::default(),
             proxy_protocol: OnceCell::new(),
             local: OnceCell::new(),
             requests: Cell::new(0),
@@ -309,8 +315,8 @@ impl Connection {
         let read = match &self.stream {
             _ if self.tls.get().is_some() => self.try_read_tls(&mut input),
             Stream::Fake => Ok(0),
-            Stream::Tcp(stream) => stream.try_read_buf(&mut *input),
-            Stream::Unix(stream) => stream.try_read_buf(&mut *input),
+            Stream::Tcp(stream) => uninterrupted(|| stream.try_read_buf(&mut *input)),
+            Stream::Unix(stream) => uninterrupted(|| stream.try_read_buf(&mut *input)),
             Stream::Datagrams(_) => Err(io::ErrorKind::WouldBlock.into()),
         };
         match read {
@@ -621,9 +627,10 @@ impl Connection {
     }
 
     /// Waits until the client took everything; each step may take as long as `timeout`. OK, REQUEST_TIME_OUT or
-    /// ERROR. `limit` says how many bytes may go now.
-    pub(crate) async fn drain(&self, timeout: Duration, limit: impl Fn() -> u64) -> Code {
+    /// ERROR. `limit` says how many bytes may go now; after `turn` bytes, others have theirs.
+    pub(crate) async fn drain(&self, timeout: Duration, turn: u64, limit: impl Fn() -> u64) -> Code {
         while self.has_output() {
+            let sent_before = self.sent.get();
             if let Some(moment) = self.delayed_until.take() {
                 tokio::time::sleep_until(moment).await;
             } else {
@@ -636,8 +643,11 @@ impl Connection {
                     }
                 }
             }
-            if self.send(limit()) == Code::ERROR {
+            if self.send(limit().min(turn)) == Code::ERROR {
                 return Code::ERROR;
+            }
+            if self.sent.get() - sent_before >= turn {
+                tokio::task::yield_now().await;
             }
         }
         if self.error.get() { Code::ERROR } else { Code::OK }

@@ -232,6 +232,7 @@ impl<'a> Reader<'a> {
             let name = host.name(&text.slice(range.clone()));
             use_server(r, &name);
             r.headers_in.server.set(name);
+            r.headers_in.port.set(host.port);
         }
         Ok(())
     }
@@ -464,6 +465,7 @@ fn is_unique(id: HeaderId) -> bool {
             | HeaderId::IfMatch
             | HeaderId::IfNoneMatch
             | HeaderId::ContentLength
+            | HeaderId::ContentRange
             | HeaderId::IfRange
             | HeaderId::TransferEncoding
             | HeaderId::Expect
@@ -482,6 +484,9 @@ fn use_host(r: &Rc<Request>, value: &[u8], seen: bool) -> Result<Host, Code> {
         return Err(Code::BAD_REQUEST);
     };
     // A host in the request line counts for more.
+    if r.headers_in.server.is_empty() {
+        r.headers_in.port.set(host.port);
+    }
     if r.headers_in.server.is_empty() && r.conn().port.is_some_and(PortServers::is_named) {
         use_server(r, &host.name(&Bytes::copy_from_slice(value)));
     }

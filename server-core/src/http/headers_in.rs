@@ -25,6 +25,8 @@ pub struct HeadersIn {
     pub list: RefCell<HeaderList>,
     /// The host of the request (from the request line or `Host`), lower case, without port.
     pub server: Text,
+    /// The port behind it; 0 when there was none.
+    pub port: Cell<u16>,
     /// The declared body length; -1 when there is none.
     pub content_length: Cell<i64>,
     /// Whether the body comes in chunks.
@@ -52,6 +54,7 @@ impl Default for HeadersIn {
         Self {
             list: RefCell::default(),
             server: Text::default(),
+            port: Cell::new(0),
             content_length: Cell::new(-1),
             chunked: Cell::new(false),
             connection_type: Cell::default(),
@@ -71,6 +74,7 @@ impl HeadersIn {
     pub fn reset(&self) {
         self.list.borrow_mut().clear();
         self.server.clear();
+        self.port.set(0);
         self.content_length.set(-1);
         self.chunked.set(false);
         self.connection_type.set(ConnectionType::Unset);
@@ -87,6 +91,7 @@ impl HeadersIn {
     pub fn copy_from(&self, other: &Self) {
         *self.list.borrow_mut() = other.list.borrow().clone();
         self.server.set(other.server.get());
+        self.port.set(other.port.get());
         self.content_length.set(other.content_length.get());
         self.chunked.set(other.chunked.get());
         self.connection_type.set(other.connection_type.get());
@@ -105,13 +110,12 @@ impl HeadersIn {
         }
         let find = |text: &str| memchr::memmem::find(value, text.as_bytes());
         if let Some(at) = find("MSIE ")
-            && let Some(&[major, b'.', ..]) =
-                value.get(at + 5..).map(|rest| rest as &[u8]).filter(|rest| rest.len() > 2)
+            && let Some(version) = value.get(at + 5..).filter(|rest| rest.len() > 2)
         {
             self.msie.set(true);
-            let old = match major {
-                b'4' | b'5' => true,
-                b'6' => find("SV1").is_none_or(|sv1| sv1 < at),
+            let old = match version {
+                [b'4' | b'5', b'.', ..] => true,
+                [b'6', b'.', ..] => find("SV1").is_none_or(|sv1| sv1 < at),
                 _ => false,
             };
             self.msie6.set(old);

@@ -44,6 +44,8 @@ pub struct Host {
     /// The length of the name, without a dot at its end and without the port.
     len: usize,
     has_upper: bool,
+    /// The port behind it; 0 when there is none.
+    pub port: u16,
 }
 
 impl Host {
@@ -74,11 +76,9 @@ impl Host {
             previous = class;
         }
         let (name, port) = text.split_at(end);
-        if is_address && !name.ends_with(b"]") || !is_port(port) {
-            return None;
-        }
+        let port = port_of(port).filter(|_| !is_address || name.ends_with(b"]"))?;
         let len = name.strip_suffix(b".").unwrap_or(name).len();
-        (len > 0).then_some(Self { len, has_upper })
+        (len > 0).then_some(Self { len, has_upper, port })
     }
 
     /// The name in lower case, from the text that it was found in.
@@ -88,14 +88,14 @@ impl Host {
     }
 }
 
-/// Nothing, or a colon and a number which may be left out.
-fn is_port(text: &[u8]) -> bool {
-    let Some((colon, digits)) = text.split_first() else { return true };
-    let number = digits.iter().try_fold(0u32, |value, byte| {
-        let digit = byte.is_ascii_digit().then(|| u32::from(byte - b'0'))?;
-        Some(value * 10 + digit).filter(|value| *value <= 65_535)
+/// Nothing, or a colon and a number which may be left out; 0 when it is.
+fn port_of(text: &[u8]) -> Option<u16> {
+    let Some((colon, digits)) = text.split_first() else { return Some(0) };
+    let number = digits.iter().try_fold(0u16, |value, byte| {
+        let digit = byte.is_ascii_digit().then(|| u16::from(byte - b'0'))?;
+        value.checked_mul(10)?.checked_add(digit)
     });
-    *colon == b':' && number.is_some()
+    number.filter(|_| *colon == b':')
 }
 
 #[cfg(test)]

@@ -209,6 +209,7 @@ fn lookup_prefix(r: &Rc<Request>, level: &'static LocConf, uri: &Bytes) -> Found
 /// Makes `loc` the location of the request and takes over what depends on it
 /// (`ngx_http_update_location_config`).
 pub fn enter(r: &Rc<Request>, loc: &'static LocConf) {
+    let outer = loc;
     let mut loc = loc;
     if r.method.get().is_one_of(loc.core.limit_except)
         && let Some(limited) = loc.core.limit_except_loc.get()
@@ -229,7 +230,9 @@ pub fn enter(r: &Rc<Request>, loc: &'static LocConf) {
     if r.keepalive.get() && !keeps_alive(r, loc) {
         r.keepalive.set(false);
     }
-    if let Some(handler) = core.handler {
+    // A server behind us is asked through the settings of `limit_except` as well.
+    let stays = || outer.core.handler.filter(|handler| handler.asks_server());
+    if let Some(handler) = core.handler.or_else(stays) {
         r.content_handler.set(Some(handler));
     }
 }

@@ -24,8 +24,8 @@ use super::modules::static_file::StaticHandler;
 use super::modules::try_files::TryFilesHandler;
 use super::modules::{
     addition, browser, charset, core, echo, fastcgi, gunzip, gzip, headers, headers_more, limit_conn, limit_req, lua,
-    memc, memcached, not_modified, proxy, range, realip, referer, secure_link, srcache, ssi, ssl, stub_status, sub,
-    upstream, userid, xss,
+    memc, memcached, not_modified, proxy, range, realip, referer, secure_link, slice, srcache, ssi, ssl, stub_status,
+    sub, upstream, userid, xss,
 };
 use super::output::{BodyFilter, HeaderFilter, Need};
 use super::phases::{Handler, Phase};
@@ -65,6 +65,7 @@ pub(crate) static HANDLERS: &[(Phase, &dyn Handler)] = &[
 
 /// Header filters. The last one encodes the head.
 pub(crate) static HEADER_FILTERS: &[(Need, HeaderFilter)] = &[
+    (Need::When(|loc| loc.slice.is_on()), slice::header_filter),
     (Need::Always, not_modified::header_filter),
     (Need::When(|loc| loc.headers_more.changes_output()), headers_more::header_filter),
     (Need::When(|loc| loc.lua.filters_response()), lua::filters::header_filter),
@@ -86,6 +87,7 @@ pub(crate) static HEADER_FILTERS: &[(Need, HeaderFilter)] = &[
 
 /// Body filters of a request or subrequest. The last one puts their output in order.
 pub(crate) static BODY_FILTERS: &[(Need, BodyFilter)] = &[
+    (Need::When(|loc| loc.slice.is_on()), slice::body_filter),
     (Need::Always, range::body_filter),
     (Need::When(|loc| loc.lua.filters_response()), lua::filters::body_filter),
     (Need::When(|loc| loc.srcache.is_on()), srcache::body_filter),
@@ -119,6 +121,7 @@ pub(crate) static VARIABLES: &[&[VariableDef]] = &[
     realip::VARIABLES,
     referer::VARIABLES,
     secure_link::VARIABLES,
+    slice::VARIABLES,
     srcache::VARIABLES,
     ssi::VARIABLES,
     ssl::VARIABLES,

@@ -11,7 +11,7 @@ use super::code::Code;
 use super::conf::LocConf;
 use super::order::{BODY_FILTERS, HEADER_FILTERS, RESPONSE_FILTERS};
 use super::request::Request;
-use super::write_filter::{allowance, log_failure};
+use super::write_filter::{allowance, log_failure, turn};
 use crate::log::Level;
 
 /// What a buffer holds.
@@ -233,7 +233,7 @@ pub fn flush(r: &Rc<Request>) -> Code {
 
 /// Waits until the client took everything that was written. OK, or how the request must end.
 pub async fn drained(r: &Rc<Request>) -> Code {
-    let code = r.conn().drain(*r.loc().core.send_timeout, || allowance(r)).await;
+    let code = r.conn().drain(*r.loc().core.send_timeout, turn(r), || allowance(r)).await;
     log_failure(r);
     if code == Code::REQUEST_TIME_OUT {
         r.log_errno(Level::Info, libc::ETIMEDOUT, format_args!("client timed out"));

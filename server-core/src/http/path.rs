@@ -4,7 +4,6 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-use super::location::Kind;
 use super::request::Request;
 
 /// A path of the file system, and where the part that came from the request begins.
@@ -24,9 +23,10 @@ impl Mapped {
 }
 
 /// How `alias` takes part in a path.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Alias {
     /// `root`: the whole path of the request follows.
+    #[default]
     None,
     /// `alias` in a prefix location: what is behind the location's name follows.
     Prefix(usize),
@@ -36,13 +36,7 @@ pub enum Alias {
 
 /// How `alias` takes part here.
 pub fn alias(r: &Request) -> Alias {
-    let core = &r.loc().core;
-    match &core.kind {
-        _ if !core.alias => Alias::None,
-        Kind::Regex(_) => Alias::Whole,
-        _ if core.in_regex => Alias::Whole,
-        _ => Alias::Prefix(core.name.len()),
-    }
+    r.loc().core.alias
 }
 
 /// The path of `root` or `alias` alone, absolute.

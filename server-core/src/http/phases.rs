@@ -51,6 +51,11 @@ impl From<Code> for Outcome {
 /// A phase handler or a content handler. Handlers have no state of their own: they read the
 /// request's configuration (`r.loc()`), so one instance serves all requests.
 pub trait Handler: Sync {
+    /// Whether it asks a server behind us, whose settings blocks inside its location inherit.
+    fn asks_server(&self) -> bool {
+        false
+    }
+
     /// Whether requests in this location need the handler at all; asked once, when the configuration is built.
     fn applies(&self, loc: &LocConf) -> bool {
         let _ = loc;

@@ -36,6 +36,7 @@ pub fn internal(r: &Rc<Request>, uri: impl Into<Bytes>, args: Option<Bytes>) -> 
     }
     r.internal.set(true);
     r.valid_unparsed_uri.set(false);
+    r.left_location.set(false);
     r.add_uri_to_alias.set(false);
     r.restart.set(Some(Restart::ServerRewrite));
     Code::DONE

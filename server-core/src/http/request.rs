@@ -26,6 +26,8 @@ use crate::clock::Now;
 /// Where the walk through the phases begins again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Restart {
+    /// In the location where it is, for a copy of a request.
+    Content,
     /// After an internal redirect to a URI.
     ServerRewrite,
     /// After an internal redirect to a named location.
@@ -142,6 +144,8 @@ pub struct Request {
     pub internal: Cell<bool>,
     /// The written URI still matches `uri` and `args`.
     pub valid_unparsed_uri: Cell<bool>,
+    /// Whether the URI was rewritten while the location stayed: the location's name says nothing about it any more.
+    pub left_location: Cell<bool>,
     /// The path has escapes to decode, dots or double slashes.
     pub complex_uri: Cell<bool>,
     /// The path had characters written as `%XX`.
@@ -211,6 +215,8 @@ pub struct Request {
     pub postponed: RefCell<Vec<Postponed>>,
     /// A filter holds output back until a subrequest has ended.
     pub held_back: Cell<bool>,
+    /// This subrequest's response is a part of the whole, from which ranges are cut.
+    pub subrequest_ranges: Cell<bool>,
     /// The subrequest has put something out.
     pub has_output: Cell<bool>,
     /// The end of a subrequest's output in memory has been seen.
@@ -311,6 +317,7 @@ impl Request {
             uri_changed: Cell::new(false),
             internal: Cell::new(false),
             valid_unparsed_uri: Cell::new(false),
+            left_location: Cell::new(false),
             complex_uri: Cell::new(false),
             quoted_uri: Cell::new(false),
             add_uri_to_alias: Cell::new(false),
@@ -344,6 +351,7 @@ impl Request {
             root_tested: Cell::new(false),
             postponed: RefCell::default(),
             held_back: Cell::new(false),
+            subrequest_ranges: Cell::new(false),
             has_output: Cell::new(false),
             captured_last: Cell::new(false),
             captured: RefCell::default(),
@@ -418,6 +426,7 @@ impl Request {
             uri_changed,
             internal,
             valid_unparsed_uri,
+            left_location,
             complex_uri,
             quoted_uri,
             add_uri_to_alias,
@@ -450,6 +459,7 @@ impl Request {
             detached,
             root_tested,
             held_back,
+            subrequest_ranges,
             has_output,
             captured_last
         );

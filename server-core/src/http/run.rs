@@ -83,9 +83,10 @@ pub(crate) fn log_closed(r: &Rc<Request>) {
     r.run_cleanups();
 }
 
-/// Runs a subrequest. Its way begins at the server's rewrite phase.
+/// Runs a subrequest. Its way begins at the server's rewrite phase; a copy goes on where its parent is.
 pub(crate) async fn run_subrequest(r: Rc<Request>) {
-    let code = phases(&r, Restart::ServerRewrite).await;
+    let from = r.restart.take().unwrap_or(Restart::ServerRewrite);
+    let code = phases(&r, from).await;
     finish(&r, code).await;
 }
 
@@ -133,6 +134,9 @@ async fn phases(r: &Rc<Request>, from: Restart) -> Code {
 
 /// One pass through the phases.
 async fn pass(r: &Rc<Request>, from: Restart) -> Code {
+    if from == Restart::Content {
+        return run_content(r).await;
+    }
     if from == Restart::ServerRewrite {
         // `ngx_http_handler` begins anew for subrequests and redirects, too.
         r.conn().action.set(None);
@@ -171,6 +175,11 @@ async fn pass(r: &Rc<Request>, from: Restart) -> Code {
         return code;
     }
     if let Some(code) = run_access(r).await {
+        let delay = *r.loc().core.auth_delay;
+        if code == Code::UNAUTHORIZED && !delay.is_zero() {
+            r.log(Level::Info, format_args!("delaying unauthorized request"));
+            tokio::time::sleep(delay).await;
+        }
         return code;
     }
     if let Some(code) = run_phase(r, Phase::Precontent).await {

@@ -155,12 +155,12 @@ fn send_page(r: &Rc<Request>, status: u16) -> Code {
 fn send_refresh(r: &Rc<Request>) -> Code {
     let location = r.headers_out.value(HeaderId::Location).unwrap_or_default();
     let mut page = b"<html><head><meta http-equiv=\"Refresh\" content=\"0; URL=".to_vec();
+    // What could end the attribute, or begin something else, is escaped.
     for &byte in &location {
         match byte {
-            b'&' => page.extend_from_slice(b"&amp;"),
-            b'<' => page.extend_from_slice(b"&lt;"),
-            b'>' => page.extend_from_slice(b"&gt;"),
-            b'"' => page.extend_from_slice(b"&quot;"),
+            0..=b' ' | b'"' | b'\'' | b'<' | b'>' | b'\\' | b'^' | b'`' | b'{' | b'|' | b'}' | 0x7f.. => {
+                page.extend_from_slice(format!("%{byte:02X}").as_bytes());
+            }
             byte => page.push(byte),
         }
     }
@@ -183,12 +183,14 @@ fn send_refresh(r: &Rc<Request>) -> Code {
 
 /// `ngx_http_send_response`: a short answer, or a redirect to the address that `text` is.
 pub(crate) fn send(r: &Rc<Request>, status: i32, content_type: Option<Bytes>, text: Bytes) -> Code {
-    body::discard(r);
+    let code = body::discard(r);
+    if code != Code::OK {
+        return code;
+    }
     let out = &r.headers_out;
     out.status.set(u16::try_from(status).unwrap_or(500));
     if matches!(status, 301 | 302 | 303 | 307 | 308) {
-        out.clear_location();
-        out.add("Location", text);
+        out.redirect_to(text);
         return Code(status);
     }
     out.content_length.set(text.len() as i64);

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use super::code::Code;
 use super::method::Method;
 use super::postpone_filter::Postponed;
-use super::request::{MAX_URI_CHANGES, Request};
+use super::request::{MAX_URI_CHANGES, Request, Restart};
 use super::request_log::debug;
 use super::run;
 use crate::log::Level;
@@ -63,7 +63,7 @@ pub struct Options {
     pub waited: bool,
     /// The response goes nowhere.
     pub background: bool,
-    /// The method and headers are the parent's, not a bare GET.
+    /// It is the same request once more, in the same location.
     pub clone: bool,
 }
 
@@ -99,6 +99,11 @@ pub fn create(
         r.method.set(parent.method.get());
         r.method_name.set(parent.method_name.get());
         r.set_loc(parent.loc());
+        r.left_location.set(parent.left_location.get());
+        r.valid_unparsed_uri.set(parent.valid_unparsed_uri.get());
+        r.content_handler.set(parent.content_handler.get());
+        *r.captures.borrow_mut() = parent.captures.borrow().clone();
+        r.restart.set(Some(Restart::Content));
     }
     r.body.replace(parent.body.borrow().clone());
     r.request_line.set(parent.request_line.get());

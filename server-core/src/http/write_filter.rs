@@ -49,7 +49,9 @@ pub(crate) fn send_when_worth(r: &Rc<Request>, flush: bool, last: bool) -> Code 
     if conn.delayed_until.get().is_some() {
         return Code::AGAIN;
     }
-    let code = conn.send(allowance(r));
+    // Whoever ends a response waits until all of it is sent; in the middle, nobody may come back to the rest soon.
+    let most = if last { turn(r) } else { u64::MAX };
+    let code = conn.send(allowance(r).min(most));
     log_failure(r);
     code
 }
@@ -58,6 +60,15 @@ pub(crate) fn send_when_worth(r: &Rc<Request>, flush: bool, last: bool) -> Code 
 pub(crate) fn log_failure(r: &Request) {
     if let Some(errno) = r.conn().write_errno.take() {
         r.log_errno(Level::Info, errno, format_args!("writev() failed"));
+    }
+}
+
+/// Bytes that a response may send before others have their turn (`sendfile_max_chunk`). A client that takes as fast as we
+/// can send would have a worker to itself else.
+pub(crate) fn turn(r: &Request) -> u64 {
+    match *r.loc().core.sendfile_max_chunk {
+        0 => u64::MAX,
+        most => most as u64,
     }
 }
 

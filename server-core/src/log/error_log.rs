@@ -232,7 +232,7 @@ impl ErrorLog {
                     let _ = file.append(line);
                     shown |= file.path().is_none();
                 }
-                Sink::Syslog(syslog) => syslog.send(level, line.get(message..).unwrap_or_default()),
+                Sink::Syslog(syslog) => syslog.send(level, line),
             }
         }
         if level <= Level::Warn && !shown && crate::dev::is_on() {
@@ -320,6 +320,19 @@ mod tests {
     fn a_line_has_nginx_form() {
         let text = lines(Level::Debug, |log| log.write(Level::Notice, format_args!("start {}", 1)));
         assert_eq!(after_time(&text), "[notice] P#T: start 1\n");
+    }
+
+    #[test]
+    fn a_log_server_gets_the_whole_line() {
+        let receiver = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let port = receiver.local_addr().unwrap().port();
+        let syslog = Syslog::parse(&format!("syslog:server=127.0.0.1:{port},nohostname")).unwrap();
+        let sink = Sink::Syslog(Arc::new(syslog));
+        ErrorLog::new(vec![Target { level: Level::Error, sink }]).write(Level::Error, format_args!("broken"));
+        let mut buffer = [0; 200];
+        let length = receiver.recv(&mut buffer).unwrap();
+        let text = String::from_utf8_lossy(&buffer[..length]);
+        assert!(text.contains(" nginx: 2") && text.contains(" [error] ") && text.ends_with(": broken"), "{text}");
     }
 
     #[test]

@@ -30,6 +30,8 @@ pub(crate) async fn next_turn() {
             worker::debug(format_args!("worker cycle"));
             worker::debug(format_args!("epoll timer: 0"));
             tokio::task::yield_now().await;
+            // The runtime says only when it wakes up; one that always has something to do never sleeps.
+            crate::clock::update();
             for waiter in WAITERS.take() {
                 waiter.woken.set(true);
                 if let Some(waker) = waiter.waker.take() {

@@ -10,7 +10,8 @@ use super::settings::Pass;
 use super::{datagram_relay, relay};
 use crate::http::conf::LocConf;
 use crate::http::connection::Address;
-use crate::http::upstream::{self, Conf, Route, Way};
+use crate::http::upstream::destination::Destination;
+use crate::http::upstream::{self, Conf, Outgoing, Protocol, Reader, Route};
 use crate::http::{Code, Request};
 use crate::log::Level;
 use crate::log_at;
@@ -46,9 +47,13 @@ fn announce(r: &Request, server: &Connection) {
 /// Bytes as they are.
 struct Plain;
 
-impl Way for Plain {
+impl Protocol for Plain {
     fn conf(&self, loc: &'static LocConf) -> &'static Conf {
         &loc.stream.upstream
+    }
+
+    fn hidden(&self) -> &'static [&'static str] {
+        &[]
     }
 
     fn route(&self, r: &Rc<Request>) -> Result<Route, Code> {
@@ -87,6 +92,14 @@ impl Way for Plain {
         }
         r.debug(format_args!("stream proxy send PROXY protocol header"));
         proxy_header(r)
+    }
+
+    fn request(&self, _: &Rc<Request>, _: &Destination) -> Result<Outgoing, Code> {
+        Ok(Outgoing::default())
+    }
+
+    fn reader(&self, _: &Outgoing) -> Box<dyn Reader> {
+        unreachable!("a session is dialled, not asked")
     }
 }
 

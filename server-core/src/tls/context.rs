@@ -2,16 +2,18 @@
 
 use std::ffi::CString;
 use std::io::Write as _;
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt as _};
 use std::path::{Path, PathBuf};
 
 use openssl::error::ErrorStack;
 use openssl::ssl::{SslContextBuilder, SslFiletype, SslMethod, SslOptions, SslVerifyMode};
-
 use openssl::x509::X509Name;
+use rsty_diag::Diagnostic;
 
 use super::sys;
-use crate::conf::value::KeyValues;
+use crate::conf::Directive;
+use crate::conf::value::{self, KeyValues};
+use crate::cycle::CycleConf;
 
 /// `ssl_protocols`, as the bits of the directive.
 pub const DEFAULT_PROTOCOLS: u32 = 0x20 | 0x40;
@@ -67,10 +69,12 @@ impl Settings {
             add_crl(&mut builder, file)?;
         }
         builder.set_verify_depth(self.verify_depth);
-        for (name, value) in &self.commands {
-            command(&mut builder, name, value)?;
-        }
         Ok(builder)
+    }
+
+    /// Runs the commands of `ssl_conf_command`, which have the last word about everything else.
+    pub fn run_commands(&self, builder: &mut SslContextBuilder) -> Result<(), String> {
+        self.commands.iter().try_for_each(|(name, value)| command(builder, name, value))
     }
 
     fn set_versions(&self, builder: &mut SslContextBuilder) {
@@ -166,5 +170,35 @@ pub(crate) fn log_keys(builder: &mut SslContextBuilder, file: &Path) -> Result<(
         // Losing a line loses only the view of a debugger.
         let _ = (&out).write_all(format!("{line}\n").as_bytes());
     });
+    Ok(())
+}
+
+/// `ssl_conf_command NAME VALUE`: files are looked for beside the configuration.
+pub(crate) fn push_command(
+    cycle: &CycleConf,
+    slot: &mut Option<KeyValues>,
+    directive: &Directive,
+) -> Result<(), Diagnostic> {
+    /// Commands whose value is a file or a folder.
+    const PATHS: [&[u8]; 12] = [
+        b"Certificate",
+        b"ChainCAFile",
+        b"ChainCAPath",
+        b"ClientCAFile",
+        b"ClientCAPath",
+        b"DHParameters",
+        b"PrivateKey",
+        b"RequestCAFile",
+        b"RequestCAPath",
+        b"ServerInfoFile",
+        b"VerifyCAFile",
+        b"VerifyCAPath",
+    ];
+    value::push_key_value(slot, directive)?;
+    if let Some((name, value)) = slot.as_mut().and_then(|list| list.last_mut())
+        && PATHS.iter().any(|known| known.eq_ignore_ascii_case(name))
+    {
+        *value = cycle.full_conf_path(value).into_os_string().into_vec().into();
+    }
     Ok(())
 }

@@ -276,7 +276,7 @@ impl Connection {
             on_stream!(self, stream => ready!(stream.poll_readable(cx))?);
             let mut limited = (&mut *into).limit(most);
             match on_stream!(self, stream => stream.receive(&mut limited)) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
                 Ok(length) if 0 < length && length < most && !self.has_datagrams() => {
                     // That was all there was: only the next event makes another read worth a system call.
                     self.clear_ready(Direction::Read);

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use super::address::{PeerAddress, Target};
 use super::idle::IdlePool;
 use super::peer::{Peer, Setting};
+use super::resolver::ResolverConf;
 use super::ring::Ring;
 use super::roster::Roster;
 use crate::http::ComplexValue;
@@ -154,6 +155,10 @@ pub struct Group {
     pub(crate) sessions: Rc<Sessions>,
     /// Idle connections that Lua code may keep; `None` is the default.
     pub balancer_keepalive: Option<usize>,
+    /// Who looks names up, and for how long, where the group does not leave that to the location.
+    pub resolver: Option<Rc<ResolverConf>>,
+    /// See `resolver`.
+    pub resolver_timeout: Option<Duration>,
     /// The Lua code that chooses.
     pub balancer: Option<Rc<Script>>,
 }

@@ -117,7 +117,7 @@ impl Selection {
                 let least = usable.map(|(_, peer)| load(peer)).min()?;
                 self.by_turns(list, now, |_, peer| load(peer) == least)
             }
-            Method::Hash(_) if self.key.is_empty() => None,
+            Method::Hash(_) | Method::ConsistentHash(_) if self.key.is_empty() => None,
             Method::Hash(_) => self.by_remainder(list, now, |selection| {
                 let mut hasher = crc32fast::Hasher::new();
                 if selection.keyed_tries > 0 {

@@ -7,7 +7,7 @@
 //!
 //! In a file that reloads, the server is started once, and told to reload where a start stands above.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs::OpenOptions;
@@ -23,6 +23,7 @@ use nix::unistd::Pid;
 
 use crate::load::Package;
 use crate::model::{Block, Flavour, Regex, Settings, Value};
+use crate::run::ageing::ages;
 use crate::run::binary::ServerBinary;
 use crate::run::check::{BailOut, Detail, ErrorLog, Pace, Recorder, check_shutdown_log, shutdown_patterns};
 use crate::run::conditions::{self, Decision};
@@ -87,6 +88,8 @@ pub(crate) struct Run<'a> {
     pub(crate) deadline: Instant,
     /// What the server calls its configuration, in the mode that reloads.
     pub(crate) version: String,
+    /// Whether time between requests may matter.
+    ages: OnceCell<bool>,
 }
 
 /// What is gathered while the block runs.
@@ -176,7 +179,16 @@ impl<'a> Run<'a> {
         variables: &'a BTreeMap<String, Vec<u8>>,
     ) -> Self {
         let deadline = Instant::now() + bench.block_limit;
-        Self { spec, block, bench, settings, variables, deadline, version: reload::new_version() }
+        Self {
+            spec,
+            block,
+            bench,
+            settings,
+            variables,
+            deadline,
+            version: reload::new_version(),
+            ages: OnceCell::new(),
+        }
     }
 }
 
@@ -194,7 +206,7 @@ impl Run<'_> {
         let sleep = self.variables.get("TEST_NGINX_SLEEP").map_or(0.0, |text| Value::str(text.clone()).to_number());
         let sleep = if sleep > 0.0 { sleep } else { 0.015 };
         let settle = Duration::try_from_secs_f64(sleep * 3.0).unwrap_or(Duration::from_millis(45));
-        Pace { settle, patience: settle * 6, always_settle: more_follows }
+        Pace { settle, patience: settle * 6, more_follows, ages: *self.ages.get_or_init(|| ages(self.block)) }
     }
 
     /// The mode that puts load on the block, if one is on.

@@ -12,6 +12,9 @@ use crate::run::perl_side::Spec;
 use crate::run::pressure::Mode;
 use crate::run::protocol::{Protocol, protocol};
 
+/// The sections that the text of the configuration is taken from.
+pub(crate) const CONFIGURATION_SECTIONS: [&str; 4] = ["main_config", "http_config", "config", "post_main_config"];
+
 /// What the configuration is made from.
 pub struct Configuration<'a> {
     /// The block.

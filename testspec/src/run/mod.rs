@@ -1,5 +1,6 @@
 //! Running spec files: plan, lanes, servers, requests, assertions. See `docs/design/runner.md`.
 
+mod ageing;
 pub mod binary;
 pub mod block;
 pub mod check;

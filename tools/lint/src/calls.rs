@@ -2,6 +2,22 @@
 
 use crate::chunk::Chunk;
 use crate::lua::tree::{ExprKind, FunctionId};
+use crate::objects::Objects;
+
+/// Functions that call those they are given, in the same phase.
+const CALLING: [&str; 11] = [
+    "coroutine.create",
+    "coroutine.wrap",
+    "ngx.re.gsub",
+    "ngx.re.sub",
+    "ngx.thread.spawn",
+    "pcall",
+    "string.gsub",
+    "table.foreach",
+    "table.foreachi",
+    "table.sort",
+    "xpcall",
+];
 
 /// The calls between the functions of a chunk, as far as they are known.
 #[derive(Debug)]
@@ -17,27 +33,29 @@ impl Calls {
     /// Gathers the calls of a chunk.
     pub(crate) fn of(chunk: &Chunk<'_>) -> Self {
         let tree = chunk.tree;
+        let objects = Objects::of(chunk);
         let mut calls = Self {
             callees: vec![Vec::new(); tree.functions.len()],
             asking: vec![false; tree.functions.len()],
             timers: Vec::new(),
         };
         for expr in &tree.exprs {
-            if let ExprKind::Call { callee, .. } = expr.kind
-                && let Some(function) = chunk.function_of(callee)
-            {
+            let called = match expr.kind {
+                ExprKind::Call { callee, .. } => objects.function(callee),
+                ExprKind::MethodCall { object, method, .. } => objects.method(object, tree.name(method)),
+                _ => None,
+            };
+            if let Some(function) = called {
                 calls.callees[expr.function.index()].push(function);
             }
         }
         for call in &chunk.calls {
-            let mut functions = tree.expr_list(call.arguments).filter_map(|argument| chunk.function_of(argument));
+            let mut functions = tree.expr_list(call.arguments).filter_map(|argument| objects.function(argument));
             let caller = tree.expr(call.expr).function.index();
             match chunk.callee(call) {
                 "ngx.get_phase" | "ngx.get_raw_phase" => calls.asking[caller] = true,
                 "ngx.timer.at" | "ngx.timer.every" => calls.timers.extend(functions.next()),
-                "pcall" | "xpcall" | "ngx.thread.spawn" | "coroutine.wrap" | "coroutine.create" => {
-                    calls.callees[caller].extend(functions);
-                }
+                name if CALLING.contains(&name) => calls.callees[caller].extend(functions),
                 _ => {}
             }
         }

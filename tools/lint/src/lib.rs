@@ -22,6 +22,7 @@ mod flow;
 mod inline;
 pub mod lua;
 pub mod modules;
+mod objects;
 pub mod releng;
 pub mod report;
 pub mod rules;

@@ -27,6 +27,9 @@ usage: cargo xtask TASK
   perl DIR LIB [FILE] compare values and plans of spec files with the system's Perl; LIB is test-nginx's lib folder
   verdicts DIR LIB [FILE]
                       compare the verdicts of `rsty test` and of test-nginx on TEST_NGINX_BINARY, block by block
+  verdicts --time DIR LIB [FILE]
+                      measure the wall time of test-nginx, of `rsty test` on TEST_NGINX_BINARY, and of `rsty test` on
+                      the built-in server, in turns on groups of spec files
   bench [SECONDS] [--only CASE]
                       compare rsty with nginx in alternating runs (default: all cases, 2 seconds a run)
 ";
@@ -39,6 +42,9 @@ fn main() -> ExitCode {
         ["arrows"] => arrows::check(),
         ["upstream"] => upstream::bring("upstream".as_ref()),
         ["perl", folder, library, files @ ..] => perl::compare(folder.as_ref(), library.as_ref(), files),
+        ["verdicts", "--time", suite, library, files @ ..] => {
+            verdicts::measure(suite.as_ref(), library.as_ref(), files)
+        }
         ["verdicts", suite, library, files @ ..] => verdicts::compare(suite.as_ref(), library.as_ref(), files),
         ["upstream", folder] => upstream::bring(folder.as_ref()),
         ["gen"] => generate::write(false),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use rsty_diag::Diagnostic;
 
 use super::zone::CacheZone;
-use crate::conf::value::{self, duplicate, invalid_value};
+use crate::conf::value::{self, invalid_value};
 use crate::conf::{Directive, Word};
 use crate::http::complex_value::ComplexValue;
 use crate::http::conf::Scope;
@@ -63,6 +63,8 @@ settings! {
     /// Methods whose responses are kept, as bits.
     methods: u32 = Method::GET.0 | Method::HEAD.0;
     min_uses: u64 = 1;
+    /// Where a range may begin at most that makes a whole response be fetched and kept; `None` is anywhere.
+    max_range_offset: Option<u64> = None;
     /// Failures after which a stale response is used, as bits.
     use_stale: u32 = 0;
     lock: bool = false;
@@ -129,6 +131,10 @@ macro_rules! cache_rules {
                 rules::warn(scope, warnings);
                 Ok(())
             }),
+            rule(concat!($prefix, "_cache_max_range_offset"), ONE, |scope, directive| {
+                let offset = conf::range_offset(directive)?;
+                rules::set(scope.loc.$module.upstream.cache.max_range_offset.slot(), directive, Some(offset))
+            }),
             setting!($module, concat!($prefix, "_cache_min_uses"), ONE, set_number, cache.min_uses),
             setting!($module, concat!($prefix, "_cache_lock"), Arity::Flag, set_flag, cache.lock),
             setting!($module, concat!($prefix, "_cache_lock_timeout"), ONE, set_msec, cache.lock_timeout),
@@ -155,6 +161,7 @@ pub(crate) fn path(scope: &mut Scope<'_>, directive: &Directive) -> Result<(), D
     let mut inactive = Duration::from_mins(10);
     let mut max_size = None;
     let mut in_place = true;
+    let mut min_free = 0;
     for word in parameters {
         let (name, text) = match memchr::memchr(b'=', &word.text) {
             Some(at) => (&word.text[..at], &word.text[at + 1..]),
@@ -170,11 +177,7 @@ pub(crate) fn path(scope: &mut Scope<'_>, directive: &Directive) -> Result<(), D
             b"inactive" => inactive = value::time(text, value::Resolution::Seconds).ok_or_else(invalid)?,
             b"max_size" => max_size = Some(value::offset(text).ok_or_else(invalid)?),
             b"use_temp_path" if text == b"on" || text == b"off" => in_place = text == b"off",
-            b"min_free" => {
-                value::offset(text).ok_or_else(invalid)?;
-                let message = "parameter \"min_free\" is not supported; \"max_size\" limits the cache";
-                return Err(directive.error_at(word, "unsupported_parameter", message));
-            }
+            b"min_free" => min_free = value::offset(text).ok_or_else(invalid)?,
             // The pace of the manager is its own; files are not read when the server starts.
             b"loader_files" | b"manager_files" => {
                 value::number(text).ok_or_else(invalid)?;
@@ -196,14 +199,14 @@ pub(crate) fn path(scope: &mut Scope<'_>, directive: &Directive) -> Result<(), D
         let message = format!("duplicate zone \"{}\"", String::from_utf8_lossy(name));
         return Err(directive.error("duplicate_zone", message));
     }
-    let mut cache = CacheZone::new(name, size, folder)
-        .map_err(|error| directive.error("zone", format!("could not map the zone ({error})")))?;
+    let mut cache = CacheZone::new(name, size, folder);
     if !scope.cycle.testing {
         std::fs::create_dir_all(&cache.folder).map_err(|error| {
             directive.error("folder", format!("mkdir() \"{}\" failed ({error})", cache.folder.display()))
         })?;
     }
     (cache.levels, cache.inactive, cache.max_size, cache.in_place) = (levels, inactive, max_size, in_place);
+    cache.min_free = min_free;
     scope.main.upstream.caches.push(std::sync::Arc::new(cache));
     Ok(())
 }
@@ -276,6 +279,12 @@ pub(crate) fn valid(conf: &mut CacheConf, directive: &Directive) -> Result<(), D
     Ok(())
 }
 
+/// `cache_max_range_offset SIZE`
+pub(crate) fn range_offset(directive: &Directive) -> Result<u64, Diagnostic> {
+    let word = directive.arg(0).ok_or_else(|| invalid_value(directive))?;
+    value::offset(&word.text).ok_or_else(|| invalid_value(directive))
+}
+
 /// All arguments as values with variables.
 pub(crate) fn values(scope: &mut Scope<'_>, directive: &Directive) -> Result<Vec<ComplexValue>, Diagnostic> {
     directive.args.iter().map(|word| ComplexValue::of_word(scope, directive, word)).collect()
@@ -316,9 +325,6 @@ pub(crate) fn use_stale(conf: &mut CacheConf, directive: &Directive) -> Result<V
         ("off", Failure::OFF.0),
     ];
     let slot = conf.use_stale.slot();
-    if slot.is_some() {
-        return Err(duplicate(directive));
-    }
     let warnings = value::set_bits(slot, directive, WORDS)?;
     if let Some(bits) = slot
         && *bits & Failure::OFF.0 != 0

@@ -26,16 +26,51 @@ pub(crate) fn of(status: u16, fields: &HeaderList, ignored: u32, rules: &[Valid]
     if counts(Ignored::VARY) && fields.named(b"Vary").any(|field| field.value.trim_ascii() == b"*") {
         return None;
     }
+    let mut fresh = said(fields, ignored, now)?;
+    if fresh.valid == 0 {
+        fresh.valid = now + configured(status, rules)?;
+    }
+    Some(fresh.counted_from_its_end())
+}
+
+/// What a head says by itself; `None` when it says nothing, or that the response may not be kept.
+pub(crate) fn told(fields: &HeaderList, ignored: u32, now: i64) -> Option<Freshness> {
+    said(fields, ignored, now).filter(|fresh| fresh.valid > 0).map(Freshness::counted_from_its_end)
+}
+
+/// Seconds for which the configuration lets a response of this status be kept.
+pub(crate) fn configured(status: u16, rules: &[Valid]) -> Option<i64> {
+    let rule = rules.iter().find(|rule| rule.status == 0 || rule.status == status)?;
+    let seconds = i64::try_from(rule.time.as_secs()).unwrap_or(i64::MAX / 2);
+    (!rule.time.is_zero()).then_some(seconds)
+}
+
+impl Freshness {
+    /// The times of stale use, counted from the end of freshness.
+    fn counted_from_its_end(mut self) -> Self {
+        for stale in [&mut self.stale_updating, &mut self.stale_error] {
+            if *stale > 0 {
+                *stale += self.valid;
+            }
+        }
+        self
+    }
+}
+
+/// What headers say, with seconds in place of the times of stale use; `None` when they forbid.
+fn said(fields: &HeaderList, ignored: u32, now: i64) -> Option<Freshness> {
+    let counts = |bit: u32| ignored & bit == 0;
     let mut fresh = Freshness::default();
     let accel = fields.named(b"X-Accel-Expires").next().filter(|_| counts(Ignored::ACCEL_EXPIRES));
     let mut by_accel = false;
     if let Some(field) = accel {
         let value = match field.value.strip_prefix(b"@") {
+            // A moment that is over already makes a response that is stale from the beginning.
             Some(moment) => number(moment),
             None => number(&field.value).map(|seconds| if seconds == 0 { 0 } else { now + seconds }),
         };
         if let Some(until) = value {
-            if until <= now {
+            if until <= 0 {
                 return None;
             }
             fresh.valid = until;
@@ -53,21 +88,7 @@ pub(crate) fn of(status: u16, fields: &HeaderList, ignored: u32, rules: &[Valid]
         && counts(Ignored::EXPIRES)
         && let Some(field) = fields.named(b"Expires").next()
     {
-        let until = parse_http_date(&field.value).filter(|until| *until > now)?;
-        fresh.valid = until;
-    }
-    if fresh.valid == 0 {
-        let rule = rules.iter().find(|rule| rule.status == 0 || rule.status == status)?;
-        fresh.valid = now + i64::try_from(rule.time.as_secs()).unwrap_or(i64::MAX / 2);
-        if rule.time.is_zero() {
-            return None;
-        }
-    }
-    if fresh.stale_updating > 0 {
-        fresh.stale_updating += fresh.valid;
-    }
-    if fresh.stale_error > 0 {
-        fresh.stale_error += fresh.valid;
+        fresh.valid = parse_http_date(&field.value).filter(|until| *until > now)?;
     }
     Some(fresh)
 }

@@ -12,7 +12,7 @@ use super::conf::{CacheConf, Which, any_says_yes};
 use super::entry::Entry;
 use super::zone::{CacheZone, Hash, hex};
 use crate::http::code::Code;
-use crate::http::header::HeaderList;
+use crate::http::header::{HeaderId, HeaderList};
 use crate::http::request::Request;
 use crate::http::request_log::debug;
 use crate::http::upstream::Failure;
@@ -61,6 +61,19 @@ pub(crate) struct CacheUse {
     /// Whether a newer response is fetched behind the back of the client.
     pub(crate) updates: Cell<bool>,
     fetching: Cell<bool>,
+    /// A failure that is kept in place of a response.
+    pub(crate) error: Cell<Option<Code>>,
+    /// The variant that was looked for.
+    variant: RefCell<Option<Bytes>>,
+}
+
+/// What a server that failed has said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Told {
+    /// Nothing that could be understood.
+    Nothing,
+    /// A status.
+    Status,
 }
 
 /// How often somebody who waits for another's response looks for it.
@@ -91,6 +104,8 @@ impl CacheUse {
             keeps: Cell::new(true),
             updates: Cell::new(false),
             fetching: Cell::new(false),
+            error: Cell::new(None),
+            variant: RefCell::default(),
         });
         r.set_ctx(Rc::clone(&used));
         if any_says_yes(&conf.bypass, r) {
@@ -98,11 +113,17 @@ impl CacheUse {
             return Ok(Some(used));
         }
         let uses = used.zone.count(&hash);
+        if let Some(status) = used.zone.error(&hash) {
+            used.status.set(Status::Hit);
+            used.error.set(Some(Code(i32::from(status))));
+            return Ok(Some(used));
+        }
         used.find(r, conf)?;
         if used.status.get() == Status::Miss && *conf.lock {
             used.wait(r, conf).await?;
         }
-        if uses < *conf.min_uses && used.entry.borrow().is_none() {
+        let scarce = uses < *conf.min_uses && used.entry.borrow().is_none();
+        if scarce || (!used.answers() && wants_far_range(r, *conf.max_range_offset)) {
             used.keeps.set(false);
         }
         debug!(r, "http upstream cache: {}", used.status.get().text());
@@ -118,7 +139,9 @@ impl CacheUse {
                 if entry.meta.variant[..] == variant[..] {
                     return Ok(Some(entry));
                 }
-                Entry::open(&self.zone.path(&self.variant_hash(&variant)), &self.key)
+                let path = self.zone.path(&self.variant_hash(&variant));
+                self.variant.replace(Some(variant));
+                Entry::open(&path, &self.key)
             }
             entry => Ok(entry),
         });
@@ -196,25 +219,34 @@ impl CacheUse {
     }
 
     /// Whether what was found may be used in place of a failure.
-    pub(crate) fn covers(&self, conf: &CacheConf, failure: Failure) -> bool {
+    pub(crate) fn covers(&self, conf: &CacheConf, failure: Failure, told: Told) -> bool {
         let entry = self.entry.borrow();
         let Some(entry) = entry.as_ref().filter(|_| self.status.get() == Status::Expired) else { return false };
-        failure.is_in(*conf.use_stale) || entry.meta.stale_error > crate::clock::now().sec
+        let by_server = told == Told::Nothing && entry.meta.stale_error > crate::clock::now().sec;
+        by_server || *conf.use_stale & failure.0 != 0
     }
 
-    /// The digest under which a response with these headers is kept.
+    /// The digest under which a response with these headers is kept. Variants lie beside the one under the key
+    /// itself, which says what to go by; a response that goes by something else takes its place.
     pub(crate) fn hash_for(&self, r: &Request, vary: &[u8]) -> (Hash, Bytes) {
         if vary.is_empty() {
             return (self.hash, Bytes::new());
         }
         let variant = variant_of(r, vary);
-        let main = self.zone.path(&self.hash);
-        // The first variant lies under the key itself, so that it can be found without knowing the headers.
-        let is_first = match Entry::open(&main, &self.key) {
-            Ok(Some(entry)) => entry.meta.vary.is_empty() || entry.meta.variant == variant,
-            Ok(None) | Err(_) => true,
-        };
-        (if is_first { self.hash } else { self.variant_hash(&variant) }, variant)
+        let beside = self.variant.borrow().as_ref() == Some(&variant);
+        (if beside { self.variant_hash(&variant) } else { self.hash }, variant)
+    }
+
+    /// There is a response again.
+    pub(crate) fn forget_error(&self) {
+        if self.status.get() == Status::Bypass {
+            self.zone.forget_error(&self.hash);
+        }
+    }
+
+    /// A failure is kept in place of a response, for so many seconds.
+    pub(crate) fn keep_error(&self, status: u16, seconds: i64) {
+        self.zone.keep_error(&self.hash, status, seconds);
     }
 
     fn variant_hash(&self, variant: &[u8]) -> Hash {
@@ -233,6 +265,24 @@ impl Drop for CacheUse {
     fn drop(&mut self) {
         self.release();
     }
+}
+
+/// Whether a request asks for a range that begins so far behind that the whole response is not worth fetching.
+fn wants_far_range(r: &Request, max: Option<u64>) -> bool {
+    let Some(max) = max else { return false };
+    let Some(range) = r.headers_in.value(HeaderId::Range) else { return false };
+    if max == 0 {
+        return true;
+    }
+    let Some((unit, rest)) = range.split_at_checked(6).filter(|(_, rest)| !rest.is_empty()) else { return false };
+    if !unit.eq_ignore_ascii_case(b"bytes=") {
+        return false;
+    }
+    let rest = rest.trim_ascii_start();
+    let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    // The end of a response is always far.
+    digits == 0
+        || crate::conf::value::number(&rest[..digits]).and_then(|n| u64::try_from(n).ok()).is_none_or(|n| n >= max)
 }
 
 /// The cache that a request uses.
@@ -260,14 +310,21 @@ fn variant_of(r: &Request, vary: &[u8]) -> Bytes {
 }
 
 fn variant(list: &HeaderList, vary: &[u8]) -> Vec<u8> {
+    /// Lists whose spaces and empty items say nothing.
+    const LISTS: [&[u8]; 3] = [b"accept-charset", b"accept-encoding", b"accept-language"];
+    let is_separator = |byte: &u8| matches!(byte, b',' | b' ');
     let mut text = Vec::new();
-    for name in vary.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|name| !name.is_empty()) {
-        text.extend(name.to_ascii_lowercase());
+    for name in vary.split(is_separator).filter(|name| !name.is_empty()) {
+        let name = name.to_ascii_lowercase();
+        text.extend_from_slice(&name);
         text.push(b':');
-        for field in list.named(name) {
-            // Spaces make no difference.
-            text.extend(field.value.iter().filter(|byte| **byte != b' '));
-            text.push(b',');
+        for field in list.named(&name) {
+            let whole = !LISTS.contains(&&name[..]);
+            for item in field.value.split(|byte| !whole && is_separator(byte)).filter(|item| whole || !item.is_empty())
+            {
+                text.extend_from_slice(item);
+                text.push(b',');
+            }
         }
         text.push(b'\n');
     }
@@ -287,6 +344,8 @@ mod tests {
             list
         };
         assert_eq!(variant(&list("de, en"), b"accept-language"), variant(&list("de,en"), b"Accept-Language"));
+        assert_eq!(variant(&list("de, ,en,"), b"accept-language"), variant(&list("de,en"), b"accept-language"));
+        assert_ne!(variant(&list("a,b"), b"x-other"), variant(&list("a, b"), b"x-other"));
         assert_ne!(variant(&list("de"), b"accept-language"), variant(&list("en"), b"accept-language"));
         assert_eq!(variant(&list("de"), b"X-Absent"), variant(&list("en"), b"X-Absent"));
     }

@@ -75,9 +75,9 @@ fn clean(zone: &CacheZone, now: SystemTime) {
         }
         !leaves
     });
-    let Some(max) = zone.max_size else { return };
     let mut total: u64 = all.iter().map(|found| found.size).sum();
-    if total <= max {
+    let is_too_much = |total: u64| zone.max_size.is_some_and(|max| total > max) || lacks_room(zone);
+    if !is_too_much(total) {
         return;
     }
     let mut order: HashMap<Hash, usize> = HashMap::new();
@@ -88,12 +88,19 @@ fn clean(zone: &CacheZone, now: SystemTime) {
     // What the index does not know goes first, the oldest file before the others.
     all.sort_by_key(|found| (order.get(&found.hash).copied().unwrap_or(0), std::cmp::Reverse(found.age)));
     for found in all {
-        if total <= max {
+        if !is_too_much(total) {
             break;
         }
         remove(&found.path);
         total = total.saturating_sub(found.size);
     }
+}
+
+/// Whether the file system of a cache is fuller than `min_free` wants it.
+fn lacks_room(zone: &CacheZone) -> bool {
+    zone.min_free > 0
+        && nix::sys::statvfs::statvfs(&zone.folder)
+            .is_ok_and(|room| room.blocks_available() * room.fragment_size() < zone.min_free)
 }
 
 /// Finds the files of a cache. Folders are at most three deep.
@@ -131,7 +138,8 @@ mod tests {
     #[test]
     fn what_nobody_asks_for_goes_and_then_what_is_too_much() {
         let folder = tempfile::tempdir().expect("a folder");
-        let mut zone = CacheZone::new(b"z", 1 << 16, folder.path().into()).expect("memory");
+        let mut zone = CacheZone::new(b"z", 1 << 16, folder.path().into());
+        zone.open(None).expect("memory");
         zone.inactive = Duration::from_mins(1);
         let put = |key: &str| {
             let path = zone.path(&CacheZone::hash(key.as_bytes()));

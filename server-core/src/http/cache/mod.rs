@@ -15,4 +15,4 @@ pub(crate) mod store;
 pub(crate) mod zone;
 
 pub(crate) use conf::CacheConf;
-pub(crate) use lookup::{CacheUse, Status};
+pub(crate) use lookup::{CacheUse, Status, Told};

@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::io;
 use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use md5::{Digest as _, Md5};
@@ -21,26 +22,44 @@ pub(crate) struct CacheZone {
     pub(crate) inactive: Duration,
     /// Bytes of all files; `None` is no limit.
     pub(crate) max_size: Option<u64>,
+    /// Bytes that the file system must have left; 0 is no limit.
+    pub(crate) min_free: u64,
     /// Whether new files are written beside the cache and not into the folder for temporary files.
     pub(crate) in_place: bool,
-    index: Zone,
+    /// Bytes of the index.
+    size: usize,
+    index: OnceLock<Arc<Zone>>,
 }
 
 /// The digest of a key.
 pub(crate) type Hash = [u8; 16];
 
 impl CacheZone {
-    /// Maps the index.
-    pub(crate) fn new(name: &[u8], size: usize, folder: PathBuf) -> io::Result<Self> {
-        Ok(Self {
+    /// A cache whose index is still to be mapped.
+    pub(crate) fn new(name: &[u8], size: usize, folder: PathBuf) -> Self {
+        Self {
             name: name.into(),
             folder,
             levels: [0; 3],
             inactive: Duration::from_mins(10),
             max_size: None,
             in_place: true,
-            index: Zone::create(name, size)?,
-        })
+            min_free: 0,
+            size,
+            index: OnceLock::new(),
+        }
+    }
+
+    /// Maps the index, or takes over that of the cache of this name, size and folder in the configuration before.
+    pub(crate) fn open(&self, before: Option<&Self>) -> io::Result<()> {
+        let same = |known: &&Self| known.name == self.name && known.size == self.size && known.folder == self.folder;
+        let index = match before.filter(same).and_then(|before| before.index.get()) {
+            Some(index) => Arc::clone(index),
+            None => Arc::new(Zone::create(&self.name, self.size)?),
+        };
+        // A cache is opened once.
+        let _ = self.index.set(index);
+        Ok(())
     }
 
     /// The digest of a key.
@@ -75,38 +94,70 @@ impl CacheZone {
     pub(crate) fn count(&self, hash: &Hash) -> u64 {
         let life = i64::try_from(self.inactive.as_millis()).unwrap_or(i64::MAX);
         let now = now_msec();
-        let (count, _) = self.index.incr(hash, 1.0, Some((0.0, life)), now);
-        self.index.set_expire(hash, life, now);
+        let Some(index) = self.index.get() else { return 1 };
+        let (count, _) = index.incr(hash, 1.0, Some((0.0, life)), now);
+        index.set_expire(hash, life, now);
         // An index that is full forgets, which costs no more than a request.
         count.unwrap_or(1.0) as u64
     }
 
     /// Whether somebody asked for a key lately.
     pub(crate) fn is_active(&self, hash: &Hash) -> bool {
-        self.index.ttl(hash, now_msec()).is_some_and(|left| left >= 0)
+        self.is_set(hash)
     }
 
     /// Becomes the one that fetches a key, for at most so long. Whether nobody else is.
     pub(crate) fn begin_fetch(&self, hash: &Hash, most: Duration) -> bool {
         let life = i64::try_from(most.as_millis()).unwrap_or(i64::MAX).max(1);
-        let stored = self.index.store(Op::ADD, &fetch_key(hash), Value::Bool(true), life, 0, now_msec());
-        stored.result.is_ok()
+        let Some(index) = self.index.get() else { return true };
+        index.store(Op::ADD, &marked(b'f', hash), Value::Bool(true), life, 0, now_msec()).result.is_ok()
     }
 
     /// Somebody else may fetch it.
     pub(crate) fn end_fetch(&self, hash: &Hash) {
+        let Some(index) = self.index.get() else { return };
         // There is nobody to tell when it is gone already.
-        let _ = self.index.store(Op::SET, &fetch_key(hash), Value::Nil, 0, 0, now_msec());
+        let _ = index.store(Op::SET, &marked(b'f', hash), Value::Nil, 0, 0, now_msec());
     }
 
     /// Whether somebody fetches it.
     pub(crate) fn is_fetched(&self, hash: &Hash) -> bool {
-        self.index.ttl(&fetch_key(hash), now_msec()).is_some_and(|left| left >= 0)
+        self.is_set(&marked(b'f', hash))
+    }
+
+    /// A failure stands for the response of a key, for so many seconds.
+    pub(crate) fn keep_error(&self, hash: &Hash, status: u16, seconds: i64) {
+        let Some(index) = self.index.get() else { return };
+        let (key, life) = (marked(b'e', hash), seconds.saturating_mul(1000).max(1));
+        // An index without room forgets it, which costs no more than a request.
+        let _ = index.store(Op::SET, &key, Value::Number(f64::from(status)), life, 0, now_msec());
+    }
+
+    /// The failure that stands for the response of a key.
+    pub(crate) fn error(&self, hash: &Hash) -> Option<u16> {
+        self.index.get()?.read(&marked(b'e', hash), false, now_msec(), |found| match found.ok()?.value {
+            Value::Number(status) => Some(status as u16),
+            _ => None,
+        })
+    }
+
+    /// No failure stands for the response of a key any more.
+    pub(crate) fn forget_error(&self, hash: &Hash) {
+        if let Some(index) = self.index.get() {
+            // There is nobody to tell when there was none.
+            let _ = index.store(Op::SET, &marked(b'e', hash), Value::Nil, 0, 0, now_msec());
+        }
+    }
+
+    fn is_set(&self, key: &[u8]) -> bool {
+        let left = self.index.get().and_then(|index| index.ttl(key, now_msec()));
+        left.is_some_and(|left| left >= 0)
     }
 
     /// Hands out the digests that were asked for, the one that was longest ago first.
     pub(crate) fn by_age(&self, mut each: impl FnMut(&Hash)) {
-        self.index.keys(0, now_msec(), |key| {
+        let Some(index) = self.index.get() else { return };
+        index.keys(0, now_msec(), |key| {
             if let Ok(hash) = key.try_into() {
                 each(hash);
             }
@@ -121,8 +172,9 @@ pub(super) fn hex(hash: &Hash) -> String {
     digits.map(|digit| char::from(DIGITS[usize::from(digit)])).collect()
 }
 
-fn fetch_key(hash: &Hash) -> [u8; 17] {
-    let mut key = [b'f'; 17];
+/// What the index knows about a key besides its uses: `f` that it is fetched, `e` that it failed.
+fn marked(mark: u8, hash: &Hash) -> [u8; 17] {
+    let mut key = [mark; 17];
     key[1..].copy_from_slice(hash);
     key
 }
@@ -136,8 +188,9 @@ mod tests {
     use super::*;
 
     fn zone() -> CacheZone {
-        let mut zone = CacheZone::new(b"z", 1 << 16, "/c".into()).expect("memory");
+        let mut zone = CacheZone::new(b"z", 1 << 16, "/c".into());
         zone.levels = [1, 2, 0];
+        zone.open(None).expect("memory");
         zone
     }
 
@@ -158,6 +211,19 @@ mod tests {
         assert!(!zone.begin_fetch(&hash, Duration::from_secs(5)) && zone.is_fetched(&hash));
         zone.end_fetch(&hash);
         assert!(!zone.is_fetched(&hash) && zone.begin_fetch(&hash, Duration::from_secs(5)));
+    }
+
+    #[test]
+    fn the_next_configuration_goes_on_with_the_index() {
+        let (before, hash) = (zone(), CacheZone::hash(b"k"));
+        before.count(&hash);
+        before.keep_error(&hash, 502, 60);
+        let same = CacheZone::new(b"z", 1 << 16, "/c".into());
+        same.open(Some(&before)).expect("memory");
+        assert_eq!((same.count(&hash), same.error(&hash)), (2, Some(502)));
+        let elsewhere = CacheZone::new(b"z", 1 << 16, "/d".into());
+        elsewhere.open(Some(&before)).expect("memory");
+        assert_eq!((elsewhere.count(&hash), elsewhere.error(&hash)), (1, None));
     }
 
     #[test]

@@ -37,6 +37,11 @@ impl Cidr {
         Some((Self { network, prefix }, host_bits))
     }
 
+    /// The block of one address.
+    pub(crate) fn single(address: IpAddr) -> Self {
+        Self { network: address, prefix: width(address) }
+    }
+
     /// Whether the address lies in this block. IPv4 addresses mapped into IPv6 count as IPv4.
     pub(crate) fn contains(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();

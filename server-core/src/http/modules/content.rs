@@ -54,7 +54,12 @@ impl MediaTypes {
     }
 
     /// Whether the response's type is in the list; without a list, whether it is one of `defaults`.
+    /// `*` is any type, and none as well.
     pub(super) fn accept(&self, r: &Request, defaults: &[&str]) -> bool {
+        let is_any = |types: &[Box<[u8]>]| types.iter().any(|known| &**known == b"*");
+        if self.0.as_ref().is_some_and(|types| is_any(types)) {
+            return true;
+        }
         let content_type = r.headers_out.content_type.get();
         if content_type.is_empty() {
             return false;
@@ -63,7 +68,7 @@ impl MediaTypes {
         let kind = content_type[..end].trim_ascii_end();
         match &self.0 {
             None => defaults.iter().any(|known| kind.eq_ignore_ascii_case(known.as_bytes())),
-            Some(types) => types.iter().any(|known| &**known == b"*" || kind.eq_ignore_ascii_case(known)),
+            Some(types) => types.iter().any(|known| kind.eq_ignore_ascii_case(known)),
         }
     }
 }

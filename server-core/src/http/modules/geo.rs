@@ -29,6 +29,8 @@ struct Geo {
     source: Option<VarIndex>,
     proxies: Vec<Cidr>,
     recursive: bool,
+    /// Looked up anew for each use.
+    volatile: bool,
     networks: Networks,
     default: Bytes,
 }
@@ -55,16 +57,18 @@ fn geo(scope: &mut Scope<'_>, directive: &Directive) -> Result<(), Diagnostic> {
     let source = source.map(|source| scope.main.core.variables.index(source));
     let ranges = entries.first().is_some_and(|entry| entry.name.is("ranges"));
     let networks = if ranges { Networks::Ranges(Vec::new()) } else { Networks::Blocks(Vec::new()) };
-    let mut geo = Geo { source, proxies: Vec::new(), recursive: false, networks, default: Bytes::new() };
+    let mut geo =
+        Geo { source, proxies: Vec::new(), recursive: false, volatile: false, networks, default: Bytes::new() };
     for entry in entries {
         geo.add(entry)?;
     }
     if let Networks::Blocks(blocks) = &mut geo.networks {
         blocks.sort_by_key(|(block, _)| std::cmp::Reverse(block.prefix()));
     }
+    let flags = if geo.volatile { Flags::CHANGEABLE.or(Flags::NO_CACHE) } else { Flags::CHANGEABLE };
     let index = scope.main.geo.blocks.len();
     scope.main.geo.blocks.push(geo);
-    let defined = scope.main.core.variables.define(name_text, Source::Getter(value, index), None, Flags::CHANGEABLE);
+    let defined = scope.main.core.variables.define(name_text, Source::Getter(value, index), None, flags);
     defined.map_err(|error| directive.error_at(name, "duplicate_variable", error.to_string()))
 }
 
@@ -82,6 +86,10 @@ impl Geo {
             (b"ranges", []) => return Ok(()),
             (b"proxy_recursive", []) => {
                 self.recursive = true;
+                return Ok(());
+            }
+            (b"volatile", []) => {
+                self.volatile = true;
                 return Ok(());
             }
             (_, [value]) => value,
@@ -106,6 +114,8 @@ impl Geo {
             }
             (_, Networks::Ranges(ranges)) => {
                 let (first, last) = range(entry, &entry.name)?;
+                // It cuts a hole into those before it, whose pieces are rows of their own from now on.
+                *ranges = std::mem::take(ranges).into_iter().flat_map(|range| without(range, first, last)).collect();
                 ranges.push((first, last, text));
             }
         }
@@ -116,11 +126,17 @@ impl Geo {
         let address = match self.source {
             Some(index) => {
                 let text = r.fresh_variable(index)?;
-                std::str::from_utf8(&text).ok()?.parse().ok()?
+                let is_unix = text.starts_with(b"unix:");
+                if is_unix {
+                    std::net::Ipv4Addr::BROADCAST.into()
+                } else {
+                    std::str::from_utf8(&text).ok()?.parse().ok()?
+                }
             }
             None => match &*r.conn().peer.borrow() {
                 Address::Ip(address) => address.ip(),
-                Address::Unix(_) => return None,
+                // Nobody's address.
+                Address::Unix(_) => std::net::Ipv4Addr::BROADCAST.into(),
             },
         };
         if self.proxies.is_empty() {
@@ -129,6 +145,13 @@ impl Geo {
         let header = r.headers_in.value(HeaderId::XForwardedFor).unwrap_or_default();
         Some(super::realip::forwarded_for(address, &header, &self.proxies, self.recursive))
     }
+}
+
+/// A row of addresses without some of them: nothing, one row or two.
+fn without((from, to, value): (u32, u32, Bytes), first: u32, last: u32) -> impl Iterator<Item = (u32, u32, Bytes)> {
+    let before = (from < first).then(|| (from, to.min(first - 1), value.clone()));
+    let behind = (to > last).then(|| (from.max(last + 1), to, value));
+    before.into_iter().chain(behind)
 }
 
 fn network(entry: &Directive, word: &Word) -> Result<Cidr, Diagnostic> {

@@ -68,8 +68,11 @@ pub(crate) fn header_filter(r: &Rc<Request>, next: HeaderNext) -> Code {
     let out = &r.headers_out;
     if !r.loc().gunzip.is_on()
         || !out.value(HeaderId::ContentEncoding).is_some_and(|encoding| encoding.eq_ignore_ascii_case(b"gzip"))
-        || gzip::client_accepts(r)
     {
+        return next.run(r);
+    }
+    gzip::announce_variants(r);
+    if gzip::client_accepts(r) {
         return next.run(r);
     }
     r.set_ctx(Rc::new(State(RefCell::new(MultiGzDecoder::new(Vec::new())))));

@@ -161,12 +161,16 @@ impl LimitZones {
     }
 }
 
-/// Maps the zones of all limits, before workers are forked.
+/// Maps the zones of all limits and caches, before workers are forked.
 pub(crate) fn open_all(cycle: &'static Cycle) -> io::Result<()> {
     for main in cycle.mains() {
         let before = cycle.conf.previous.get().and_then(|cycle| cycle.main(main.core.subsystem));
         main.limit_req.zones.open(before.map(|main| &main.limit_req.zones))?;
         main.limit_conn.zones.open(before.map(|main| &main.limit_conn.zones))?;
+        for cache in &main.upstream.caches {
+            let known = before.and_then(|main| main.upstream.caches.iter().find(|known| known.name == cache.name));
+            cache.open(known.map(|known| &**known))?;
+        }
     }
     Ok(())
 }

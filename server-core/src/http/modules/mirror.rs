@@ -89,12 +89,14 @@ impl Handler for MirrorHandler {
 
 fn send(r: &Rc<Request>) -> Code {
     let Some(uris) = &r.loc().mirror.uris else { return Code::DECLINED };
-    let options = Options { background: true, clone: true, ..Options::default() };
+    let options = Options { background: true, ..Options::default() };
     for uri in uris.iter() {
         let Ok(copy) = subrequest::create(r, uri.clone(), Some(r.args.get()), options) else {
             return Code::INTERNAL_SERVER_ERROR;
         };
         copy.header_only.set(true);
+        copy.method.set(r.method.get());
+        copy.method_name.set(r.method_name.get());
         subrequest::start(&copy, None);
     }
     Code::DECLINED

@@ -1,6 +1,6 @@
 //! `ngx_http_realip_module`: the client's address as a trusted proxy tells it.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
 use std::rc::Rc;
 
 use bytes::Bytes;
@@ -28,12 +28,6 @@ pub struct LocConf {
     trusts_unix: bool,
     header: Option<Bytes>,
     recursive: Option<bool>,
-}
-
-/// What a request keeps: the address it really came from.
-struct Original {
-    text: Bytes,
-    port: u16,
 }
 
 impl Merge for LocConf {
@@ -85,23 +79,34 @@ fn set_real_ip_from(scope: &mut Scope<'_>, directive: &Directive) -> Result<(), 
         scope.loc.realip.trusts_unix = true;
         return Ok(());
     }
-    let Some((block, _)) = Cidr::parse(&word.text) else {
-        let message = format!("invalid parameter \"{}\"", word.lossy());
-        return Err(directive.error_at(word, "invalid_parameter", message));
+    let blocks: Vec<Cidr> = match Cidr::parse(&word.text) {
+        Some((block, _)) => vec![block],
+        None if word.text.contains(&b'/') => {
+            let message = format!("invalid parameter \"{}\"", word.lossy());
+            return Err(directive.error_at(word, "invalid_parameter", message));
+        }
+        None => {
+            let found = (&*word.lossy(), 0).to_socket_addrs();
+            found.map(|found| found.map(|address| Cidr::single(address.ip())).collect()).unwrap_or_default()
+        }
     };
-    Rc::make_mut(&mut scope.loc.realip.trusted).push(block);
+    if blocks.is_empty() {
+        let message = format!("host not found in set_real_ip_from \"{}\"", word.lossy());
+        return Err(directive.error_at(word, "host_not_found", message));
+    }
+    Rc::make_mut(&mut scope.loc.realip.trusted).extend(blocks);
     Ok(())
 }
 
 /// The variables.
 pub(crate) const VARIABLES: &[VariableDef] = &[
     VariableDef::new("realip_remote_addr", |r, _| {
-        let original = r.main_ref().ctx::<Original>().map(|original| original.text.clone());
-        Some(original.unwrap_or_else(|| r.conn().peer_text.borrow().clone()))
+        let connected = r.conn().connected_peer.borrow().as_ref().map(|(text, _)| text.clone());
+        Some(connected.unwrap_or_else(|| r.conn().peer_text.borrow().clone()))
     }),
     VariableDef::new("realip_remote_port", |r, _| {
-        let port = match (r.main_ref().ctx::<Original>(), &*r.conn().peer.borrow()) {
-            (Some(original), _) => original.port,
+        let port = match (&*r.conn().connected_peer.borrow(), &*r.conn().peer.borrow()) {
+            (Some((_, port)), _) => *port,
             (None, Address::Ip(address)) => address.port(),
             (None, Address::Unix(_)) => 0,
         };
@@ -118,7 +123,7 @@ impl Handler for RealipHandler {
     }
 
     fn handle(&self, r: &Rc<Request>) -> Outcome {
-        if r.is_main() && r.ctx::<Original>().is_none() {
+        if r.is_main() && r.conn().connected_peer.borrow().is_none() {
             replace(r);
         }
         Code::DECLINED.into()
@@ -136,71 +141,79 @@ pub(crate) fn replace_by_proxy_protocol(r: &Rc<Request>) {
         Address::Unix(_) => (conf.trusts_unix, 0),
     };
     if is_trusted {
-        r.set_ctx(Rc::new(Original { text: conn.peer_text.borrow().clone(), port }));
         conn.peer.replace(Address::Ip(header.source));
-        conn.peer_text.replace(header.source.ip().to_string().into());
+        let before = conn.peer_text.replace(header.source.ip().to_string().into());
+        conn.connected_peer.replace(Some((before, port)));
     }
 }
 
 fn replace(r: &Rc<Request>) -> Option<()> {
     let conf = &r.loc().realip;
     let peer = r.conn().peer.borrow().clone();
-    let (address, port) = match &peer {
-        Address::Ip(address) => (address.ip(), address.port()),
-        Address::Unix(_) if conf.trusts_unix => (IpAddr::from([127, 0, 0, 1]), 0),
-        Address::Unix(_) => return None,
-    };
-    let from_unix = matches!(peer, Address::Unix(_));
-    if !from_unix && !conf.trusted.iter().any(|block| block.contains(address)) {
-        return None;
-    }
     let name = conf.header.clone().unwrap_or(Bytes::from_static(b"X-Real-IP"));
-    let values: Vec<Bytes> = r.headers_in.list.borrow().named(&name).map(|header| header.value.clone()).collect();
-    let value = values.join(&b", "[..]);
-    if value.is_empty() {
-        return None;
-    }
-    let several = name.eq_ignore_ascii_case(b"X-Forwarded-For");
-    let recursive = conf.recursive.unwrap_or(false);
-    let (found, found_port) = if several {
-        let mut trusted = conf.trusted.to_vec();
-        if from_unix {
-            trusted.extend(Cidr::parse(b"127.0.0.1").map(|parsed| parsed.0));
-        }
-        (forwarded_for(address, &value, &trusted, recursive), 0)
+    let by_proxy_protocol = name.eq_ignore_ascii_case(b"proxy_protocol");
+    let value = if by_proxy_protocol {
+        Bytes::from(r.conn().proxy_protocol.get()?.source.ip().to_string())
     } else {
-        parse_address(value.trim_ascii())?
+        let list = r.headers_in.list.borrow();
+        let mut values = list.named(&name).map(|header| &header.value[..]);
+        if name.eq_ignore_ascii_case(b"X-Forwarded-For") {
+            values.collect::<Vec<_>>().join(&b", "[..]).into()
+        } else {
+            Bytes::copy_from_slice(values.next()?)
+        }
     };
-    if several && found == address {
+    // Who speaks through a unix socket is nobody's client.
+    let (address, port, trusts) = match &peer {
+        Address::Ip(address) => (address.ip(), address.port(), false),
+        Address::Unix(_) => (IpAddr::from([127, 0, 0, 1]), 0, true),
+    };
+    if trusts && !conf.trusts_unix {
         return None;
     }
-    r.set_ctx(Rc::new(Original { text: r.conn().peer_text.borrow().clone(), port }));
-    let text = Bytes::from(found.to_string());
-    r.conn().peer.replace(Address::Ip(SocketAddr::new(found, found_port)));
-    let before = r.conn().peer_text.replace(text);
+    let mut found = forwarded(address, trusts, &value, &conf.trusted, conf.recursive.unwrap_or(false))?;
+    if by_proxy_protocol {
+        found.set_port(r.conn().proxy_protocol.get()?.source.port());
+    }
     let conn = Rc::clone(r.conn());
+    let before = conn.peer_text.replace(found.ip().to_string().into());
+    conn.connected_peer.replace(Some((before.clone(), port)));
+    conn.peer.replace(Address::Ip(found));
     r.at_end(move || {
         // The next request of the connection starts from the true address.
         conn.peer.replace(peer);
         conn.peer_text.replace(before);
+        conn.connected_peer.replace(None);
     });
     Some(())
 }
 
 /// Walks a list of addresses from its end as long as proxies are trusted (`ngx_http_get_forwarded_addr`).
 pub(super) fn forwarded_for(peer: IpAddr, list: &[u8], trusted: &[Cidr], recursive: bool) -> IpAddr {
-    let mut address = peer;
+    forwarded(peer, false, list, trusted, recursive).map_or(peer, |found| found.ip())
+}
+
+/// As [`forwarded_for`]; `None` when it stays with the peer, who is `trusted_anyway` perhaps.
+fn forwarded(
+    peer: IpAddr,
+    mut trusted_anyway: bool,
+    list: &[u8],
+    trusted: &[Cidr],
+    recursive: bool,
+) -> Option<SocketAddr> {
+    let mut found: Option<SocketAddr> = None;
     for part in list.rsplit(|&byte| byte == b',' || byte == b' ').filter(|part| !part.is_empty()) {
-        if !trusted.iter().any(|block| block.contains(address)) {
+        let address = found.map_or(peer, |found| found.ip());
+        if !std::mem::take(&mut trusted_anyway) && !trusted.iter().any(|block| block.contains(address)) {
             break;
         }
-        let Some((next, _)) = parse_address(part) else { break };
-        address = next;
+        let Some((next, port)) = parse_address(part) else { break };
+        found = Some(SocketAddr::new(next, port));
         if !recursive {
             break;
         }
     }
-    address
+    found
 }
 
 /// `1.2.3.4`, `1.2.3.4:80`, `::1`, `[::1]:80`.

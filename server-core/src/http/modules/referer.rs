@@ -135,13 +135,23 @@ pub(crate) const VARIABLES: &[VariableDef] = &[VariableDef::volatile("invalid_re
 })];
 
 fn accepts(r: &Request, valid: &Valid) -> bool {
+    /// No address of a host is shorter with its scheme.
+    const SHORTEST: usize = b"http://i.ru".len();
+    /// The longest host that is looked at.
+    const HOST_MAX: usize = 256;
+    if valid.names.is_empty() && valid.regexes.is_empty() && !valid.server_names {
+        return true;
+    }
     let Some(referer) = r.headers_in.value(HeaderId::Referer) else { return valid.none };
     let scheme = [&b"http://"[..], b"https://"]
         .into_iter()
         .find(|scheme| referer.get(..scheme.len()).is_some_and(|head| head.eq_ignore_ascii_case(scheme)));
-    let Some(scheme) = scheme.filter(|scheme| referer.len() > scheme.len()) else { return valid.blocked };
+    let Some(scheme) = scheme.filter(|_| referer.len() >= SHORTEST) else { return valid.blocked };
     let rest = referer.slice(scheme.len()..);
     let end = rest.iter().position(|byte| matches!(byte, b'/' | b':')).unwrap_or(rest.len());
+    if end > HOST_MAX {
+        return false;
+    }
     let host = rest[..end].to_ascii_lowercase();
     let path_start = memchr::memchr(b'/', &rest).unwrap_or(rest.len());
     let path = &rest[path_start..];

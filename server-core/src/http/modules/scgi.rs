@@ -13,7 +13,7 @@ use crate::http::phases::{Handler, Outcome};
 use crate::http::request::Request;
 use crate::http::upstream::destination::Destination;
 use crate::http::upstream::rules::rules as table;
-use crate::http::upstream::{self, Conf, Outgoing, Protocol, Reader, Route, Way};
+use crate::http::upstream::{self, Conf, Outgoing, Protocol, Reader, Route};
 
 /// Settings of `http { }`.
 pub type MainConf = ();
@@ -69,9 +69,13 @@ impl Handler for ScgiHandler {
 
 struct Scgi;
 
-impl Way for Scgi {
+impl Protocol for Scgi {
     fn conf(&self, loc: &'static Loc) -> &'static Conf {
         &loc.scgi.upstream
+    }
+
+    fn hidden(&self) -> &'static [&'static str] {
+        cgi::HIDDEN
     }
 
     fn route(&self, r: &Rc<Request>) -> Result<Route, Code> {
@@ -97,12 +101,6 @@ impl Way for Scgi {
             outgoing.push_body(r);
         }
         Ok(outgoing)
-    }
-}
-
-impl Protocol for Scgi {
-    fn hidden(&self) -> &'static [&'static str] {
-        cgi::HIDDEN
     }
 
     fn reader(&self, _outgoing: &Outgoing) -> Box<dyn Reader> {

@@ -146,7 +146,7 @@ pub(crate) const RULES: &[Rule] = &[
         name: "ssl_conf_command",
         contexts: HTTP_SERVER,
         args: Arity::Words(2, 2),
-        apply: set!(push_key_value, commands),
+        apply: |scope, directive| context::push_command(scope.cycle, &mut scope.srv.ssl.commands, directive),
     },
     flag("ssl_reject_handshake", set!(set_flag, reject_handshake)),
 ];
@@ -284,6 +284,7 @@ impl SrvConf {
         };
         let timeout = self.session_timeout.map_or(300, |time| u32::try_from(time.as_secs()).unwrap_or(u32::MAX));
         server::set_sessions(&mut builder, self.session_tickets.unwrap_or(true), cache, timeout);
+        settings.run_commands(&mut builder)?;
         server::install(&mut builder);
         // What a script stapled is sent to clients that ask.
         builder.set_status_callback(|_| Ok(true)).map_err(|_| "SSL_CTX_set_tlsext_status_cb() failed".to_owned())?;

@@ -14,7 +14,7 @@ use crate::http::request::Request;
 use crate::http::setting::Setting;
 use crate::http::upstream::destination::Destination;
 use crate::http::upstream::rules::rules as table;
-use crate::http::upstream::{self, Conf, Outgoing, Protocol, Reader, Route, Way};
+use crate::http::upstream::{self, Conf, Outgoing, Protocol, Reader, Route};
 use crate::log::Level;
 
 /// Settings of `http { }`.
@@ -87,9 +87,13 @@ impl Handler for UwsgiHandler {
 
 struct Uwsgi;
 
-impl Way for Uwsgi {
+impl Protocol for Uwsgi {
     fn conf(&self, loc: &'static Loc) -> &'static Conf {
         &loc.uwsgi.upstream
+    }
+
+    fn hidden(&self) -> &'static [&'static str] {
+        cgi::HIDDEN
     }
 
     fn route(&self, r: &Rc<Request>) -> Result<Route, Code> {
@@ -113,12 +117,6 @@ impl Way for Uwsgi {
             outgoing.push_body(r);
         }
         Ok(outgoing)
-    }
-}
-
-impl Protocol for Uwsgi {
-    fn hidden(&self) -> &'static [&'static str] {
-        cgi::HIDDEN
     }
 
     fn reader(&self, _outgoing: &Outgoing) -> Box<dyn Reader> {

@@ -5,7 +5,6 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 
-use super::protocol::Way;
 use super::proxied::Proxied;
 use crate::http::code::Code;
 use crate::http::connection::Address;
@@ -31,7 +30,7 @@ pub(super) fn key_of(r: &Rc<Request>, group: &Group) -> Bytes {
     }
 }
 
-impl<W: Way + ?Sized + 'static> Proxied<'_, W> {
+impl Proxied<'_> {
     /// The server to ask now; `None` when none is left.
     pub(super) fn choose(&mut self) -> Result<Option<PeerAddress>, Code> {
         let group = Rc::clone(self.selection.group());

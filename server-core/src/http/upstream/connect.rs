@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use super::conf::{Failure, local_address};
 use super::head::NoHead;
-use super::protocol::Way;
 use super::proxied::{Proxied, msec};
 use crate::http::code::Code;
 use crate::http::request_log::debug;
@@ -21,7 +20,7 @@ pub(super) struct Reached {
     pub(super) is_kept: bool,
 }
 
-impl<W: Way + ?Sized + 'static> Proxied<'_, W> {
+impl Proxied<'_> {
     /// A connection to a server, with TLS where that is wanted.
     pub(super) async fn reach(&mut self, address: &PeerAddress) -> Result<Reached, NoHead> {
         let kept = self.keepalive.as_ref().and_then(|(_, key)| self.selection.group().idle.take(key));

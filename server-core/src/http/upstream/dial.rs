@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::conf::Failure;
 use super::head::NoHead;
-use super::protocol::Way;
+use super::protocol::Protocol;
 use super::proxied::Proxied;
 use crate::http::code::Code;
 use crate::http::modules::upstream::Attempts;
@@ -14,15 +14,15 @@ use crate::http::request::Request;
 use crate::log::Level;
 use crate::upstream::connection::Connection;
 
-/// Reaches a server as `way` says and leaves its connection to `serve`, which answers for the session. Without
+/// Reaches a server as `protocol` says and leaves its connection to `serve`, which answers for the session. Without
 /// a server, the code says why.
 pub(crate) async fn dial<F: Future<Output = Code>>(
     r: &Rc<Request>,
-    way: &'static dyn Way,
+    protocol: &'static dyn Protocol,
     serve: impl FnOnce(Rc<Connection>) -> F,
 ) -> Code {
     let attempts = Attempts::begin(r);
-    let mut proxied = match Proxied::begin(r, &attempts, way, false).await {
+    let mut proxied = match Proxied::begin(r, &attempts, protocol, false).await {
         Ok(proxied) => proxied,
         Err(code) => return code,
     };
@@ -35,7 +35,7 @@ pub(crate) async fn dial<F: Future<Output = Code>>(
     code
 }
 
-async fn connect(proxied: &mut Proxied<'_, dyn Way>) -> Result<Rc<Connection>, Code> {
+async fn connect(proxied: &mut Proxied<'_>) -> Result<Rc<Connection>, Code> {
     loop {
         proxied.r.conn().action.set(Some("connecting to upstream"));
         proxied.began = Instant::now();

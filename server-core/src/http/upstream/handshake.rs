@@ -13,7 +13,6 @@ use openssl::x509::{X509, X509VerifyResult};
 
 use super::conf::Failure;
 use super::head::NoHead;
-use super::protocol::Way;
 use super::proxied::Proxied;
 use crate::http::code::Code;
 use crate::http::modules::lua::tls as scripts;
@@ -29,7 +28,7 @@ use crate::tls::upstream::{ClientSide, Question};
 use crate::upstream::address::PeerAddress;
 use crate::upstream::connection::Connection;
 
-impl<W: Way + ?Sized + 'static> Proxied<'_, W> {
+impl Proxied<'_> {
     /// The name that the server's certificate must be for, without port.
     pub(super) fn tls_name(&self) -> Bytes {
         let name = match &*self.conf.tls.name {

@@ -46,27 +46,11 @@ pub(crate) struct Head {
     pub(crate) fields: HeaderList,
 }
 
-/// Where requests, or sessions, of a location go: all it takes to choose a server and to reach it.
-pub(crate) trait Way: Sync {
+/// A protocol: `http`, `fastcgi`, `memcached`.
+pub(crate) trait Protocol: Sync {
     /// The settings.
     fn conf(&self, loc: &'static LocConf) -> &'static Conf;
 
-    /// Where a request goes. An error is logged.
-    fn route(&self, r: &Rc<Request>) -> Result<Route, Code>;
-
-    /// What a server is told before the TLS handshake.
-    fn preamble(&self, _r: &Request) -> Vec<u8> {
-        Vec::new()
-    }
-
-    /// Writes what a server is asked, if anything. An error is logged.
-    fn request(&self, _r: &Rc<Request>, _destination: &Destination) -> Result<Outgoing, Code> {
-        Ok(Outgoing::default())
-    }
-}
-
-/// A protocol in which servers are asked and answer: `http`, `fastcgi`, `memcached`.
-pub(crate) trait Protocol: Way {
     /// Headers of responses that stay here unless the configuration says otherwise.
     fn hidden(&self) -> &'static [&'static str];
 
@@ -75,8 +59,19 @@ pub(crate) trait Protocol: Way {
         false
     }
 
+    /// Where a request goes. An error is logged.
+    fn route(&self, r: &Rc<Request>) -> Result<Route, Code>;
+
+    /// Writes a request. An error is logged.
+    fn request(&self, r: &Rc<Request>, destination: &Destination) -> Result<Outgoing, Code>;
+
     /// Who reads the response to a request.
     fn reader(&self, outgoing: &Outgoing) -> Box<dyn Reader>;
+
+    /// What a server is told before the TLS handshake.
+    fn preamble(&self, _r: &Request) -> Vec<u8> {
+        Vec::new()
+    }
 
     /// Whether a request's body may be passed on while it is read.
     fn streams_body(&self, _r: &Request) -> bool {

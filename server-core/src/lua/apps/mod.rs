@@ -209,8 +209,9 @@ impl Apps {
         self.functions.get().is_some_and(|functions| ask(vm, functions.renew_shared, None))
     }
 
-    /// Whether a space that nobody uses any more is still there, and if so, what refers to it as far as can be told.
-    pub(crate) fn remains(&self, vm: &Vm, label: &str) -> Option<Option<String>> {
+    /// What refers to a space that nobody uses any more, as far as can be told; `None` when it is gone.
+    pub(crate) fn remains(&self, vm: &Vm, label: &str) -> Option<String> {
+        const UNKNOWN: &str = "nothing that was found";
         const SOURCE: &str = include_str!("holder.lua");
         let functions = self.functions.get()?;
         let state = vm.state();
@@ -225,15 +226,16 @@ impl Apps {
             let target = sys::top(state);
             let status = luaL_loadbuffer(state, SOURCE.as_ptr().cast(), SOURCE.len(), c"=holder".as_ptr());
             if status != 0 {
-                return Some(None);
+                return Some(UNKNOWN.to_owned());
             }
             lua_pushvalue(state, target);
             push_anchored(state, functions.alive);
             lua_pushinteger(state, SEARCHED);
             if lua_pcall(state, 3, 1, 0) != 0 {
-                return Some(None);
+                return Some(UNKNOWN.to_owned());
             }
-            Some(sys::bytes(state, -1).map(|text| String::from_utf8_lossy(text).into_owned()))
+            let found = sys::bytes(state, -1).map(|text| String::from_utf8_lossy(text).into_owned());
+            Some(found.unwrap_or_else(|| UNKNOWN.to_owned()))
         }
     }
 }

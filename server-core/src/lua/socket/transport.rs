@@ -11,6 +11,7 @@ use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use tokio::io::Interest;
 use tokio::net::{TcpStream, UnixStream};
 
+use crate::interrupted::uninterrupted;
 use crate::tls::Tls;
 use crate::tls::stream::Direction;
 
@@ -58,7 +59,7 @@ macro_rules! impl_transport {
             fn poll_write(&self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
                 loop {
                     ready!(self.poll_write_ready(cx))?;
-                    match <$stream>::try_write(self, bytes) {
+                    match Transport::try_write(self, bytes) {
                         Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                         result => return Poll::Ready(result),
                     }
@@ -67,7 +68,7 @@ macro_rules! impl_transport {
 
             fn try_read(&self, into: &mut Vec<u8>, most: usize) -> io::Result<usize> {
                 into.reserve(most);
-                let result = self.try_read_buf(&mut into.limit(most));
+                let result = uninterrupted(|| self.try_read_buf(&mut (&mut *into).limit(most)));
                 // A read that left room took all there was: only the next event makes another one worth a system
                 // call.
                 if result.as_ref().is_ok_and(|&length| 0 < length && length < most) {
@@ -77,7 +78,7 @@ macro_rules! impl_transport {
             }
 
             fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
-                <$stream>::try_write(self, bytes)
+                uninterrupted(|| <$stream>::try_write(self, bytes))
             }
 
             fn poll_ready(&self, cx: &mut Context<'_>, direction: Direction) -> Poll<io::Result<()>> {

@@ -3,7 +3,9 @@
 //! A server writes to its log after it has answered. The original sleeps 45 ms before it looks. Here a check ends as
 //! soon as every wanted line is there and the server has nothing left to do (see [`crate::run::idle`]); a wanted line
 //! that is late gets somewhat longer. Where nobody can tell what the server does, a check that a line is absent keeps
-//! the original's pause.
+//! the original's pause, and so does one between two requests where time may matter to the second ([`ages`]).
+//!
+//! [`ages`]: crate::run::ageing
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -28,8 +30,10 @@ pub struct Pace {
     pub settle: Duration,
     /// How long a wanted line may take to appear.
     pub patience: Duration,
-    /// Wait `settle` even if nothing is looked for: more requests follow.
-    pub always_settle: bool,
+    /// Wait for the server to be done even if nothing is looked for: more requests follow.
+    pub more_follows: bool,
+    /// What happens in them may depend on how long after this one they come: `settle` never ends early.
+    pub ages: bool,
 }
 
 /// The circumstances of one check.
@@ -123,12 +127,12 @@ pub fn check_error_log(
     let lines = if recorder.dry_run().is_some() {
         Vec::new()
     } else {
-        let must_settle = grep.is_some() || !unwanted.is_empty() || check.pace.always_settle;
+        let must_settle = grep.is_some() || !unwanted.is_empty() || check.pace.more_follows;
         let settle = if must_settle { check.pace.settle } else { Duration::ZERO };
         let looks_for_lines = grep.is_some() || !wanted.is_empty();
         let wait = Wait {
             settle,
-            settle_can_end: !check.pace.always_settle,
+            settle_can_end: !(check.pace.more_follows && check.pace.ages),
             floor: if looks_for_lines { check.pace.settle } else { settle },
             limit: if looks_for_lines { check.pace.patience } else { settle },
             is_idle: check.is_idle,
@@ -344,8 +348,12 @@ mod tests {
     use super::*;
     use crate::run::check::Verdict;
 
-    const PACE: Pace =
-        Pace { settle: Duration::from_millis(1), patience: Duration::from_millis(20), always_settle: false };
+    const PACE: Pace = Pace {
+        settle: Duration::from_millis(1),
+        patience: Duration::from_millis(20),
+        more_follows: false,
+        ages: false,
+    };
 
     fn verdicts(log: &str, sections: &[(&str, Value)]) -> Result<Vec<(Verdict, String)>, BailOut> {
         let file = tempfile::NamedTempFile::new().unwrap();
@@ -363,7 +371,7 @@ mod tests {
         Ok(assertions.into_iter().map(|assertion| (assertion.verdict, assertion.name)).collect())
     }
 
-    fn time_of_check(is_idle: &dyn Fn(Instant) -> bool, always_settle: bool, text: &str) -> Duration {
+    fn time_of_check(is_idle: &dyn Fn(Instant) -> bool, follows: bool, ages: bool, text: &str) -> Duration {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), text).unwrap();
         let block = Block::new(b"b".to_vec(), Vec::new(), Span::at(0), 1, 1);
@@ -371,7 +379,12 @@ mod tests {
         block.set_value("no_error_log", Value::from("[error]"));
         let variables = BTreeMap::new();
         let (settle, patience) = (Duration::from_millis(300), Duration::from_millis(900));
-        let check = LogCheck { block: &block, repeat: 0, pace: Pace { settle, patience, always_settle }, is_idle };
+        let check = LogCheck {
+            block: &block,
+            repeat: 0,
+            pace: Pace { settle, patience, more_follows: follows, ages },
+            is_idle,
+        };
         let mut log = ErrorLog::new(file.path().to_owned(), false);
         let start = Instant::now();
         check_error_log(&check, &mut log, &mut Expander::new(&variables, 1984), &mut Recorder::new("b")).unwrap();
@@ -381,20 +394,23 @@ mod tests {
     #[test]
     fn an_idle_server_ends_the_pause() {
         let settle = Duration::from_millis(300);
-        assert!(time_of_check(&|_| true, false, "wanted\n") < settle);
-        assert!(time_of_check(&|_| false, false, "wanted\n") >= settle);
+        assert!(time_of_check(&|_| true, false, true, "wanted\n") < settle);
+        assert!(time_of_check(&|_| false, false, true, "wanted\n") >= settle);
     }
 
     #[test]
-    fn the_pause_between_requests_stays() {
-        assert!(time_of_check(&|_| true, true, "wanted\n") >= Duration::from_millis(300));
+    fn the_pause_between_requests_stays_where_time_may_matter() {
+        let settle = Duration::from_millis(300);
+        assert!(time_of_check(&|_| true, true, true, "wanted\n") >= settle);
+        assert!(time_of_check(&|_| false, true, false, "wanted\n") >= settle);
+        assert!(time_of_check(&|_| true, true, false, "wanted\n") < settle);
     }
 
     #[test]
     fn a_wanted_line_gets_the_pause_and_more_only_from_a_server_at_work() {
-        let missing = time_of_check(&|_| true, false, "");
+        let missing = time_of_check(&|_| true, false, true, "");
         assert!((Duration::from_millis(300)..Duration::from_millis(900)).contains(&missing), "{missing:?}");
-        assert!(time_of_check(&|_| false, false, "") >= Duration::from_millis(900));
+        assert!(time_of_check(&|_| false, false, true, "") >= Duration::from_millis(900));
     }
 
     #[test]

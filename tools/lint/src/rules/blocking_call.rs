@@ -24,7 +24,15 @@ other request waits as well.
 -- content_by_lua_block
 os.execute(\"convert in.png out.jpg\")    -- finding; see ngx.pipe
 local file = io.open(\"/etc/motd\")        -- finding; read it in init_by_lua*
-local socket = require \"socket\"          -- finding; use ngx.socket.tcp
+local socket = require \"socket\"
+local peer = socket.tcp()                -- finding; use ngx.socket.tcp
+```
+
+Good:
+
+```lua
+-- init_by_lua_block
+local file = io.open(\"/etc/motd\")        -- runs once, before there are requests
 ```
 
 Code of `init_by_lua*` and `init_worker_by_lua*`, and the main chunk of a module, which runs once, are not looked at.

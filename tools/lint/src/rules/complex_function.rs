@@ -20,9 +20,19 @@ The function's cyclomatic complexity is above `max-complexity` (25 unless config
 loop, `and` and `or` in it. Such a function is hard to test; parts of it want names of their own.
 
 ```lua
-local function route(r)                  -- finding if the chain below is long
-    if r.a then return 1 elseif r.b then return 2 end
-    -- … 25 more
+-- with max-complexity = 3
+local function route(r)                  -- finding
+    if r.a then return 1 elseif r.b then return 2 elseif r.c then return 3 end
+end
+```
+
+Good:
+
+```lua
+-- with max-complexity = 3
+local routes = { a = 1, b = 2 }
+local function route(r)
+    return routes[r.name]
 end
 ```
 

@@ -27,6 +27,12 @@ local options = {
     timeout = 5000,                      -- finding
 }
 ```
+
+Good:
+
+```lua
+local options = { timeout = 1000, pool = 10 }
+```
 ";
 
 fn check(chunk: &Chunk<'_>, sink: &mut Sink<'_>) {

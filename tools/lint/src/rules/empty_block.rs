@@ -22,6 +22,14 @@ A branch of an `if`, or a `do` block, has no statement.
 if not ok then                           -- finding: the error is dropped
 end
 ```
+
+Good:
+
+```lua
+if not ok then
+    return nil, err
+end
+```
 ";
 
 fn check(chunk: &Chunk<'_>, sink: &mut Sink<'_>) {

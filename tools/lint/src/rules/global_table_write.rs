@@ -26,6 +26,13 @@ local globals = getfenv(0)
 globals.count = 1                        -- finding
 ```
 
+Good:
+
+```lua
+local count = 1
+ngx.ctx.count = count
+```
+
 If it is meant, list the name under `globals` in `rsty.toml`.
 ";
 

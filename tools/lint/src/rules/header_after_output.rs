@@ -26,6 +26,14 @@ ngx.header[\"X-Answer\"] = 42             -- finding
 ngx.status = 201                         -- finding
 ```
 
+Good:
+
+```lua
+ngx.status = 201
+ngx.header[\"X-Answer\"] = 42
+ngx.say(\"hello\")
+```
+
 Told where every way to the statement has written something; what other functions write is not looked at.
 ";
 

@@ -22,6 +22,14 @@ The line has more characters than `max-line-length` allows (120 unless configure
 -- with max-line-length = 40
 local message = \"this line is too long for it\"   -- finding
 ```
+
+Good:
+
+```lua
+-- with max-line-length = 40
+local message = \"two lines are \"
+    .. \"easier to read\"
+```
 ";
 
 fn check(chunk: &Chunk<'_>, sink: &mut Sink<'_>) {

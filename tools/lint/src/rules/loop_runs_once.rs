@@ -20,12 +20,22 @@ const PAGE: &str = "\
 Every way through the loop's body leaves it. Either the loop is not needed or a condition is missing.
 
 ```lua
-for _, peer in ipairs(peers) do
+for _, peer in ipairs(peers) do          -- finding
     local ok = try(peer)
     if ok then
         return peer
     else
-        break                            -- finding at the loop: the second peer is never tried
+        break                            -- the second peer is never tried
+    end
+end
+```
+
+Good:
+
+```lua
+for _, peer in ipairs(peers) do
+    if try(peer) then
+        return peer
     end
 end
 ```

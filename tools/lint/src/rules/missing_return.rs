@@ -25,6 +25,14 @@ if not token then
 end
 ```
 
+Good:
+
+```lua
+if not token then
+    return ngx.exit(401)
+end
+```
+
 Fix: `return` is added where the call ends its block.
 ";
 

@@ -21,6 +21,12 @@ A space before a tab in the indentation looks different in each editor.
 ```lua
   \tlocal a = 1                          -- finding
 ```
+
+Good:
+
+```lua
+    local a = 1
+```
 ";
 
 fn check(chunk: &Chunk<'_>, sink: &mut Sink<'_>) {

@@ -225,6 +225,7 @@ impl Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::InputKind;
 
     #[test]
     fn the_documentation_has_the_same_pages() {
@@ -234,6 +235,55 @@ mod tests {
         }
         let written = std::fs::read_to_string(path).expect("docs/lint-rules.md");
         assert!(written == pages(), "write it anew: RSTY_BLESS=1 cargo test -p rsty-lint");
+    }
+
+    /// The examples of a page, each with its first line as `-- NAME_by_lua_block` or `-- with OPTION = N` where it has one.
+    fn examples(page: &str) -> impl Iterator<Item = &str> {
+        page.split("```lua\n").skip(1).filter_map(|rest| rest.split("```").next())
+    }
+
+    /// The lines of an example with findings of a rule, from 1.
+    fn lines_with_findings(rule: &str, example: &str) -> Vec<usize> {
+        let first = example.lines().next().unwrap_or_default();
+        let prepare = |settings: &mut Settings| {
+            let number = || first.rsplit(' ').next()?.parse::<u16>().ok().map(Into::into);
+            if first.starts_with("-- with max-line-length") {
+                settings.max_line_length = number().expect("a number");
+            } else if first.starts_with("-- with max-complexity") {
+                settings.max_complexity = number().map_or(0, |number: usize| number as u32);
+            }
+        };
+        let directive = first.strip_prefix("-- ").filter(|name| name.ends_with("_by_lua_block"));
+        let (text, kind) = match directive {
+            Some(name) => (format!("{name} {{ {example} }}"), InputKind::Configuration),
+            None => (example.to_owned(), InputKind::Lua),
+        };
+        let (source, findings) = crate::testing::findings_of(rule, &text, kind, prepare);
+        let mut lines: Vec<usize> = findings.iter().map(|found| source.location(found.span.start).line).collect();
+        lines.dedup();
+        lines
+    }
+
+    #[test]
+    fn examples_are_judged_as_their_pages_say() {
+        let mut wrong = Vec::new();
+        for rule in ALL {
+            let (mut bad, mut good) = (false, false);
+            for example in examples(rule.page) {
+                let marked = example.lines().enumerate().filter(|(_, line)| line.contains("-- finding"));
+                let marked: Vec<usize> = marked.map(|(index, _)| index + 1).collect();
+                let found = lines_with_findings(rule.id, example);
+                if found != marked {
+                    wrong.push(format!("{}: lines {found:?} instead of {marked:?}\n{example}", rule.id));
+                }
+                bad |= !marked.is_empty();
+                good |= marked.is_empty() || example.contains("-- good");
+            }
+            if !(bad && good) {
+                wrong.push(format!("{} lacks a good or a bad example", rule.id));
+            }
+        }
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     }
 
     #[test]

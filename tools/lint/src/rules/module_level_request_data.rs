@@ -32,6 +32,20 @@ end
 return _M
 ```
 
+Good:
+
+```lua
+local _M = {}
+
+function _M.access()
+    local user = ngx.var.arg_user
+    authenticate(user)
+    ngx.log(ngx.INFO, user)
+end
+
+return _M
+```
+
 Keep it in a local of the function, or in `ngx.ctx`.
 ";
 

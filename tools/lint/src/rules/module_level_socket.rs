@@ -30,6 +30,19 @@ end
 return _M
 ```
 
+Good:
+
+```lua
+local _M = {}
+
+function _M.fetch()
+    local sock = ngx.socket.tcp()
+    return sock:connect(\"127.0.0.1\", 80)
+end
+
+return _M
+```
+
 Make the socket inside the function that uses it; `setkeepalive` keeps connections for the next request.
 ";
 

@@ -24,6 +24,14 @@ if not name == \"admin\" then             -- finding; write `name ~= \"admin\"`
 end
 ```
 
+Good:
+
+```lua
+if name ~= \"admin\" then
+    return ngx.exit(403)
+end
+```
+
 Comparing with `true`, `false`, or another negation is left alone.
 ";
 

@@ -23,6 +23,13 @@ put together from data should not: each new one stays in the cache.
 ngx.re.find(uri, \"^/api/\")                      -- finding: compiled at each call; add \"jo\"
 ngx.re.find(uri, \"^/\" .. name, \"jo\")            -- finding: fills the cache
 ```
+
+Good:
+
+```lua
+ngx.re.find(uri, \"^/api/\", \"jo\")
+ngx.re.find(uri, \"^/\" .. name)
+```
 ";
 
 fn check(chunk: &Chunk<'_>, sink: &mut Sink<'_>) {

@@ -23,6 +23,14 @@ for i = #items, 1 do                     -- finding; write `for i = #items, 1, -
     table.remove(items, i)
 end
 ```
+
+Good:
+
+```lua
+for i = #items, 1, -1 do
+    table.remove(items, i)
+end
+```
 ";
 
 fn check(chunk: &Chunk<'_>, sink: &mut Sink<'_>) {

@@ -26,6 +26,16 @@ for _, host in ipairs(hosts) do
 end
 return err
 ```
+
+Good:
+
+```lua
+local ok, err
+for _, host in ipairs(hosts) do
+    ok, err = connect(host)
+end
+return ok, err
+```
 ";
 
 fn check(chunk: &Chunk<'_>, sink: &mut Sink<'_>) {

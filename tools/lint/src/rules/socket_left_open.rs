@@ -22,7 +22,7 @@ After `connect` succeeded, each way through the function should end in `setkeepa
 pool for the next request, or in `close`. Otherwise it stays open until the request is over and is then thrown away.
 
 ```lua
-local red = redis:new()
+local red = require(\"resty.redis\"):new()
 local ok, err = red:connect(\"127.0.0.1\", 6379)   -- finding
 if not ok then
     return nil, err
@@ -33,6 +33,19 @@ if user == ngx.null then
 end
 red:set_keepalive(10000, 100)
 return user
+```
+
+Good:
+
+```lua
+local red = require(\"resty.redis\"):new()
+local ok, err = red:connect(\"127.0.0.1\", 6379)
+if not ok then
+    return nil, err
+end
+local user, failure = red:get(id)
+red:set_keepalive(10000, 100)
+return user, failure
 ```
 
 Ways on which a call of the connection failed are left alone: a broken connection can't be kept. So are connections that

@@ -19,7 +19,13 @@ const PAGE: &str = "\
 Blanks at the end of a line show up in differences and nowhere else.
 
 ```lua
-local a = 1   \n-- the line above: finding
+local a = 1   -- finding   \x20
+```
+
+Good:
+
+```lua
+local a = 1
 ```
 
 Fix: they are removed, but not inside long strings, where they count.

@@ -24,6 +24,13 @@ local host, port = \"127.0.0.1\"           -- finding: `port` is nil
 host, port = parse(url), 80, true        -- finding: `true` is dropped
 ```
 
+Good:
+
+```lua
+local host, port = \"127.0.0.1\", 80
+host, port = parse(url)
+```
+
 A declaration without values, or with just `nil`, is fine.
 ";
 

@@ -22,7 +22,8 @@ const PAGE: &str = "\
 ```lua
 local sock = ngx.socket.tcp()
 sock:connect(\"127.0.0.1\", 6379)          -- finding
-local ok, err = sock:connect(host, 80)   -- good if `ok` or `err` is read
+local ok, err = sock:connect(host, 80)   -- good: `err` is read
+return ok, err
 ```
 ";
 

@@ -1,5 +1,8 @@
 //! Functions that LuaJIT does not compile, called in loops.
 
+use std::collections::HashSet;
+use std::sync::OnceLock;
+
 use rsty_diag::Severity;
 
 use super::{Group, Rule, Sink};
@@ -26,53 +29,50 @@ for _, line in ipairs(lines) do
 end
 ```
 
-The list was measured, not collected: `pairs`, `next`, `table.insert`, `string.format` and `pcall` do compile.
+Good:
+
+```lua
+for _, line in ipairs(lines) do
+    local key = ngx.re.match(line, [[^(\\w+)]], \"jo\")
+    table.insert(keys, key)
+end
+```
+
+Which functions have one is read from LuaJIT's own table: `pairs`, `next`, `table.insert`, `string.format` and `pcall` do
+compile.
 ";
 
-/// Functions without a recorder in LuaJIT 2.1 as OpenResty builds it.
-const UNCOMPILED: &[&str] = &[
-    "collectgarbage",
-    "coroutine.create",
-    "coroutine.resume",
-    "coroutine.status",
-    "coroutine.wrap",
-    "coroutine.yield",
-    "dofile",
-    "error",
-    "io.lines",
-    "io.open",
-    "io.popen",
-    "io.read",
-    "load",
-    "loadfile",
-    "loadstring",
-    "newproxy",
-    "os.clock",
-    "os.date",
-    "os.execute",
-    "os.getenv",
-    "os.remove",
-    "os.rename",
-    "os.time",
-    "os.tmpname",
-    "print",
-    "require",
-    "setfenv",
-    "string.dump",
-    "string.gmatch",
-    "string.gsub",
-    "string.match",
-    "table.maxn",
-    "table.pack",
-    "table.sort",
-    "unpack",
-];
+/// One line a function: file of LuaJIT's source, function, kind, `NYI` where the recorder does not know it.
+const FAST_FUNCTIONS: &str = include_str!("../standard/fast-functions.tsv");
+
+/// They end the loop.
+const LEAVING: [&str; 2] = ["error", "os.exit"];
+
+/// A plain C function, which is no fast function.
+const PLAIN: &str = "require";
+
+/// Functions without a recorder, by the name that scripts use.
+fn uncompiled() -> &'static HashSet<String> {
+    static UNCOMPILED: OnceLock<HashSet<String>> = OnceLock::new();
+    UNCOMPILED.get_or_init(|| {
+        let row = |line: &str| {
+            let mut columns = line.split('\t');
+            let (library, function) = (columns.next()?.strip_prefix("lib_")?, columns.next()?);
+            let internal = ["_aux", "_method_", "__", "_util_"].iter().any(|part| function.contains(part));
+            let known = columns.nth(1)? != "NYI";
+            let base = library == "base.c" && !function.starts_with("coroutine_");
+            let name = if base { function.to_owned() } else { function.replacen('_', ".", 1) };
+            (!internal && !known && !LEAVING.contains(&name.as_str())).then_some(name)
+        };
+        FAST_FUNCTIONS.lines().filter_map(row).chain([PLAIN.to_owned()]).collect()
+    })
+}
 
 fn check(chunk: &Chunk<'_>, sink: &mut Sink<'_>) {
     for call in &chunk.calls {
         let expr = chunk.tree.expr(call.expr);
         let name = chunk.callee(call);
-        if expr.loops > 0 && UNCOMPILED.binary_search(&name).is_ok() {
+        if expr.loops > 0 && uncompiled().contains(name) {
             let name = name.to_owned();
             sink.report(chunk, expr.range, format!("`{name}` in a loop is not compiled"));
         }
@@ -86,12 +86,17 @@ fn check(chunk: &Chunk<'_>, sink: &mut Sink<'_>) {
 
 #[cfg(test)]
 mod tests {
-    use super::UNCOMPILED;
+    use super::uncompiled;
     use crate::testing::found;
 
     #[test]
-    fn the_list_is_sorted() {
-        assert!(UNCOMPILED.is_sorted());
+    fn the_list_is_read() {
+        for name in ["string.match", "coroutine.wrap", "unpack", "os.time", "require", "io.open", "table.sort"] {
+            assert!(uncompiled().contains(name), "{name}");
+        }
+        for name in ["pairs", "string.find", "table.insert", "error", "os.exit", "io.method.read"] {
+            assert!(!uncompiled().contains(name), "{name}");
+        }
     }
 
     #[test]

@@ -23,7 +23,7 @@ A global is assigned. In nginx all requests of a worker share the globals, so a 
 request overwrite another's data. It is also slower: a global is a table access.
 
 ```lua
-function handle()
+local function handle()
     count = tonumber(ngx.var.arg_n)      -- finding: every request writes the same `count`
 end
 ```

@@ -27,6 +27,13 @@ ngx.req.get_header(\"Host\")               -- finding; did you mean `ngx.req.get
 string.split(line, \",\")                  -- finding: Lua has no such function
 ```
 
+Good:
+
+```lua
+ngx.req.get_headers()[\"Host\"]:lower()
+local split = string.split or my_split   -- asks whether it is there
+```
+
 Fields that the same file sets are known. For others, list `ngx.my_field` under `globals`.
 ";
 

@@ -27,6 +27,14 @@ local function total(items)
 end
 ```
 
+Good:
+
+```lua
+local function total(items)
+    return #items
+end
+```
+
 Which names are known depends on `std` (by default `ngx_lua`). Further ones go to `read_globals` or `globals` in
 `rsty.toml`.
 ";

@@ -29,6 +29,13 @@ local total                              -- finding: nobody ever gives it a valu
 return total
 ```
 
+Good:
+
+```lua
+local port = tonumber(ngx.var.server_port)
+connect(host, port)
+```
+
 Locals that functions inside use are left alone, as they may get their value there.
 ";
 

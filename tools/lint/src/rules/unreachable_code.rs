@@ -26,6 +26,16 @@ else
 end
 log(\"done\")                              -- finding
 ```
+
+Good:
+
+```lua
+log(\"done\")
+if ok then
+    return 1
+end
+return 2
+```
 ";
 
 fn check(chunk: &Chunk<'_>, sink: &mut Sink<'_>) {

@@ -24,6 +24,14 @@ local headers = {}                       -- finding
 headers[\"Accept\"] = \"text/plain\"
 return request(url)
 ```
+
+Good:
+
+```lua
+local headers = {}
+headers[\"Accept\"] = \"text/plain\"
+return request(url, headers)
+```
 ";
 
 fn check(chunk: &Chunk<'_>, sink: &mut Sink<'_>) {

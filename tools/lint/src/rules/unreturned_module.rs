@@ -26,6 +26,18 @@ function _M.find(id)
     return users[id]
 end
 ```
+
+Good:
+
+```lua
+local _M = {}
+
+function _M.find(id)
+    return users[id]
+end
+
+return _M
+```
 ";
 
 fn check(chunk: &Chunk<'_>, sink: &mut Sink<'_>) {

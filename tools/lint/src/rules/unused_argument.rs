@@ -20,12 +20,20 @@ const PAGE: &str = "\
 A parameter or a loop's variable is never read. Name it `_` (or start its name with `_`) if it must be there.
 
 ```lua
-local function handler(premature, id)    -- finding for `premature`
+local function handler(id, reason)       -- finding for `reason`
     return delete(id)
 end
 
 for i, item in ipairs(items) do          -- finding for `i`; write `_`
     print(item)
+end
+```
+
+Good:
+
+```lua
+local function handler(_, id)
+    return delete(id)
 end
 ```
 

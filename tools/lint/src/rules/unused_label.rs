@@ -22,6 +22,18 @@ for _, item in ipairs(items) do
     ::continue::                         -- finding
 end
 ```
+
+Good:
+
+```lua
+for _, item in ipairs(items) do
+    if not item.wanted then
+        goto continue
+    end
+    work(item)
+    ::continue::
+end
+```
 ";
 
 fn check(chunk: &Chunk<'_>, sink: &mut Sink<'_>) {

@@ -20,7 +20,15 @@ A local variable or function is never read. Often another variable was meant, or
 
 ```lua
 local size = #items                      -- finding: never read
-local ok, err = pcall(f)                 -- no finding for `ok` if `err` is read
+local ok, err = pcall(f)                 -- fine for `ok` if `err` is read
+return err
+```
+
+Good:
+
+```lua
+local size = #items
+return size
 ```
 
 A name that starts with `_` says that the value is not wanted. Values of a call that come before one that is

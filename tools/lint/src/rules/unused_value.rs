@@ -23,13 +23,17 @@ A local gets a value, and on every way from there it gets another one or goes ou
 wrong variable was assigned, or an error is dropped.
 
 ```lua
-local ok, err = connect(host)
-ok, err = send(data)                     -- finding: the first `ok` was never looked at
+local ok, err = connect(host)            -- finding: this `ok` is never looked at
+ok, err = send(data)
 if not ok then
     return nil, err
 end
+```
 
-local size = #body                       -- good: read before it changes
+Good:
+
+```lua
+local size = #body                       -- read before it changes
 log(size)
 size = size + 1
 return size

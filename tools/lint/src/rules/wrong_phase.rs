@@ -25,8 +25,9 @@ pub(super) static RULE: Rule = Rule {
 const PAGE: &str = "\
 A function of the `ngx` API is called in a phase where the server refuses it: the call fails with «API
 disabled in the context of …». Which phase a piece of code runs in is known from the directive around it;
-calls are followed through local functions, `pcall`, light threads and timers, and into modules of the project, which are
-looked for around the file and in `lib`, `lualib`, `src` and `lua` there.
+calls are followed through functions, methods and metatables as far as they are set once, through `pcall`, light threads
+and timers, and into modules of the project, which are looked for around the file and in `lib`, `lualib`, `src` and `lua`
+there.
 
 ```lua
 -- log_by_lua_block
@@ -35,6 +36,15 @@ ngx.say(\"bye\")                           -- finding: the response is already s
 ngx.timer.at(0, function()
     ngx.say(\"late\")                      -- finding: a timer has no response
     local host = ngx.var.host            -- finding: nor a request
+end)
+```
+
+Good:
+
+```lua
+-- log_by_lua_block
+ngx.timer.at(0, function()
+    ngx.sleep(1)                         -- a timer may wait
 end)
 ```
 
@@ -69,7 +79,7 @@ fn check(chunk: &Chunk<'_>, sink: &mut Sink<'_>) {
                 if let Some(maker) = maker(chunk, object)
                     && let Some(phase) = refusing(chunk, &format!("{maker}:{method}"), phases)
                 {
-                    let message = format!("`:{method}` waits, which is disabled in {}", phase.context());
+                    let message = format!("`:{method}` is disabled in {}", phase.context());
                     sink.report(chunk, expr.range, message);
                 } else if let Some(module) = chunk.path(object).filter(|path| path.starts_with('@')) {
                     through_module(chunk, sink, &format!("{module}.{method}"), expr.range, phases);
@@ -170,17 +180,32 @@ fn called<'c>(chunk: &'c Chunk<'_>, call: &Call) -> (Cow<'c, str>, usize) {
     };
     let at = if name == "xpcall" { 0 } else { handed };
     let function = chunk.tree.expr_list(call.arguments).nth(at);
-    match function.and_then(|function| chunk.path(function)) {
+    match function.and_then(|function| chunk.path(function).or_else(|| method_path(chunk, function))) {
         Some(path) => (path.into(), handed + 1),
         None => (name.into(), 0),
     }
+}
+
+/// A method that is handed on by name: `pcall(process.wait, process)`.
+fn method_path(chunk: &Chunk<'_>, id: ExprId) -> Option<String> {
+    let ExprKind::Index { object, key } = chunk.tree.expr(chunk.original(id)).kind else { return None };
+    let method = std::str::from_utf8(chunk.tree.string(key)?).ok()?;
+    Some(format!("{}:{method}", maker(chunk, object)?))
 }
 
 /// The function whose result an object is, where the chunk made the object itself: `@ngx.semaphore.new`.
 fn maker<'c>(chunk: &'c Chunk<'_>, object: ExprId) -> Option<&'c str> {
     let made = chunk.original(object);
     let index = chunk.calls.binary_search_by_key(&made, |call| call.expr).ok()?;
-    chunk.calls.get(index).map(|call| chunk.callee(call))
+    let call = chunk.calls.get(index)?;
+    match chunk.callee(call) {
+        "assert" => {
+            let first = chunk.original(chunk.tree.expr_list(call.arguments).next()?);
+            let index = chunk.calls.binary_search_by_key(&first, |call| call.expr).ok()?;
+            chunk.calls.get(index).map(|call| chunk.callee(call))
+        }
+        name => Some(name),
+    }
 }
 
 /// The phases in which each function is known to run.
@@ -232,6 +257,47 @@ mod tests {
             found_in_conf("wrong_phase", "log_by_lua_block { ngx.timer.at(0, function() ngx.sleep(1) end) }")
                 .is_empty()
         );
+    }
+
+    #[test]
+    fn calls_are_followed_through_tables_and_objects() {
+        for code in [
+            "local M = {} function M.f() ngx.say(1) end M.f()",
+            "local M = { f = function() ngx.say(1) end } pcall(M.f)",
+            "local M = {} function M:f() ngx.say(1) end function M:g() self:f() end M:g()",
+            "local M = {} M.__index = M function M:f() ngx.say(1) end local o = setmetatable({}, M) o:f()",
+            "local M = {} local mt = { __index = M } function M.new() return setmetatable({}, mt) end
+             function M:f() ngx.say(1) end local o = M.new() o:f()",
+            "local f = setmetatable({}, { __call = function() ngx.say(1) end }) f()",
+            "function f() ngx.say(1) end f()",
+            "table.sort(t, function() ngx.say(1) end)",
+            "local co = coroutine.wrap(function() ngx.say(1) end)",
+            "ngx.timer.at(0, ngx.say)",
+            "local M = {} function M.f() ngx.say(1) end ngx.timer.at(0, M.f)",
+            "local p = require('ngx.pipe').spawn({'x'}) pcall(p.wait, p)",
+            "xpcall(ngx.say, print, 1)",
+        ] {
+            assert_eq!(found_in_conf("wrong_phase", &format!("log_by_lua_block {{ {code} }}")).len(), 1, "{code}");
+        }
+        for code in [
+            "local M = {} function M.f() ngx.say(1) end M.f = nil M.f()",
+            "local M = {} function M.f() ngx.say(1) end function M.g() end M.g()",
+            "function f() ngx.say(1) end function f() end f()",
+            "local o = other() function o:f() ngx.say(1) end o:f()",
+        ] {
+            assert!(found_in_conf("wrong_phase", &format!("log_by_lua_block {{ {code} }}")).is_empty(), "{code}");
+        }
+    }
+
+    #[test]
+    fn http_and_stream_differ() {
+        let peek = "content_by_lua_block { local s = assert(ngx.req.socket()) s:peek(1) }";
+        assert_eq!(found_in_conf("wrong_phase", &format!("stream {{ server {{ {peek} }} }}")).len(), 1);
+        assert!(
+            found_in_conf("wrong_phase", "stream { preread_by_lua_block { ngx.req.socket():peek(1) } }").is_empty()
+        );
+        let arg = "body_filter_by_lua_block { ngx.arg[1] = 'x' } content_by_lua_block { ngx.arg[1] = 'x' }";
+        assert_eq!(found_in_conf("wrong_phase", arg), ["1:70"]);
     }
 
     #[test]

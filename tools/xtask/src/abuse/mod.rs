@@ -11,17 +11,21 @@
 //! | `client.rs` | a small HTTP client and the probe that asks for a page all the time |
 //! | `clients.rs` | slow and greedy clients: C1 to C6 |
 //! | `processes.rs` | reloads, deaths and upgrades of processes: E1, E3 to E5, E8 to E10 |
+//! | `soak.rs` | everything at once for minutes: K |
 //! | `shared_memory.rs` | workers that die while they hold a zone's lock: E6, E7 |
+//! | `faults.rs` | bad configurations, logs, clocks and system calls: E2, E11 to E13 |
 //! | `scripts.rs` | leaks, aborted requests and hostile peers of cosockets: F5 to F7 |
 //!
 //! A new check is a row in [`CHECKS`] and a function that returns its figures, or [`Failure::Findings`].
 
 mod client;
 mod clients;
+mod faults;
 mod processes;
 mod scripts;
 mod server;
 mod shared_memory;
+mod soak;
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -58,6 +62,7 @@ const CHECKS: &[Check] = &[
     Check { id: "C5", tier: Tier::Change, title: "no descriptors left", run: clients::no_descriptors },
     Check { id: "C6", tier: Tier::Change, title: "no room for a body's file", run: clients::full_disk },
     Check { id: "E1", tier: Tier::Change, title: "reloads under load", run: processes::reload_under_load },
+    Check { id: "E2", tier: Tier::Change, title: "bad reloads", run: faults::bad_reloads },
     Check { id: "E3", tier: Tier::Night, title: "500 reloads", run: processes::many_reloads },
     Check { id: "E4", tier: Tier::Change, title: "killed workers", run: processes::killed_worker },
     Check { id: "E5", tier: Tier::Change, title: "a worker that dies at its start", run: processes::crash_loop },
@@ -66,20 +71,34 @@ const CHECKS: &[Check] = &[
     Check { id: "E8", tier: Tier::Change, title: "a graceful end", run: processes::graceful_end },
     Check { id: "E9", tier: Tier::Change, title: "a killed master", run: processes::killed_master },
     Check { id: "E10", tier: Tier::Change, title: "a new binary under load", run: processes::upgrade },
+    Check { id: "E11", tier: Tier::Change, title: "logs that move and fill up", run: faults::logs },
+    Check { id: "E12", tier: Tier::Night, title: "clocks that jump", run: faults::clock_jumps },
+    Check { id: "E13", tier: Tier::Night, title: "system calls that fail", run: faults::failing_calls },
     Check { id: "F5", tier: Tier::Night, title: "leaks by area of the API", run: scripts::leaks },
     Check { id: "F6", tier: Tier::Change, title: "clients that leave at every byte", run: scripts::aborts },
     Check { id: "F7", tier: Tier::Change, title: "hostile peers of cosockets", run: scripts::hostile_peers },
+    Check {
+        id: "K",
+        tier: Tier::Release,
+        title: "everything for minutes",
+        run: |bench| soak::soak(bench, bench.minutes),
+    },
 ];
 
-/// Runs the checks that `arguments` choose: `--tier P|N|R` (default P), `--only ID`, `--program PATH`.
+/// Runs the checks that `arguments` choose: `--tier P|N|R` (default P), `--only ID`, `--program PATH`, `--minutes N`
+/// (of K, default 5).
 pub(crate) fn run(arguments: &[&str]) -> Outcome {
-    let (mut tier, mut only, mut program) = (Tier::Change, None, None);
+    let (mut tier, mut only, mut program, mut minutes) = (Tier::Change, None, None, 5.0);
     let mut rest = arguments.iter();
     while let Some(option) = rest.next() {
         let value = rest.next().ok_or_else(|| Failure::Tool(format!("{option} needs a value")))?;
         match *option {
             "--tier" => tier = tier_of(value)?,
             "--only" => only = Some(*value),
+            "--minutes" => {
+                let number = value.parse::<f64>().ok().filter(|minutes| (0.1..=600.0).contains(minutes));
+                minutes = number.ok_or_else(|| Failure::Tool(format!("{value} minutes can't be run")))?;
+            }
             "--program" => program = Some(PathBuf::from(value)),
             _ => return Err(Failure::Tool(format!("unknown option {option}"))),
         }
@@ -93,7 +112,7 @@ pub(crate) fn run(arguments: &[&str]) -> Outcome {
         Some(program) => program,
         None => built()?,
     };
-    let bench = Bench::new(program)?;
+    let bench = Bench::new(program, minutes)?;
     let mut failed = Vec::new();
     for check in chosen {
         let begin = Instant::now();

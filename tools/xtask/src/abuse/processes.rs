@@ -171,14 +171,14 @@ fn until(what: &str, holds: impl Fn() -> bool) -> Outcome {
 }
 
 /// Clients that ask for a page all the time, each time on a new connection.
-struct Load {
+pub(super) struct Load {
     stop: Arc<AtomicBool>,
     answered: Arc<AtomicUsize>,
     clients: Vec<JoinHandle<Option<String>>>,
 }
 
 impl Load {
-    fn start(port: u16) -> Self {
+    pub(super) fn start(port: u16) -> Self {
         let (stop, answered) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
         let client = || {
             let (stop, answered) = (Arc::clone(&stop), Arc::clone(&answered));
@@ -199,7 +199,7 @@ impl Load {
     }
 
     /// The number of answers, when no request was lost.
-    fn finish(self) -> Result<usize, Failure> {
+    pub(super) fn finish(self) -> Result<usize, Failure> {
         self.stop.store(true, Ordering::Relaxed);
         for client in self.clients {
             if let Some(reason) = client.join().unwrap_or_else(|_| Some("a client died".to_owned())) {

@@ -22,14 +22,16 @@ const SLACK_KIB: u64 = 8 * 1024;
 pub(super) struct Bench {
     program: PathBuf,
     folder: tempfile::TempDir,
+    /// How long the check that may be of any length takes.
+    pub(super) minutes: f64,
 }
 
 impl Bench {
-    pub(super) fn new(program: PathBuf) -> Result<Self, Failure> {
+    pub(super) fn new(program: PathBuf, minutes: f64) -> Result<Self, Failure> {
         let folder = tempfile::Builder::new().prefix("rsty-abuse-").tempdir()?;
         // Workers run as another user where the check is run by root.
         fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
-        Ok(Self { program: fs::canonicalize(program)?, folder })
+        Ok(Self { program: fs::canonicalize(program)?, folder, minutes })
     }
 
     /// Leaves the files of all checks in place and says where.
@@ -95,6 +97,11 @@ impl Conf<'_> {
 
     /// Starts a server with a master and workers, and waits for its first answer.
     pub(super) fn start(self) -> Result<Server, Failure> {
+        self.start_with(&[])
+    }
+
+    /// As [`Self::start`], with these variables in the server's environment.
+    pub(super) fn start_with(self, variables: &[(&str, &str)]) -> Result<Server, Failure> {
         let prefix = self.prefix();
         let port = free_port()?;
         fs::create_dir_all(prefix.join("html"))?;
@@ -111,6 +118,7 @@ impl Conf<'_> {
             .args(["serve", "-p"])
             .arg(&prefix)
             .args(["-c", "nginx.conf", "-e", "error.log"])
+            .envs(variables.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(fs::File::create(prefix.join("stderr.log"))?)
@@ -194,6 +202,11 @@ impl Server {
         self.workers().iter().map(|pid| cpu_time(*pid)).sum()
     }
 
+    /// What it wrote to its log and to its terminal.
+    pub(super) fn said(&self) -> String {
+        self.log() + &fs::read_to_string(self.prefix.join("stderr.log")).unwrap_or_default()
+    }
+
     pub(super) fn log(&self) -> String {
         let bytes = fs::read(self.prefix.join("error.log")).unwrap_or_default();
         String::from_utf8_lossy(&bytes).into_owned()
@@ -220,7 +233,7 @@ impl Server {
         ensure(now.memory_kib <= limit, || {
             format!("{} KiB of memory became {} KiB", self.before.memory_kib, now.memory_kib)
         })?;
-        let log = self.log() + &fs::read_to_string(self.prefix.join("stderr.log")).unwrap_or_default();
+        let log = self.said();
         let alarming = |line: &&str| {
             ["panicked at", "[alert]", "[emerg]"].iter().any(|word| line.contains(word))
                 && !excused.iter().any(|text| line.contains(text))

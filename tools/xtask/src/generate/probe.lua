@@ -85,6 +85,13 @@ local function gather()
     if ngx.req and ngx.req.set_uri then
         add("ngx.req.set_uri jump", function() return ngx.req.set_uri("/other", true) end)
     end
+    if not ngx.header then
+        add("ngx.req.socket:peek", function()
+            local socket = assert(ngx.req.socket())
+            socket:settimeout(5)
+            return socket:peek(1)
+        end)
+    end
     local there, semaphore = pcall(require, "ngx.semaphore")
     if there then
         add("@ngx.semaphore.new:wait", function() return semaphore.new(1):wait(0.001) end)
@@ -122,9 +129,12 @@ end
 local function try(phase, entry)
     note("ran", phase, entry.name)
     for _, arguments in ipairs(entry.arguments) do
-        local worked, first, second = pcall(entry.call, unpack(arguments))
-        if is_refusal(not worked and first or not first and second) then
-            return note("refused", phase, entry.name)
+        local results = { pcall(entry.call, unpack(arguments)) }
+        local failed = not results[1] or not results[2]
+        for at = 2, 4 do
+            if failed and is_refusal(results[at]) then
+                return note("refused", phase, entry.name)
+            end
         end
     end
 end

@@ -35,7 +35,7 @@ impl Format {
         for part in self.line.parts() {
             match part {
                 Part::Literal(text) => out.extend_from_slice(text),
-                Part::Variable(index) => self.escape.append(out, r.variable(*index).as_deref()),
+                Part::Variable(index) => self.escape.append(out, r.fresh_variable(*index).as_deref()),
                 Part::Capture(number) => self.escape.append(out, r.capture(*number).as_deref()),
             }
         }

@@ -112,7 +112,7 @@ impl Target {
             }
             Self::Buffered(buffered) => buffered.append(line),
             Self::Path(value) => write_to_path(r, &value.eval(r), line),
-            Self::Syslog(syslog) => syslog.send(Level::Info, line.strip_suffix(b"\n").unwrap_or(line)),
+            Self::Syslog(syslog) => syslog.send_line(line),
         }
     }
 }

@@ -26,10 +26,32 @@ pub(crate) struct Param {
 
 /// Where requests go.
 pub(crate) enum Pass {
-    /// Always to the same servers.
-    Fixed(Target, GroupRef),
+    /// Always to the same servers, through TLS or not.
+    Fixed(Target, GroupRef, bool),
     /// Where variables say.
     Variable(ComplexValue),
+}
+
+/// How addresses of a protocol are written.
+pub(crate) struct Schemes {
+    /// What stands before servers in messages; an address may begin so as well, unless it is not `written`.
+    pub(crate) plain: &'static str,
+    /// Whether addresses may have a scheme.
+    pub(crate) written: bool,
+    /// The scheme of the protocol inside TLS.
+    pub(crate) tls: Option<&'static str>,
+}
+
+impl Schemes {
+    /// An address without its scheme, and whether through TLS.
+    fn split(&self, text: &Bytes) -> (Bytes, bool) {
+        let behind = |scheme: &str| text.starts_with(scheme.as_bytes()).then(|| text.slice(scheme.len()..));
+        if let Some(rest) = self.tls.and_then(behind) {
+            return (rest, true);
+        }
+        let rest = if self.written { behind(self.plain) } else { None };
+        (rest.unwrap_or_else(|| text.clone()), false)
+    }
 }
 
 /// Settings of a location.
@@ -52,32 +74,42 @@ impl CgiConf {
         }
     }
 
+    /// Whether requests may go through TLS.
+    pub(crate) fn needs_tls(&self, schemes: &Schemes) -> bool {
+        match self.pass.as_deref() {
+            Some(Pass::Fixed(_, _, tls)) => *tls,
+            Some(Pass::Variable(_)) => schemes.tls.is_some(),
+            None => false,
+        }
+    }
+
     /// Where a request goes.
-    pub(crate) fn route(&self, r: &Rc<Request>, scheme: &'static str) -> Result<Route, Code> {
-        let (target, group) = match self.pass.as_deref() {
+    pub(crate) fn route(&self, r: &Rc<Request>, schemes: &'static Schemes) -> Result<Route, Code> {
+        let (target, group, tls) = match self.pass.as_deref() {
             None => return Err(Code::INTERNAL_SERVER_ERROR),
-            Some(Pass::Fixed(target, group)) => {
-                (target.clone(), Some(group.get().cloned().ok_or(Code::INTERNAL_SERVER_ERROR)?))
+            Some(Pass::Fixed(target, group, tls)) => {
+                (target.clone(), Some(group.get().cloned().ok_or(Code::INTERNAL_SERVER_ERROR)?), *tls)
             }
             Some(Pass::Variable(value)) => {
-                let text = value.eval(r);
+                let (text, tls) = schemes.split(&value.eval(r));
                 let target = Target::parse(&text, 0).map_err(|error| {
                     let error = error.to_string();
                     r.log_bytes(Level::Error, &[error.as_bytes(), b" in upstream \"", &text, b"\""]);
                     Code::INTERNAL_SERVER_ERROR
                 })?;
-                (target, None)
+                (target, None, tls)
             }
         };
-        Ok(Route { target, group, uri: Bytes::new(), scheme, tls: false, default_port: 0 })
+        let scheme = if tls { schemes.tls.unwrap_or(schemes.plain) } else { schemes.plain };
+        Ok(Route { target, group, uri: Bytes::new(), scheme, tls, default_port: 0 })
     }
 }
 
-/// Reads the address of a `…_pass`, perhaps with `scheme` before it.
+/// Reads the address of a `…_pass`.
 pub(crate) fn pass(
     scope: &mut Scope<'_>,
     directive: &Directive,
-    scheme: &[u8],
+    schemes: &Schemes,
     known: bool,
 ) -> Result<Rc<Pass>, Diagnostic> {
     if known {
@@ -90,13 +122,12 @@ pub(crate) fn pass(
     if word.text.contains(&b'$') {
         return Ok(Rc::new(Pass::Variable(ComplexValue::of_word(scope, directive, word)?)));
     }
-    let text = word.text.strip_prefix(scheme).unwrap_or(&word.text);
-    let text = Bytes::copy_from_slice(text);
+    let (text, tls) = schemes.split(&Bytes::copy_from_slice(&word.text));
     let target = Target::parse(&text, 0).map_err(|error| {
         directive.error_at(word, "invalid_address", format!("{error} in upstream \"{}\"", word.lossy()))
     })?;
     let group = scope.main.upstream.refer(&target, directive);
-    Ok(Rc::new(Pass::Fixed(target, group)))
+    Ok(Rc::new(Pass::Fixed(target, group, tls)))
 }
 
 /// Reads a `…_param NAME VALUE [if_not_empty]`.
@@ -124,5 +155,19 @@ impl CgiConf {
         if let Some(params) = Rc::get_mut(&mut self.params) {
             params.push(param);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_scheme_says_whether_through_tls() {
+        let schemes = Schemes { plain: "uwsgi://", written: true, tls: Some("suwsgi://") };
+        let split = |text: &'static str| schemes.split(&Bytes::from_static(text.as_bytes()));
+        assert_eq!(split("suwsgi://a:1"), (Bytes::from_static(b"a:1"), true));
+        assert_eq!(split("uwsgi://a:1"), (Bytes::from_static(b"a:1"), false));
+        assert_eq!(split("a:1"), (Bytes::from_static(b"a:1"), false));
     }
 }

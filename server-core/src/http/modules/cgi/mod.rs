@@ -4,7 +4,7 @@ mod conf;
 mod head;
 mod params;
 
-pub(crate) use conf::{CgiConf, add_param, pass};
+pub(crate) use conf::{CgiConf, Schemes, add_param, pass};
 pub(crate) use head::{CgiReader, parse_cgi};
 pub(crate) use params::pairs;
 

@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::conf::CgiConf;
 use crate::http::cache::CacheUse;
+use crate::http::header::HeaderId;
 use crate::http::request::Request;
 
 /// Names and values in order.
@@ -29,7 +30,7 @@ pub(crate) fn pairs(r: &Rc<Request>, conf: &CgiConf, passes_headers: bool) -> Ve
     if !passes_headers {
         return pairs;
     }
-    let cached = r.ctx::<CacheUse>().is_some();
+    let cached = r.ctx::<CacheUse>().is_some_and(|used| used.keeps.get());
     let first = pairs.len();
     for header in &*r.headers_in.list.borrow() {
         let name = header_name(&header.name);
@@ -38,7 +39,10 @@ pub(crate) fn pairs(r: &Rc<Request>, conf: &CgiConf, passes_headers: bool) -> Ve
             continue;
         }
         match pairs[first..].iter_mut().find(|(known, _)| *known == name) {
-            Some((_, value)) => *value = [&value[..], b", ", &header.value].concat().into(),
+            Some((_, value)) => {
+                let separator: &[u8] = if header.id == HeaderId::Cookie { b"; " } else { b", " };
+                *value = [&value[..], separator, &header.value].concat().into();
+            }
             None => pairs.push((name.into(), header.value.clone())),
         }
     }

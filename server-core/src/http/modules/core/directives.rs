@@ -10,6 +10,8 @@ use super::{blocks, error_pages, listen, media_types, server_names};
 use crate::conf::{Arity, Contexts, Directive, Rule, value};
 use crate::http::complex_value::ComplexValue;
 use crate::http::conf::Scope;
+use crate::http::location::Kind;
+use crate::http::path::Alias;
 use crate::http::setting::Setting;
 use crate::log::Level;
 use crate::upstream::resolver::ResolverConf;
@@ -120,7 +122,7 @@ pub(crate) const RULES: &[Rule] = &[
     rule("open_file_cache_min_uses", ALL, ONE, accepted),
     rule("open_file_cache_errors", ALL, Arity::Flag, accepted),
     rule("open_file_cache_events", ALL, Arity::Flag, accepted),
-    rule("early_hints", ALL, Arity::Words(1, MANY), accepted),
+    rule("early_hints", ALL, Arity::Words(1, MANY), early_hints),
     rule("client_body_early_read", SERVERS, Arity::Words(1, MANY), accepted),
 ];
 
@@ -140,10 +142,17 @@ fn http2(scope: &mut Scope<'_>, directive: &Directive) -> Applied {
     Ok(())
 }
 
+fn early_hints(scope: &mut Scope<'_>, directive: &Directive) -> Applied {
+    let values: Result<Vec<_>, _> =
+        directive.args.iter().map(|word| ComplexValue::of_word(scope, directive, word)).collect();
+    Rc::make_mut(scope.loc.core.early_hints.slot().get_or_insert_default()).extend(values?);
+    Ok(())
+}
+
 fn root(scope: &mut Scope<'_>, directive: &Directive) -> Applied {
     let is_alias = directive.name.is("alias");
     if scope.loc.core.root.value().is_some() {
-        if scope.loc.core.alias == is_alias {
+        if (scope.loc.core.alias != Alias::None) == is_alias {
             return Err(value::duplicate(directive));
         }
         let (first, second) = if is_alias { ("root", "alias") } else { ("alias", "root") };
@@ -170,7 +179,12 @@ fn root(scope: &mut Scope<'_>, directive: &Directive) -> Applied {
     }
     let compiled = ComplexValue::compile(&mut scope.main.core.variables, &text)
         .map_err(|error| directive.error_at(word, "invalid_variable", error.to_string()))?;
-    scope.loc.core.alias = is_alias;
+    let core = &mut scope.loc.core;
+    core.alias = match core.kind {
+        _ if !is_alias => Alias::None,
+        Kind::Regex(_) => Alias::Whole,
+        _ => Alias::Prefix(core.name.len()),
+    };
     scope.loc.core.root.set(Rc::new(compiled));
     Ok(())
 }

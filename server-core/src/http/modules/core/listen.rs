@@ -1,6 +1,7 @@
 //! `listen`: addresses and their options.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::ops::RangeInclusive;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -223,37 +224,50 @@ fn addresses(directive: &Directive, word: &Word) -> Result<Vec<ListenAddress>, D
         return Ok(vec![ListenAddress::Unix(PathBuf::from(std::ffi::OsStr::from_bytes(path)))]);
     }
     let text = word.lossy();
-    let port = |text: &str| match text.parse::<u16>() {
+    let number = |text: &str| match text.parse::<u16>() {
         Ok(port) if port > 0 && text.bytes().all(|byte| byte.is_ascii_digit()) => Ok(port),
         _ => Err(error("invalid port")),
     };
-    let inet = |ip: IpAddr, port: u16| vec![ListenAddress::Inet(SocketAddr::new(ip, port))];
+    // One port, or all from one to another.
+    let ports = |text: &str| match text.split_once('-') {
+        None => number(text).map(|port| port..=port),
+        Some((first, last)) => {
+            let ports = number(first)?..=number(last)?;
+            if ports.is_empty() { Err(error("invalid port range")) } else { Ok(ports) }
+        }
+    };
+    let inet = |ip: IpAddr, ports: RangeInclusive<u16>| {
+        ports.map(|port| ListenAddress::Inet(SocketAddr::new(ip, port))).collect::<Vec<_>>()
+    };
     if let Some(rest) = text.strip_prefix('[') {
         let (host, rest) = rest.split_once(']').ok_or_else(|| error("invalid host"))?;
         let ip: Ipv6Addr = host.parse().map_err(|_| error("invalid IPv6 address"))?;
-        let port = match rest.strip_prefix(':') {
-            Some(text) => port(text)?,
-            None if rest.is_empty() => 80,
+        let ports = match rest.strip_prefix(':') {
+            Some(text) => ports(text)?,
+            None if rest.is_empty() => 80..=80,
             None => return Err(error("invalid port")),
         };
-        return Ok(inet(IpAddr::V6(ip), port));
+        return Ok(inet(IpAddr::V6(ip), ports));
     }
-    let (host, port) = match text.split_once(':') {
-        Some((host, text)) => (host, port(text)?),
-        None if text.bytes().all(|byte| byte.is_ascii_digit()) => ("*", port(&text)?),
-        None => (&*text, 80),
+    let (host, ports) = match text.split_once(':') {
+        Some((host, text)) => (host, ports(text)?),
+        None if text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-') => ("*", ports(&text)?),
+        None => (&*text, 80..=80),
     };
     if host.is_empty() {
         return Err(error("no host"));
     }
     if host == "*" {
-        return Ok(inet(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port));
+        return Ok(inet(IpAddr::V4(Ipv4Addr::UNSPECIFIED), ports));
     }
     if let Ok(ip) = host.parse::<IpAddr>() {
-        return Ok(inet(ip, port));
+        return Ok(inet(ip, ports));
     }
-    let found = (host, port).to_socket_addrs().map_err(|_| error("host not found"))?;
-    let mut found: Vec<_> = found.map(ListenAddress::Inet).collect();
+    let mut found = Vec::new();
+    for port in ports {
+        let addresses = (host, port).to_socket_addrs().map_err(|_| error("host not found"))?;
+        found.extend(addresses.map(ListenAddress::Inet));
+    }
     found.dedup();
     if found.is_empty() { Err(error("host not found")) } else { Ok(found) }
 }

@@ -16,4 +16,4 @@ pub use server_names::{PortServers, ServerName};
 pub use settings::{
     BodyInFile, IfModifiedSince, KeepaliveDisable, LingeringClose, LocConf, MainConf, Satisfy, ServerTokens, SrvConf,
 };
-pub(crate) use variables::VARIABLES;
+pub(crate) use variables::{VARIABLES, cookie_value};

@@ -18,6 +18,7 @@ use crate::http::complex_value::ComplexValue;
 use crate::http::conf::{self, Merge};
 use crate::http::location::{Child, Kind, LocRef, Locations};
 use crate::http::output::Filters;
+use crate::http::path::Alias;
 use crate::http::phases::{Handler, HandlerLists};
 use crate::http::setting::Setting;
 use crate::http::variables::Variables;
@@ -172,7 +173,7 @@ settings! {
         client_body_in_file_only: BodyInFile = BodyInFile::Off;
         client_body_in_single_buffer: bool = false;
         sendfile: bool = false;
-        sendfile_max_chunk: usize = 2 << 20;
+        sendfile_max_chunk: usize = 256 << 10;
         subrequest_output_buffer_size: usize = 4096;
         read_ahead: usize = 0;
         directio_alignment: u64 = 512;
@@ -191,6 +192,7 @@ settings! {
         keepalive_disable: u32 = KeepaliveDisable::MSIE6;
         satisfy: Satisfy = Satisfy::All;
         auth_delay: Duration = seconds(0);
+        early_hints: Rc<Vec<ComplexValue>> = Rc::default();
         lingering_close: LingeringClose = LingeringClose::On;
         lingering_time: Duration = seconds(30);
         lingering_timeout: Duration = seconds(5);
@@ -225,10 +227,8 @@ settings! {
         pub internal: bool,
         /// Redirect `/name` to `/name/` when there is no better location; set by modules like `proxy`.
         pub auto_redirect: bool,
-        /// `alias`
-        pub alias: bool,
-        /// An `if` block inside a location with a pattern: `alias` is the whole path there.
-        pub in_regex: bool,
+        /// Whether `root` holds what `alias` says, and which part of the path that replaces.
+        pub alias: Alias,
         /// The content handler, set by the directive of its module (`proxy_pass`, `content_by_lua`, …).
         pub handler: Option<&'static dyn Handler>,
         /// The phase handlers that apply here.
@@ -263,15 +263,13 @@ impl LocConf {
         inner.core.name = self.name.clone();
         inner.core.kind = Kind::Unnamed;
         inner.core.internal = self.internal;
-        inner.core.alias = self.alias;
-        inner.core.in_regex = matches!(self.kind, Kind::Regex(_));
         self.children.push(Child { conf: inner, reference });
     }
 }
 
 impl Merge for LocConf {
     fn merge(&mut self, outer: &Self) -> Result<(), Diagnostic> {
-        if self.root.value().is_none() && self.kind == Kind::Unnamed {
+        if self.root.value().is_none() {
             self.alias = outer.alias;
         }
         self.merge_settings(outer);

@@ -35,7 +35,7 @@ pub(crate) const VARIABLES: &[VariableDef] = &[
     family("cookie_", cookie),
     family("arg_", argument),
     once("content_length", content_length),
-    once("content_type", |r, _| r.headers_in.value(HeaderId::ContentType)),
+    once("content_type", |r, _| joined(&r.headers_in.list.borrow(), b"content_type", b", ")),
     once("host", host),
     once("binary_remote_addr", |r, _| Some(binary_address(&r.conn().peer.borrow()))),
     once("remote_addr", |r, _| Some(r.conn().peer_text.borrow().clone())),
@@ -48,7 +48,7 @@ pub(crate) const VARIABLES: &[VariableDef] = &[
     once("proxy_protocol_server_port", |r, _| {
         r.conn().proxy_protocol.get().map(|header| text(header.destination.port()))
     }),
-    family("proxy_protocol_tlv_", |_, _| None),
+    family("proxy_protocol_tlv_", |r, name| r.conn().proxy_protocol.get()?.tlv(name)),
     once("server_addr", |r, _| Some(server_address(r.conn().local()))),
     once("server_port", |r, _| port(r.conn().local())),
     once("server_protocol", |r, _| nonempty(r.http_protocol.get())),
@@ -94,8 +94,11 @@ pub(crate) const VARIABLES: &[VariableDef] = &[
     volatile("msec", |_, _| Some(milliseconds(crate::clock::now().epoch_msec()))),
     volatile("time_iso8601", |_, _| Some(date::iso8601(crate::clock::now().sec).into())),
     volatile("time_local", |_, _| Some(date::log_time(crate::clock::now().sec).into())),
-    once("request_port", |r, _| Some(text(r.conn().local().port()))),
-    once("is_request_port", |r, _| Some(Bytes::from_static(if r.conn().local().port() == 0 { b"" } else { b":" }))),
+    once("request_port", |r, _| {
+        let port = r.headers_in.port.get();
+        Some(if port == 0 { Bytes::new() } else { text(port) })
+    }),
+    once("is_request_port", |r, _| Some(Bytes::from_static(if r.headers_in.port.get() == 0 { b"" } else { b":" }))),
     volatile("tcpinfo_rtt", |_, _| None),
     volatile("tcpinfo_rttvar", |_, _| None),
     volatile("tcpinfo_snd_cwnd", |_, _| None),
@@ -180,15 +183,24 @@ fn sent_header(r: &Request, name: &[u8]) -> Value {
 fn cookie(r: &Request, name: &[u8]) -> Value {
     let list = r.headers_in.list.borrow();
     for header in list.iter().filter(|field| field.id == HeaderId::Cookie) {
-        for pair in header.value.split(|byte| matches!(byte, b';' | b',')) {
-            let pair = pair.trim_ascii_start();
-            let Some(at) = memchr::memchr(b'=', pair) else { continue };
-            if pair[..at].trim_ascii_end().eq_ignore_ascii_case(name) {
-                return Some(header.value.slice_ref(pair[at + 1..].trim_ascii_start()));
+        for pair in header.value.split(|byte| *byte == b';') {
+            if let Some(value) = cookie_value(pair, name) {
+                return Some(header.value.slice_ref(value));
             }
         }
     }
     None
+}
+
+/// The value when this is the cookie of that name, in any case. Spaces around name and `=` don't count.
+pub(crate) fn cookie_value<'a>(pair: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
+    let pair = skip_spaces(pair);
+    let rest = pair.split_at_checked(name.len()).filter(|(start, _)| start.eq_ignore_ascii_case(name))?.1;
+    Some(skip_spaces(skip_spaces(rest).strip_prefix(b"=")?))
+}
+
+fn skip_spaces(text: &[u8]) -> &[u8] {
+    &text[text.iter().take_while(|byte| **byte == b' ').count()..]
 }
 
 fn argument(r: &Request, name: &[u8]) -> Value {

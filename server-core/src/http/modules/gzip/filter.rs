@@ -164,9 +164,13 @@ pub(crate) fn client_accepts(r: &Request) -> bool {
     !r.headers_in.contains(HeaderId::Via) || proxied_allows(r, conf.proxied.unwrap_or(PROXIED_OFF))
 }
 
+/// Caches have been told that the response has several forms.
+struct Announced;
+
 /// Tells caches that there is another form of the response, when `gzip_vary` is on.
 pub(crate) fn announce_variants(r: &Request) {
-    if varies(r) {
+    if varies(r) && r.ctx::<Announced>().is_none() {
+        r.set_ctx(Rc::new(Announced));
         r.headers_out.list.borrow_mut().insert(0, Header::new("Vary", "Accept-Encoding"));
     }
 }
@@ -258,7 +262,7 @@ fn compress(state: &State, chain: Chain) -> std::io::Result<Chain> {
     let mut slot = state.encoder.borrow_mut();
     let Some(encoder) = slot.as_mut() else { return Ok(chain) };
     let mut out = Chain::new();
-    let mut ended = None;
+    let mut ended = false;
     for buf in chain {
         state.taken.set(state.taken.get() + buf.len());
         for_each_piece(&buf, |piece| encoder.write_all(piece))?;
@@ -269,18 +273,14 @@ fn compress(state: &State, chain: Chain) -> std::io::Result<Chain> {
             out.push(Buf::bytes(packed));
             out.push(Buf::flush());
         }
-        if buf.last || buf.last_in_chain {
-            ended = Some((buf.last, buf.last_in_chain));
-        }
+        // Where a subrequest's part ends, the response goes on.
+        ended |= buf.last;
     }
-    let packed = match ended {
-        Some(_) => slot.take().map_or(Ok(Vec::new()), GzEncoder::finish)?,
-        None => std::mem::take(encoder.get_mut()),
-    };
+    let packed =
+        if ended { slot.take().map_or(Ok(Vec::new()), GzEncoder::finish)? } else { std::mem::take(encoder.get_mut()) };
     state.given.set(state.given.get() + packed.len() as u64);
-    if !packed.is_empty() || ended.is_some() {
-        let (last, last_in_chain) = ended.unwrap_or_default();
-        out.push(Buf { last, last_in_chain, ..Buf::bytes(packed) });
+    if !packed.is_empty() || ended {
+        out.push(Buf { last: ended, last_in_chain: ended, ..Buf::bytes(packed) });
     }
     Ok(out)
 }

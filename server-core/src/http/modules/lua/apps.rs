@@ -405,7 +405,6 @@ async fn see_off(cycle: &'static Cycle, vm: Rc<Vm>, space: Weak<Space>, label: S
         collect(&vm).await;
     }
     if let Some(holder) = vm.apps.remains(&vm, &label) {
-        let holder = holder.unwrap_or_else(|| "nothing that was found".to_owned());
         log_at!(cycle.log, Level::Warn, "lua_app \"{label}\" was replaced and is not collected: {holder} refers to it");
     } else {
         log_at!(cycle.log, Level::Notice, "lua_app \"{label}\" is collected");

@@ -222,6 +222,7 @@ impl SslConf {
             commands: self.conf_commands.clone().unwrap_or_default(),
         };
         let mut builder = settings.builder()?;
+        settings.run_commands(&mut builder)?;
         if let Some(file) = &self.key_log {
             context::log_keys(&mut builder, &path(file))?;
         }

@@ -18,7 +18,7 @@ use crate::http::request_log::debug;
 use crate::http::upstream::body::Framing;
 use crate::http::upstream::destination::Destination;
 use crate::http::upstream::http_head::{self, InvalidField, Parsed, ResponseHead};
-use crate::http::upstream::{self, Conf, Failure, Head, Outgoing, Protocol, Reader, Route, Way};
+use crate::http::upstream::{self, Conf, Failure, Head, Outgoing, Protocol, Reader, Route};
 use crate::log::Level;
 
 /// `proxy_pass`
@@ -32,9 +32,13 @@ impl Handler for ProxyHandler {
 
 struct Http;
 
-impl Way for Http {
+impl Protocol for Http {
     fn conf(&self, loc: &'static LocConf) -> &'static Conf {
         &loc.proxy.upstream
+    }
+
+    fn hidden(&self) -> &'static [&'static str] {
+        HIDDEN
     }
 
     fn route(&self, r: &Rc<Request>) -> Result<Route, Code> {
@@ -43,12 +47,6 @@ impl Way for Http {
 
     fn request(&self, r: &Rc<Request>, destination: &Destination) -> Result<Outgoing, Code> {
         Ok(request::write(r, destination))
-    }
-}
-
-impl Protocol for Http {
-    fn hidden(&self) -> &'static [&'static str] {
-        HIDDEN
     }
 
     fn reader(&self, outgoing: &Outgoing) -> Box<dyn Reader> {

@@ -15,6 +15,7 @@ use crate::http::request::Request;
 use crate::log::Level;
 
 /// What the head promised and the body has to keep.
+#[derive(Default)]
 struct Ranges {
     parts: Vec<Part>,
     /// The head of each part of several, up to its range.
@@ -24,6 +25,7 @@ struct Ranges {
     offset: Cell<u64>,
 }
 
+#[derive(Clone)]
 struct Part {
     start: u64,
     end: u64,
@@ -40,11 +42,19 @@ pub(crate) fn header_filter(r: &Rc<Request>, next: HeaderNext) -> Code {
     let max_ranges = *r.loc().core.max_ranges;
     if r.http_version.get() < Version::HTTP_10
         || out.status.get() != 200
-        || !r.is_main()
+        || !r.is_main() && !r.subrequest_ranges.get()
         || out.content_length.get() < 0
         || !r.allow_ranges.get()
         || max_ranges == 0
     {
+        return next.run(r);
+    }
+    if !r.is_main() {
+        // What the main request answers with decides.
+        if let Some(ranges) = r.main_ref().ctx::<Ranges>() {
+            let offset = Cell::new(out.content_offset.get().unsigned_abs());
+            r.set_ctx(Rc::new(Ranges { parts: ranges.parts.clone(), offset, ..Ranges::default() }));
+        }
         return next.run(r);
     }
     let length = out.content_length.get().unsigned_abs();
@@ -109,7 +119,7 @@ fn several_parts(r: &Request, parts: &[(u64, u64)], length: u64) -> Ranges {
         boundary.extend_from_slice(b"\r\nContent-Type: ");
         boundary.extend_from_slice(&content_type);
         let charset = out.charset.get();
-        if !charset.is_empty() {
+        if !charset.is_empty() && !content_type.contains(&b';') {
             boundary.extend_from_slice(b"; charset=");
             boundary.extend_from_slice(&charset);
         }

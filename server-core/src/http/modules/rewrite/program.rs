@@ -138,7 +138,9 @@ pub(super) fn run(r: &Rc<Request>, ops: &[Op], log: bool) -> Code {
                 }
             }
             Op::Break => {
-                r.uri_changed.set(false);
+                if r.uri_changed.replace(false) {
+                    r.left_location.set(true);
+                }
                 return Code::DECLINED;
             }
             Op::Return { status, text } => return run.answer(*status, text.as_ref()),
@@ -254,6 +256,7 @@ impl Run<'_> {
         r.internal.set(true);
         r.valid_unparsed_uri.set(false);
         r.uri_changed.set(rewrite.after != After::Break);
+        r.left_location.set(rewrite.after == After::Break);
         if let After::Redirect(status) = rewrite.after {
             self.redirect(rewrite);
             return Ok(Next::End(Code(status)));

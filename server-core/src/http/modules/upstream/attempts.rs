@@ -1,9 +1,10 @@
 //! What a request knows of its attempts with servers behind us.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
 
 use bytes::Bytes;
+use tokio::time::Instant;
 
 use crate::http::header::HeaderList;
 use crate::http::request::Request;
@@ -43,6 +44,8 @@ pub struct Attempts {
     /// The group that is asked.
     pub group: RefCell<Option<Rc<Group>>>,
     connection: RefCell<Weak<Connection>>,
+    /// When the current attempt began.
+    began: Cell<Option<Instant>>,
 }
 
 impl Attempts {
@@ -78,6 +81,25 @@ impl Attempts {
     /// The server of the last attempt.
     pub fn peer(&self) -> Option<Bytes> {
         self.list.borrow().last()?.as_ref().map(|attempt| attempt.peer.clone())
+    }
+
+    /// A server is chosen now: the time of the next attempt runs.
+    pub fn start(&self) {
+        self.began.set(Some(Instant::now()));
+    }
+
+    /// Milliseconds since the current attempt began.
+    pub fn elapsed(&self) -> u64 {
+        let elapsed = self.began.get().map(|began| began.elapsed()).unwrap_or_default();
+        u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// The current attempt has ended.
+    pub fn end(&self) {
+        let elapsed = self.elapsed();
+        self.last(|attempt| {
+            attempt.response_time.get_or_insert(elapsed);
+        });
     }
 
     /// Changes the last attempt.

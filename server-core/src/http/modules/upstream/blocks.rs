@@ -161,8 +161,10 @@ pub(crate) const RULES: &[Rule] = &[
     Rule { name: "upstream", contexts: Contexts::HTTP, args: Arity::Block(1, 1), apply: upstream },
     inner("server", Arity::Words(1, Arity::MANY), servers::server),
     inner("zone", Arity::Words(1, 2), servers::zone),
-    inner("resolver", Arity::Words(1, Arity::MANY), servers::own_resolver),
-    inner("resolver_timeout", Arity::Words(1, 1), servers::own_resolver),
+    inner("resolver", Arity::Words(1, Arity::MANY), servers::resolver),
+    inner("resolver_timeout", Arity::Words(1, 1), |scope, directive| {
+        with(scope, |building| value::set_msec(&mut building.group.resolver_timeout, directive)).unwrap_or(Ok(()))
+    }),
     inner("least_conn", Arity::Words(0, 0), |scope, directive| method(scope, directive, Method::LeastConnections)),
     inner("ip_hash", Arity::Words(0, 0), |scope, directive| method(scope, directive, Method::IpHash)),
     inner("hash", Arity::Words(1, 2), hash),

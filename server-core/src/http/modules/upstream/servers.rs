@@ -1,5 +1,7 @@
 //! The servers of an `upstream { }`.
 
+use std::rc::Rc;
+
 use bytes::Bytes;
 use rsty_diag::Diagnostic;
 
@@ -10,6 +12,7 @@ use crate::http::conf::Scope;
 use crate::upstream::address::Target;
 use crate::upstream::group::{Group, Method, Server};
 use crate::upstream::peer::Peer;
+use crate::upstream::resolver::ResolverConf;
 use crate::upstream::roster::Roster;
 
 /// `server ADDRESS [parameters]`
@@ -80,11 +83,13 @@ fn read(directive: &Directive, word: &Word, server: &mut Server) -> Result<(), D
     Ok(())
 }
 
-/// The resolver of the location that proxies is the one that counts.
-pub(super) fn own_resolver(_scope: &mut Scope<'_>, directive: &Directive) -> Result<(), Diagnostic> {
-    let message = "a resolver of an upstream is not supported; \
-                   the one of \"http\", \"server\" or \"location\" looks up its names";
-    Err(directive.error("unsupported_directive", message))
+/// `resolver ADDRESS … [valid=TIME] [ipv4=on|off] [ipv6=on|off]`
+pub(super) fn resolver(scope: &mut Scope<'_>, directive: &Directive) -> Result<(), Diagnostic> {
+    let words: Vec<_> = directive.args.iter().map(Word::lossy).collect();
+    let conf = ResolverConf::parse(words.iter().map(AsRef::as_ref))
+        .map_err(|error| directive.error("invalid_value", error.to_string()))?;
+    let known = with(scope, |building| building.group.resolver.replace(Rc::new(conf)));
+    if known.flatten().is_some() { Err(value::duplicate(directive)) } else { Ok(()) }
 }
 
 /// `zone NAME [SIZE]`

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use super::attempts::Attempt;
 use crate::http::cache::{CacheUse, Status};
 use crate::http::header::{HeaderId, HeaderList};
+use crate::http::modules::core::cookie_value;
 use crate::http::request::Request;
 use crate::http::upstream::http_head::parse_head;
 use crate::http::variables::VariableDef;
@@ -92,11 +93,8 @@ fn field(list: &HeaderList, name: &[u8]) -> Option<Bytes> {
 /// The value of a cookie that the server set.
 fn cookie(list: &HeaderList, name: &[u8]) -> Option<Bytes> {
     list.named(b"Set-Cookie").find_map(|header| {
-        let equals = memchr::memchr(b'=', &header.value)?;
-        header.value[..equals].trim_ascii().eq_ignore_ascii_case(name).then(|| {
-            let end = memchr::memchr(b';', &header.value).filter(|end| *end > equals).unwrap_or(header.value.len());
-            header.value.slice(equals + 1..end)
-        })
+        let end = memchr::memchr(b';', &header.value).unwrap_or(header.value.len());
+        cookie_value(&header.value[..end], name).map(|value| header.value.slice_ref(value))
     })
 }
 
