@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use rsty_diag::Diagnostic;
 
-use super::cgi::{self, CgiConf, CgiReader};
+use super::cgi::{self, CgiConf, CgiReader, Schemes};
 use crate::conf::{Contexts, Rule};
 use crate::http::cache::conf::cache_rules;
 use crate::http::code::Code;
@@ -35,6 +35,9 @@ impl Merge for LocConf {
     }
 }
 
+/// How addresses are written.
+const SCHEMES: &Schemes = &Schemes { plain: "scgi://", written: true, tls: None };
+
 /// The directive table.
 pub(crate) const RULES: &[Rule] = table!("scgi", scgi;
     Rule {
@@ -43,7 +46,7 @@ pub(crate) const RULES: &[Rule] = table!("scgi", scgi;
         args: ONE,
         apply: |scope, directive| {
             let known = scope.loc.scgi.cgi.pass.is_some();
-            scope.loc.scgi.cgi.pass = Some(cgi::pass(scope, directive, b"scgi://", known)?);
+            scope.loc.scgi.cgi.pass = Some(cgi::pass(scope, directive, SCHEMES, known)?);
             scope.loc.core.handler = Some(&ScgiHandler);
             Ok(())
         },
@@ -62,6 +65,10 @@ pub(crate) const CACHE_RULES: &[Rule] = cache_rules!("scgi", scgi);
 struct ScgiHandler;
 
 impl Handler for ScgiHandler {
+    fn asks_server(&self) -> bool {
+        true
+    }
+
     fn handle(&self, r: &Rc<Request>) -> Outcome {
         upstream::answer(r, &Scgi)
     }
@@ -79,7 +86,7 @@ impl Protocol for Scgi {
     }
 
     fn route(&self, r: &Rc<Request>) -> Result<Route, Code> {
-        r.loc().scgi.cgi.route(r, "scgi://")
+        r.loc().scgi.cgi.route(r, SCHEMES)
     }
 
     fn request(&self, r: &Rc<Request>, _destination: &Destination) -> Result<Outgoing, Code> {

@@ -4,7 +4,8 @@ use std::rc::Rc;
 
 use rsty_diag::Diagnostic;
 
-use super::cgi::{self, CgiConf, CgiReader};
+use super::cgi::{self, CgiConf, CgiReader, Schemes};
+use super::lua::LocConf as LuaConf;
 use crate::conf::{Contexts, Rule, value};
 use crate::http::cache::conf::cache_rules;
 use crate::http::code::Code;
@@ -13,7 +14,7 @@ use crate::http::phases::{Handler, Outcome};
 use crate::http::request::Request;
 use crate::http::setting::Setting;
 use crate::http::upstream::destination::Destination;
-use crate::http::upstream::rules::rules as table;
+use crate::http::upstream::rules::{rules as table, tls_rules};
 use crate::http::upstream::{self, Conf, Outgoing, Protocol, Reader, Route};
 use crate::log::Level;
 
@@ -41,6 +42,16 @@ impl Merge for LocConf {
     }
 }
 
+impl LocConf {
+    /// Completes the settings of a location, when all of its directives are known.
+    pub(crate) fn settle(&self, lua: &LuaConf) -> Result<(), String> {
+        if self.cgi.needs_tls(SCHEMES) { self.upstream.tls.build("uwsgi", lua) } else { Ok(()) }
+    }
+}
+
+/// How addresses are written.
+const SCHEMES: &Schemes = &Schemes { plain: "uwsgi://", written: true, tls: Some("suwsgi://") };
+
 /// The directive table.
 pub(crate) const RULES: &[Rule] = table!("uwsgi", uwsgi;
     Rule {
@@ -49,13 +60,7 @@ pub(crate) const RULES: &[Rule] = table!("uwsgi", uwsgi;
         args: ONE,
         apply: |scope, directive| {
             let known = scope.loc.uwsgi.cgi.pass.is_some();
-            if let Some(word) = directive.arg(0)
-                && word.text.starts_with(b"suwsgi://")
-            {
-                let message = "uwsgi through TLS is not supported";
-                return Err(directive.error_at(word, "unsupported_protocol", message));
-            }
-            scope.loc.uwsgi.cgi.pass = Some(cgi::pass(scope, directive, b"uwsgi://", known)?);
+            scope.loc.uwsgi.cgi.pass = Some(cgi::pass(scope, directive, SCHEMES, known)?);
             scope.loc.core.handler = Some(&UwsgiHandler);
             Ok(())
         },
@@ -76,10 +81,17 @@ pub(crate) const RULES: &[Rule] = table!("uwsgi", uwsgi;
 /// The rules of `uwsgi_cache*`.
 pub(crate) const CACHE_RULES: &[Rule] = cache_rules!("uwsgi", uwsgi);
 
+/// The rules of `uwsgi_ssl_*`.
+pub(crate) const TLS_RULES: &[Rule] = tls_rules!("uwsgi", uwsgi);
+
 /// `uwsgi_pass`
 struct UwsgiHandler;
 
 impl Handler for UwsgiHandler {
+    fn asks_server(&self) -> bool {
+        true
+    }
+
     fn handle(&self, r: &Rc<Request>) -> Outcome {
         upstream::answer(r, &Uwsgi)
     }
@@ -97,7 +109,7 @@ impl Protocol for Uwsgi {
     }
 
     fn route(&self, r: &Rc<Request>) -> Result<Route, Code> {
-        r.loc().uwsgi.cgi.route(r, "uwsgi://")
+        r.loc().uwsgi.cgi.route(r, SCHEMES)
     }
 
     fn request(&self, r: &Rc<Request>, _destination: &Destination) -> Result<Outgoing, Code> {

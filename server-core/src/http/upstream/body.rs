@@ -20,6 +20,16 @@ pub(crate) trait Unframe {
     /// As [`Framing::take`].
     fn take(&mut self, input: &mut BytesMut) -> Result<Option<Bytes>, BodyError>;
 
+    /// What the server must get now.
+    fn take_outgoing(&mut self) -> Option<Bytes> {
+        None
+    }
+
+    /// The lines behind the body.
+    fn take_trailers(&mut self) -> Vec<u8> {
+        Vec::new()
+    }
+
     /// Whether everything has come.
     fn is_ended(&self) -> bool;
 
@@ -109,11 +119,20 @@ impl Framing {
         }
     }
 
+    /// What the server must get now.
+    pub(super) fn take_outgoing(&mut self) -> Option<Bytes> {
+        match self {
+            Self::Custom(custom) => custom.take_outgoing(),
+            Self::Chunked(_) | Self::Ended | Self::Length(_) | Self::ToEnd => None,
+        }
+    }
+
     /// The lines behind the last chunk.
     pub(super) fn take_trailers(&mut self) -> Vec<u8> {
         match self {
             Self::Chunked(decoder) => decoder.take_trailers(),
-            _ => Vec::new(),
+            Self::Custom(custom) => custom.take_trailers(),
+            Self::Ended | Self::Length(_) | Self::ToEnd => Vec::new(),
         }
     }
 }

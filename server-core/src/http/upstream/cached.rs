@@ -16,6 +16,7 @@ use crate::http::cache::store::{Writer, head_text};
 use crate::http::cache::{CacheUse, Status};
 use crate::http::code::Code;
 use crate::http::header::HeaderId;
+use crate::http::method::Method;
 use crate::http::modules::calendar::parse_http_date;
 use crate::http::output::{self, Buf};
 use crate::http::path;
@@ -92,6 +93,7 @@ impl Proxied<'_> {
         let now = crate::clock::now().sec;
         let fresh = freshness::of(head.status, &head.fields, *self.conf.ignore_headers, &conf.valid, now)?;
         let vary = self.vary_of(head);
+        used.forget_error();
         let (hash, variant) = used.hash_for(r, &vary);
         let meta = Meta {
             key: used.key.clone(),
@@ -118,12 +120,34 @@ impl Proxied<'_> {
         }
     }
 
+    /// Keeps in place of a response that the server can't be asked (502 and 504), when `cache_valid` has a time for it.
+    pub(super) fn keep_failure(&self, code: Code) -> Code {
+        if let Some(used) = self.cache.as_ref().filter(|used| used.keeps.get())
+            && let Ok(status @ (502 | 504)) = u16::try_from(code.0)
+            && let Some(seconds) = freshness::configured(status, &self.conf.cache.valid)
+        {
+            used.keep_error(status, seconds);
+        }
+        code
+    }
+
+    /// Keeps the status of a response that becomes an error page, as long as the response might have been kept.
+    pub(super) fn keep_intercepted(&self, head: &Head) {
+        let now = crate::clock::now().sec;
+        let conf = &self.conf.cache;
+        if let Some(used) = self.cache.as_ref().filter(|used| used.keeps.get() && !any_says_yes(&conf.no_cache, self.r))
+            && let Some(fresh) = freshness::of(head.status, &head.fields, *self.conf.ignore_headers, &conf.valid, now)
+        {
+            used.keep_error(head.status, fresh.valid - now);
+        }
+    }
+
     /// Begins to keep a response as a plain file (`store`).
     pub(super) fn begin_plain_store(&self, head: &Head) -> Option<Writer> {
         use std::os::unix::ffi::OsStrExt as _;
         let r = self.r;
         let store = (*self.conf.store).as_ref()?;
-        if head.status != 200 || !*self.conf.buffering || r.header_only.get() {
+        if head.status != 200 || !*self.conf.buffering || r.header_only.get() || r.method.get() == Method::HEAD {
             return None;
         }
         let target = match store {
@@ -163,13 +187,9 @@ impl Proxied<'_> {
         let now = crate::clock::now().sec;
         let conf = &self.conf.cache;
         // What the answer does not say, the kept head does.
-        let fields = if head.fields.named(b"Cache-Control").next().is_some() || head.fields.contains(HeaderId::Expires)
-        {
-            &head.fields
-        } else {
-            &kept.fields
-        };
-        if let Some(fresh) = freshness::of(kept.status, fields, *self.conf.ignore_headers, &conf.valid, now) {
+        let ignored = *self.conf.ignore_headers;
+        let told = freshness::told(&head.fields, ignored, now);
+        if let Some(fresh) = told.or_else(|| freshness::of(kept.status, &kept.fields, ignored, &conf.valid, now)) {
             let (valid, stale_updating, stale_error) = (fresh.valid, fresh.stale_updating, fresh.stale_error);
             let meta = Meta { valid, stale_updating, stale_error, date: now, ..entry.meta.clone() };
             let (hash, _) = used.hash_for(self.r, &entry.meta.vary);

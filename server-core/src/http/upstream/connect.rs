@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::conf::{Failure, local_address};
 use super::head::NoHead;
-use super::proxied::{Proxied, msec};
+use super::proxied::Proxied;
 use crate::http::code::Code;
 use crate::http::request_log::debug;
 use crate::log::Level;
@@ -72,7 +72,8 @@ impl Proxied<'_> {
     }
 
     fn connected(&self) {
-        self.attempts.last(|attempt| attempt.connect_time = Some(msec(self.began.elapsed())));
+        let elapsed = self.attempts.elapsed();
+        self.attempts.last(|attempt| attempt.connect_time = Some(elapsed));
     }
 
     async fn connect(&self, address: &PeerAddress) -> Result<Rc<Connection>, NoHead> {

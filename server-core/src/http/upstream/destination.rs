@@ -62,11 +62,13 @@ impl Destination {
 /// Sees to it that a server has the addresses that its name has now. One that can't be found keeps what it had.
 async fn look_up(r: &Rc<Request>, group: &Group, server: &Server) {
     let name = String::from_utf8_lossy(&server.target.host).into_owned();
-    let Some(resolver) = resolver_of(r) else {
+    let own = group.resolver.as_ref().map(Resolver::of);
+    let Some(resolver) = own.or_else(|| resolver_of(r)) else {
         r.log(Level::Error, format_args!("no resolver defined to resolve {name}"));
         return;
     };
-    match resolver.resolve(&name, *r.loc().core.resolver_timeout).await {
+    let timeout = group.resolver_timeout.unwrap_or(*r.loc().core.resolver_timeout);
+    match resolver.resolve(&name, timeout).await {
         Ok(addresses) => {
             let port = server.target.port;
             let addresses: Vec<_> = addresses.into_iter().map(|ip| PeerAddress::Ip((ip, port).into())).collect();

@@ -2,8 +2,6 @@
 
 use std::rc::Rc;
 
-use tokio::time::Instant;
-
 use super::conf::Failure;
 use super::head::NoHead;
 use super::protocol::Protocol;
@@ -38,7 +36,7 @@ pub(crate) async fn dial<F: Future<Output = Code>>(
 async fn connect(proxied: &mut Proxied<'_>) -> Result<Rc<Connection>, Code> {
     loop {
         proxied.r.conn().action.set(Some("connecting to upstream"));
-        proxied.began = Instant::now();
+        proxied.attempts.start();
         let chosen = proxied.choose().inspect_err(|code| proxied.r.debug(format_args!("proxy connect: {}", code.0)))?;
         let failure = match chosen {
             Some(address) => match proxied.reach(&address).await {

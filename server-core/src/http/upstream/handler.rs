@@ -24,6 +24,11 @@ async fn serve(r: &Rc<Request>, protocol: &'static dyn Protocol) -> Code {
     let conf = protocol.conf(r.loc());
     let streams = !*conf.request_buffering && r.is_main() && r.body.borrow().is_none() && protocol.streams_body(r);
     if streams {
+        r.request_body_in_file_only.set(false);
+    }
+    // What is here already needs not be streamed.
+    let streams = streams && !body::is_here(r);
+    if streams {
         if !body::begin_stream(r) {
             return Code::INTERNAL_SERVER_ERROR;
         }
@@ -51,6 +56,7 @@ async fn serve(r: &Rc<Request>, protocol: &'static dyn Protocol) -> Code {
                 let message = "epoll_wait() reported that client prematurely closed connection, \
                                so upstream connection is closed too";
                 r.log(Level::Info, format_args!("{message}"));
+                attempts.end();
                 Code::CLIENT_CLOSED_REQUEST
             }
         }

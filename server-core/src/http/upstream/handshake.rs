@@ -59,6 +59,9 @@ impl Proxied<'_> {
         let prepared = connection.secure(context, side, |ssl| {
             self.present_name(ssl, &name)?;
             self.present_certificate(ssl)?;
+            if let Some(protocols) = self.protocol.alpn() {
+                ssl.set_alpn_protos(protocols)?;
+            }
             if let Some(session) = &session {
                 debug!(r, "set session");
                 sys_upstream::offer_session(ssl, session);

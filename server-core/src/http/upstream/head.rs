@@ -2,8 +2,9 @@
 
 use super::conf::Failure;
 use super::exchange::{Event, Exchange};
+use super::headers::drop_repeated;
 use super::protocol::{Head, Reader};
-use super::proxied::{Attempt, Proxied, msec};
+use super::proxied::{Attempt, Proxied};
 use crate::http::code::Code;
 use crate::http::request_log::debug;
 use crate::log::Level;
@@ -42,6 +43,9 @@ impl Proxied<'_> {
         let mut received = 0;
         self.timer_added(&exchange.connection, self.timeouts.send);
         loop {
+            if let Some(bytes) = reader.take_outgoing() {
+                exchange.sender.push(bytes);
+            }
             let event = exchange.next(size.saturating_sub(exchange.input.len())).await;
             if !matches!(event, Event::Sent) && (!exchange.is_sending() || !matches!(event, Event::TimedOut)) {
                 r.conn().action.set(Some("reading response header from upstream"));
@@ -56,7 +60,8 @@ impl Proxied<'_> {
                 Event::Data(length) => {
                     self.attempts.last(|attempt| attempt.bytes_received += length as u64);
                     received += length;
-                    if let Some(head) = reader.head(r, &mut exchange.input)? {
+                    if let Some(mut head) = reader.head(r, &mut exchange.input)? {
+                        drop_repeated(r, &mut head.fields);
                         self.note(&head);
                         return Ok(head);
                     }
@@ -93,7 +98,7 @@ impl Proxied<'_> {
 
     /// Keeps what variables tell about a head.
     fn note(&self, head: &Head) {
-        let elapsed = msec(self.began.elapsed());
+        let elapsed = self.attempts.elapsed();
         self.attempts.last(|attempt| {
             attempt.status = if head.missing { 200 } else { head.status };
             attempt.header_time = Some(elapsed);

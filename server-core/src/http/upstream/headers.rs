@@ -3,10 +3,11 @@
 use std::rc::Rc;
 
 use bytes::Bytes;
+use smallvec::SmallVec;
 
 use super::conf::{Conf, Ignored};
 use super::protocol::{Head, Protocol};
-use crate::http::header::{Header, HeaderId};
+use crate::http::header::{Header, HeaderId, HeaderList};
 use crate::http::modules::calendar::parse_http_date;
 use crate::http::request::Request;
 use crate::http::{Code, h1, redirect};
@@ -90,6 +91,61 @@ fn contains_word(value: &[u8], word: &[u8]) -> bool {
     value.split(|byte| *byte == b',').any(|part| part.trim_ascii().eq_ignore_ascii_case(word))
 }
 
+/// Of fields that may come once, only the first one counts. The others are logged and dropped.
+pub(super) fn drop_repeated(r: &Request, fields: &mut HeaderList) {
+    let mut seen = 0;
+    let mut comes_again = |field: &Header| {
+        let bit = once(field);
+        let again = seen & bit != 0;
+        seen |= bit;
+        again
+    };
+    if !fields.iter().any(&mut comes_again) {
+        return;
+    }
+    let first: SmallVec<[Header; 8]> = fields.iter().filter(|field| once(field) != 0).cloned().collect();
+    let mut seen = 0;
+    fields.retain(|field| {
+        let bit = once(field);
+        let again = seen & bit != 0;
+        seen |= bit;
+        if let Some(previous) = first.iter().find(|known| again && once(known) == bit) {
+            let pieces: [&[u8]; 9] = [
+                b"upstream sent duplicate header line: \"",
+                &field.name,
+                b": ",
+                &field.value,
+                b"\", previous value: \"",
+                &previous.name,
+                b": ",
+                &previous.value,
+                b"\", ignored",
+            ];
+            r.log_bytes(Level::Warn, &pieces);
+        }
+        !again
+    });
+}
+
+/// A bit for each field that may come once; 0 for the others.
+fn once(field: &Header) -> u16 {
+    match field.id {
+        HeaderId::ContentType => 1,
+        HeaderId::Date => 1 << 1,
+        HeaderId::Etag => 1 << 2,
+        HeaderId::Expires => 1 << 3,
+        HeaderId::LastModified => 1 << 4,
+        HeaderId::Location => 1 << 5,
+        HeaderId::Refresh => 1 << 6,
+        HeaderId::Server => 1 << 7,
+        HeaderId::Other if field.is(b"Status") => 1 << 8,
+        HeaderId::Other if field.is(b"X-Accel-Expires") => 1 << 9,
+        HeaderId::Other if field.is(b"X-Accel-Limit-Rate") => 1 << 10,
+        HeaderId::Other if field.is(b"X-Accel-Redirect") => 1 << 11,
+        _ => 0,
+    }
+}
+
 /// A head on its way to the client.
 pub(super) struct Passing<'a> {
     pub(super) r: &'a Rc<Request>,
@@ -120,7 +176,11 @@ impl Passing<'_> {
         for field in &head.fields {
             let kept = matches!(
                 field.id,
-                HeaderId::ContentType | HeaderId::SetCookie | HeaderId::CacheControl | HeaderId::Expires
+                HeaderId::ContentType
+                    | HeaderId::SetCookie
+                    | HeaderId::CacheControl
+                    | HeaderId::Expires
+                    | HeaderId::AcceptRanges
             ) || field.is(b"Content-Disposition")
                 || field.is(b"X-Accel-Limit-Rate")
                 || field.is(b"X-Accel-Charset");
@@ -135,7 +195,8 @@ impl Passing<'_> {
             Some(at) => (uri.slice(..at), uri.slice(at + 1..)),
             None => (uri.clone(), Bytes::new()),
         };
-        let unsafe_path = path.is_empty() || path.split(|byte| *byte == b'/').any(|part| part == b"..");
+        let leaves = |path: &[u8]| path.split(|byte| *byte == b'/').any(|part| part == b"..");
+        let unsafe_path = path.is_empty() || leaves(&path) || leaves(&h1::uri::unescape(&path));
         let Ok(path) = h1::uri::normalize(&path, h1::uri::Slashes::Keep)
             .map_err(|_| ())
             .and_then(|path| if unsafe_path { Err(()) } else { Ok(path) })
@@ -174,9 +235,9 @@ impl Passing<'_> {
         r.disable_not_modified.set(self.caching == Caching::None);
         if *self.conf.force_ranges {
             r.allow_ranges.set(true);
-            r.single_range.set(true);
+            r.single_range.set(self.caching != Caching::Kept);
         }
-        if *self.conf.pass_trailers && carriage.chunked {
+        if *self.conf.pass_trailers && (carriage.chunked || self.protocol.alpn().is_some()) {
             r.expect_trailers.set(true);
         }
     }

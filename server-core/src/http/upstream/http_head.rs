@@ -74,7 +74,11 @@ pub(crate) fn parse(input: &Bytes) -> Result<Parsed, InvalidField> {
 pub(crate) fn parse_head(text: &Bytes) -> Option<Head> {
     match parse(text) {
         Ok(Parsed::Head(head, _)) => {
-            let ResponseHead { status, status_line, is_http11, fields } = head;
+            let ResponseHead { status, mut status_line, is_http11, fields } = head;
+            if status_line.len() <= b"200 ".len() {
+                // Its protocol had no reasons.
+                status_line.clear();
+            }
             Some(Head { status, status_line, keeps: is_http11, missing: false, fields })
         }
         Ok(Parsed::More | Parsed::NoHead) | Err(InvalidField(..)) => None,

@@ -26,6 +26,21 @@ pub(crate) struct Outgoing {
     pub(crate) upgrades: bool,
     /// A body follows that has not been read yet.
     pub(crate) stream: Option<Encoding>,
+    /// All of the request, when the reader of the response frames it.
+    pub(crate) http2: Option<Box<Http2Request>>,
+}
+
+/// A request over HTTP/2.
+#[derive(Debug)]
+pub(crate) struct Http2Request {
+    /// The method.
+    pub(crate) method: http::Method,
+    /// Scheme, host and path.
+    pub(crate) uri: http::Uri,
+    /// The headers.
+    pub(crate) headers: http::HeaderMap,
+    /// The body.
+    pub(crate) body: Vec<Data>,
 }
 
 /// How a body is sent on while it is read.
@@ -95,6 +110,11 @@ impl From<io::Error> for SendError {
 /// Bytes of a file, or of a body on its way through, that are handled at once.
 const STEP: usize = 32 * 1024;
 
+/// Parts of a client's body that go on together.
+const PARTS_MAX: usize = 16;
+/// Pieces that may wait before more is taken from a client.
+const PIECES_MAX: usize = 4;
+
 impl Sender {
     /// Whether everything has been sent.
     pub(super) fn is_done(&self) -> bool {
@@ -106,15 +126,20 @@ impl Sender {
         self.pieces.is_empty() && self.stream.as_ref().is_some_and(|stream| !stream.ended)
     }
 
-    /// Appends bytes, for a tunnel.
+    /// Whether there is room for what the client sends.
+    fn takes_from_client(&self) -> bool {
+        self.pieces.len() < PIECES_MAX && self.stream.as_ref().is_some_and(|stream| !stream.ended)
+    }
+
+    /// Appends bytes.
     pub(super) fn push(&mut self, bytes: Bytes) {
         self.pieces.push_back(Data::Bytes(bytes));
     }
 
     /// Sends what the connection takes now. Ready when something went, or all is done.
     pub(super) fn poll_send(&mut self, cx: &mut Context<'_>, connection: &Connection) -> Poll<Result<(), SendError>> {
-        if self.awaits_client() {
-            ready!(self.poll_client(cx))?;
+        if self.takes_from_client() && self.poll_client(cx)?.is_pending() && self.pieces.is_empty() {
+            return Poll::Pending;
         }
         self.read_file()?;
         let mut written = {
@@ -164,33 +189,44 @@ impl Sender {
         Ok(())
     }
 
-    /// Waits for the next part of the client's body and takes it.
+    /// Takes what the client has sent of its body, or waits for it.
     fn poll_client(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), SendError>> {
         let Some(stream) = &mut self.stream else { return Poll::Ready(Ok(())) };
-        loop {
-            let Some(part) = body::take_part(&stream.r, STEP).map_err(SendError::Client)? else {
-                ready!(body::poll_more(&stream.r, cx)).map_err(SendError::Client)?;
-                continue;
-            };
-            stream.ended = part.is_empty();
-            match stream.encoding {
-                Encoding::Plain if stream.ended => {}
-                Encoding::Plain => self.pieces.push_back(Data::Bytes(part)),
-                Encoding::Records => {
-                    // The record without content is the end.
+        let mut parts: smallvec::SmallVec<[Bytes; 4]> = smallvec::SmallVec::new();
+        while !stream.ended && parts.len() < PARTS_MAX {
+            match body::take_part(&stream.r, STEP).map_err(SendError::Client)? {
+                Some(part) if part.is_empty() => stream.ended = true,
+                Some(part) => parts.push(part),
+                None if parts.is_empty() => ready!(body::poll_more(&stream.r, cx)).map_err(SendError::Client)?,
+                None => break,
+            }
+        }
+        let length: usize = parts.iter().map(Bytes::len).sum();
+        match stream.encoding {
+            Encoding::Plain => self.pieces.extend(parts.into_iter().map(Data::Bytes)),
+            Encoding::Records => {
+                for part in parts {
                     let head = Bytes::copy_from_slice(&stdin_header(part.len()));
                     self.pieces.extend([head, part].map(Data::Bytes));
                 }
-                Encoding::Chunked if stream.ended => {
-                    self.pieces.push_back(Data::Bytes(Bytes::from_static(b"0\r\n\r\n")));
-                }
-                Encoding::Chunked => {
-                    let size = Bytes::from(format!("{:x}\r\n", part.len()));
-                    let end = Bytes::from_static(b"\r\n");
-                    self.pieces.extend([size, part, end].map(Data::Bytes));
+                if stream.ended {
+                    // The record without content is the end.
+                    self.pieces.push_back(Data::Bytes(Bytes::copy_from_slice(&stdin_header(0))));
                 }
             }
-            return Poll::Ready(Ok(()));
+            Encoding::Chunked => {
+                if length > 0 {
+                    self.pieces.push_back(Data::Bytes(Bytes::from(format!("{length:x}\r\n"))));
+                    self.pieces.extend(parts.into_iter().map(Data::Bytes));
+                }
+                let end: &[u8] = match (length > 0, stream.ended) {
+                    (true, true) => b"\r\n0\r\n\r\n",
+                    (true, false) => b"\r\n",
+                    (false, _) => b"0\r\n\r\n",
+                };
+                self.pieces.push_back(Data::Bytes(Bytes::from_static(end)));
+            }
         }
+        Poll::Ready(Ok(()))
     }
 }

@@ -59,6 +59,11 @@ pub(crate) trait Protocol: Sync {
         false
     }
 
+    /// The protocols that are offered inside TLS, as OpenSSL wants them.
+    fn alpn(&self) -> Option<&'static [u8]> {
+        None
+    }
+
     /// Where a request goes. An error is logged.
     fn route(&self, r: &Rc<Request>) -> Result<Route, Code>;
 
@@ -93,6 +98,11 @@ pub(crate) trait Protocol: Sync {
 pub(crate) trait Reader {
     /// Takes the head from the front of the input; `None` asks for more. A failure is logged.
     fn head(&mut self, r: &Rc<Request>, input: &mut BytesMut) -> Result<Option<Head>, Failure>;
+
+    /// What the server must get now, for protocols in which both sides talk all the time.
+    fn take_outgoing(&mut self) -> Option<Bytes> {
+        None
+    }
 
     /// How the body behind a head is framed. `length` and `chunked` are what the head says about it.
     fn framing(&mut self, head: &Head, length: Option<u64>, chunked: bool) -> Framing;

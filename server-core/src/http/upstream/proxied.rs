@@ -1,7 +1,6 @@
 //! A request on its way through the servers of a group: attempts until one answers.
 
 use std::rc::Rc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::time::Instant;
@@ -13,7 +12,7 @@ use super::headers::{self, Caching, Carriage};
 use super::outgoing::Outgoing;
 use super::protocol::{Head, Protocol, Reader};
 use super::{choose, relay, tunnel};
-use crate::http::cache::{CacheUse, Status};
+use crate::http::cache::{CacheUse, Status, Told};
 use crate::http::code::Code;
 use crate::http::header::HeaderId;
 use crate::http::method::Method;
@@ -39,8 +38,6 @@ pub(super) struct Proxied<'a> {
     pub(super) outgoing: Outgoing,
     pub(super) selection: Selection,
     started: Instant,
-    /// When the current attempt began.
-    pub(super) began: Instant,
     /// Whether some server has got something of the request.
     pub(super) request_sent: bool,
     pub(super) timeouts: Timeouts,
@@ -77,9 +74,10 @@ impl<'a> Proxied<'a> {
         match Self::begin(r, attempts, protocol, streams).await {
             Err(code) => code,
             Ok(mut proxied) => {
-                let code = match proxied.cache.clone().filter(|used| used.answers()) {
-                    Some(used) => return proxied.send_cached(&used),
-                    None => proxied.run().await,
+                let code = match proxied.cache.clone() {
+                    Some(used) if used.error.get().is_some() => return used.error.get().unwrap_or(Code::ERROR),
+                    Some(used) if used.answers() => return proxied.send_cached(&used),
+                    _ => proxied.run().await,
                 };
                 proxied.finish();
                 code
@@ -90,7 +88,7 @@ impl<'a> Proxied<'a> {
     /// The server has done its work.
     pub(super) fn finish(&mut self) {
         self.selection.release(Verdict::Served, crate::clock::now().sec);
-        self.end_attempt();
+        self.attempts.end();
     }
 
     pub(super) async fn begin(
@@ -129,7 +127,6 @@ impl<'a> Proxied<'a> {
             outgoing,
             selection,
             started: Instant::now(),
-            began: Instant::now(),
             request_sent: false,
             timeouts,
             keepalive: None,
@@ -141,17 +138,10 @@ impl<'a> Proxied<'a> {
         })
     }
 
-    fn end_attempt(&self) {
-        let elapsed = self.began.elapsed();
-        self.attempts.last(|attempt| {
-            attempt.response_time.get_or_insert(msec(elapsed));
-        });
-    }
-
     async fn run(&mut self) -> Code {
         loop {
             self.r.conn().action.set(Some("connecting to upstream"));
-            self.began = Instant::now();
+            self.attempts.start();
             let attempt = match self.choose() {
                 Ok(Some(address)) => self.attempt(&address).await,
                 Ok(None) => {
@@ -169,14 +159,14 @@ impl<'a> Proxied<'a> {
                 },
             };
             if let Some(code) = self.next(failure) {
-                return self.stale_for(failure).unwrap_or(code);
+                return self.stale_for(failure, Told::Nothing).unwrap_or_else(|| self.keep_failure(code));
             }
         }
     }
 
     /// A kept response in place of a failure.
-    fn stale_for(&self, failure: Failure) -> Option<Code> {
-        let used = self.cache.as_ref().filter(|used| used.covers(&self.conf.cache, failure))?;
+    fn stale_for(&self, failure: Failure, told: Told) -> Option<Code> {
+        let used = self.cache.as_ref().filter(|used| used.covers(&self.conf.cache, failure, told))?;
         used.status.set(Status::Stale);
         used.release();
         Some(self.send_cached(used))
@@ -257,14 +247,14 @@ impl<'a> Proxied<'a> {
         if self.selection.tries == 0 || !self.may_repeat(failure) {
             return Some(Code(i32::from(status)));
         }
-        self.end_attempt();
+        self.attempts.end();
         None
     }
 
     /// Passes an answer on.
     async fn respond(&mut self, mut exchange: Exchange, head: Head, mut reader: Box<dyn Reader>) -> Code {
         let r = self.r;
-        if let Some(code) = Failure::of_status(head.status).and_then(|failure| self.stale_for(failure)) {
+        if let Some(code) = Failure::of_status(head.status).and_then(|failure| self.stale_for(failure, Told::Status)) {
             return code;
         }
         if let Some(code) = self.revalidated(&head) {
@@ -276,6 +266,7 @@ impl<'a> Proxied<'a> {
             return code;
         }
         if let Some(code) = self.intercepted(&head) {
+            self.keep_intercepted(&head);
             return code;
         }
         let Ok(carriage) = Carriage::of(r, self.conf, &head) else {
@@ -376,8 +367,4 @@ impl<'a> Proxied<'a> {
             debug!(self.r, "lua balancer: keepalive not saving connection {pointer:016X}");
         }
     }
-}
-
-pub(super) fn msec(elapsed: Duration) -> u64 {
-    u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX)
 }

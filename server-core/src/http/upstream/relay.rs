@@ -140,7 +140,11 @@ impl<'a> Relay<'a> {
     /// Moves what has arrived into the backlog.
     fn unframe(&mut self, exchange: &mut Exchange, framing: &mut Framing) -> Result<(), End> {
         loop {
-            match framing.take(&mut exchange.input) {
+            let taken = framing.take(&mut exchange.input);
+            if let Some(bytes) = framing.take_outgoing() {
+                exchange.sender.push(bytes);
+            }
+            match taken {
                 Ok(Some(part)) => {
                     self.attempts.last(|attempt| attempt.response_length += part.len() as u64);
                     self.keep(&part);

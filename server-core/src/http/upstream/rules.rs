@@ -120,7 +120,10 @@ macro_rules! tls_rules {
             setting!($module, concat!($prefix, "_ssl_verify"), Arity::Flag, set_flag, tls.verify),
             setting!($module, concat!($prefix, "_ssl_verify_depth"), ONE, set_number, tls.verify_depth),
             setting!($module, concat!($prefix, "_ssl_ciphers"), ONE, set_string, tls.ciphers),
-            setting!($module, concat!($prefix, "_ssl_conf_command"), Arity::Words(2, 2), push_key_value, tls.commands),
+            rule(concat!($prefix, "_ssl_conf_command"), Arity::Words(2, 2), |scope, directive| {
+                let commands = scope.loc.$module.upstream.tls.commands.slot();
+                $crate::tls::context::push_command(scope.cycle, commands, directive)
+            }),
             rule(concat!($prefix, "_ssl_protocols"), SOME, |scope, directive| {
                 let warnings = rules::protocols(scope.loc.$module.upstream.tls.protocols.slot(), directive)?;
                 rules::warn(scope, warnings);
@@ -281,10 +284,8 @@ pub(crate) fn ignore_headers(conf: &mut Conf, directive: &Directive) -> Applied 
         ("Set-Cookie", Ignored::SET_COOKIE),
         ("Vary", Ignored::VARY),
     ];
-    let mut bits = None;
     // A name that is said twice is no reason to warn.
-    value::set_bits(&mut bits, directive, WORDS)?;
-    set(conf.ignore_headers.slot(), directive, bits.unwrap_or(0))
+    value::set_bits(conf.ignore_headers.slot(), directive, WORDS).map(drop)
 }
 
 /// `ssl_protocols`

@@ -78,6 +78,7 @@ impl TlsConf {
             commands: (*self.commands).clone(),
         };
         let mut builder = settings.builder()?;
+        settings.run_commands(&mut builder)?;
         if let Some(file) = &*self.key_log {
             context::log_keys(&mut builder, file)?;
         }

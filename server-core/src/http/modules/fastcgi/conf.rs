@@ -9,7 +9,7 @@ use crate::conf::value::{duplicate, invalid_value};
 use crate::conf::{Contexts, Directive, Rule};
 use crate::http::cache::conf::cache_rules;
 use crate::http::conf::{Merge, Scope};
-use crate::http::modules::cgi::{self, CgiConf};
+use crate::http::modules::cgi::{self, CgiConf, Schemes};
 use crate::http::regex::{Case, Regex};
 use crate::http::setting::Setting;
 use crate::http::upstream::Conf;
@@ -33,6 +33,8 @@ pub struct LocConf {
     pub(super) split: Option<Rc<Regex>>,
     /// `fastcgi_keep_conn`
     pub(super) keep_conn: Setting<bool>,
+    /// `fastcgi_catch_stderr`
+    pub(super) catch_stderr: Rc<Vec<Box<[u8]>>>,
 }
 
 impl Merge for LocConf {
@@ -40,6 +42,9 @@ impl Merge for LocConf {
         self.upstream.merge(&outer.upstream);
         self.cgi.merge(&outer.cgi);
         self.keep_conn.merge(&outer.keep_conn, || false);
+        if self.catch_stderr.is_empty() {
+            self.catch_stderr = Rc::clone(&outer.catch_stderr);
+        }
         if self.index.is_none() {
             self.index.clone_from(&outer.index);
         }
@@ -50,6 +55,9 @@ impl Merge for LocConf {
     }
 }
 
+/// How addresses are written.
+pub(super) const SCHEMES: &Schemes = &Schemes { plain: "fastcgi://", written: false, tls: None };
+
 /// The directive table.
 pub(crate) const RULES: &[Rule] = table!("fastcgi", fastcgi;
     Rule {
@@ -58,7 +66,7 @@ pub(crate) const RULES: &[Rule] = table!("fastcgi", fastcgi;
         args: ONE,
         apply: |scope, directive| {
             let known = scope.loc.fastcgi.cgi.pass.is_some();
-            scope.loc.fastcgi.cgi.pass = Some(cgi::pass(scope, directive, b"", known)?);
+            scope.loc.fastcgi.cgi.pass = Some(cgi::pass(scope, directive, SCHEMES, known)?);
             scope.loc.core.handler = Some(&FastcgiHandler);
             Ok(())
         },
@@ -75,6 +83,9 @@ pub(crate) const RULES: &[Rule] = table!("fastcgi", fastcgi;
         let param = cgi::add_param(scope, directive)?;
         scope.loc.fastcgi.cgi.push(param);
         Ok(())
+    }),
+    rule("fastcgi_catch_stderr", ONE, |scope, directive| {
+        rules::push(&mut scope.loc.fastcgi.catch_stderr, directive)
     }),
     rule("fastcgi_keep_conn", Arity::Flag, |scope, directive| {
         crate::conf::value::set_flag(scope.loc.fastcgi.keep_conn.slot(), directive)

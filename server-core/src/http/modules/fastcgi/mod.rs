@@ -32,6 +32,10 @@ use crate::log::Level;
 pub(super) struct FastcgiHandler;
 
 impl Handler for FastcgiHandler {
+    fn asks_server(&self) -> bool {
+        true
+    }
+
     fn handle(&self, r: &Rc<Request>) -> Outcome {
         upstream::answer(r, &Fastcgi)
     }
@@ -49,7 +53,7 @@ impl Protocol for Fastcgi {
     }
 
     fn route(&self, r: &Rc<Request>) -> Result<Route, Code> {
-        r.loc().fastcgi.cgi.route(r, "fastcgi://")
+        r.loc().fastcgi.cgi.route(r, conf::SCHEMES)
     }
 
     fn streams_body(&self, _r: &Request) -> bool {
@@ -87,7 +91,9 @@ impl Reader for FastcgiReader {
     fn head(&mut self, r: &Rc<Request>, input: &mut BytesMut) -> Result<Option<Head>, Failure> {
         let Some(decoder) = &mut self.0 else { return Err(Failure::INVALID_HEADER) };
         let fed = decoder.feed(input);
-        decoder.log_errors(r);
+        if decoder.log_errors(r) {
+            return Err(Failure::INVALID_HEADER);
+        }
         if let Err(error) = fed {
             r.log(Level::Error, format_args!("{error}"));
             return Err(Failure::INVALID_HEADER);
@@ -102,8 +108,9 @@ impl Reader for FastcgiReader {
         Ok(None)
     }
 
-    fn framing(&mut self, _head: &Head, _length: Option<u64>, _chunked: bool) -> Framing {
+    fn framing(&mut self, head: &Head, length: Option<u64>, _chunked: bool) -> Framing {
+        let left = if matches!(head.status, 204 | 304) { Some(0) } else { length };
         // The head has been read: the decoder is there.
-        Framing::Custom(Box::new(Stdout(self.0.take().unwrap_or_default())))
+        Framing::Custom(Box::new(Stdout { decoder: self.0.take().unwrap_or_default(), left, is_cut: false }))
     }
 }

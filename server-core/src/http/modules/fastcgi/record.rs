@@ -157,13 +157,15 @@ impl Decoder {
         self.ended
     }
 
-    /// Writes what the server had to complain about to the log.
-    pub(super) fn log_errors(&mut self, r: &Request) {
+    /// Writes what the server had to complain about to the log. Whether that makes the response a failure
+    /// (`fastcgi_catch_stderr`).
+    pub(super) fn log_errors(&mut self, r: &Request) -> bool {
         let errors = std::mem::take(&mut self.errors);
         let text = errors.trim_ascii_end();
         if !text.is_empty() {
             r.log_bytes(Level::Error, &[b"FastCGI sent in stderr: \"", text, b"\""]);
         }
+        r.loc().fastcgi.catch_stderr.iter().any(|part| memchr::memmem::find(&errors, part).is_some())
     }
 
     /// The head of the response, when all of it is there.
@@ -176,17 +178,37 @@ impl Decoder {
 }
 
 /// The body of a response.
-pub(super) struct Stdout(pub(super) Decoder);
+pub(super) struct Stdout {
+    pub(super) decoder: Decoder,
+    /// Bytes that are still to come, when the head told how many there are.
+    pub(super) left: Option<u64>,
+    /// More came than that.
+    pub(super) is_cut: bool,
+}
 
 impl Unframe for Stdout {
     fn take(&mut self, input: &mut BytesMut) -> Result<Option<Bytes>, BodyError> {
-        self.0.feed(input)?;
-        let output = self.0.output.split().freeze();
+        self.decoder.feed(input)?;
+        let mut output = self.decoder.output.split().freeze();
+        if let Some(left) = &mut self.left {
+            // What is too much is not passed on.
+            self.is_cut |= output.len() as u64 > *left;
+            output.truncate(usize::try_from(*left).unwrap_or(usize::MAX));
+            *left -= output.len() as u64;
+            if self.decoder.ended && *left > 0 && output.is_empty() {
+                return Err(BodyError::Protocol("upstream prematurely closed FastCGI request".to_owned()));
+            }
+        }
         Ok((!output.is_empty()).then_some(output))
     }
 
     fn is_ended(&self) -> bool {
-        self.0.ended && self.0.output.is_empty()
+        let is_whole = self.decoder.ended && self.decoder.output.is_empty() && self.left.unwrap_or(0) == 0;
+        is_whole || self.is_cut
+    }
+
+    fn keeps(&self) -> bool {
+        !self.is_cut
     }
 }
 
@@ -219,6 +241,20 @@ mod tests {
         assert_eq!(lengths, [8, CONTENT_MAX, 8, 1]);
     }
 
+    #[test]
+    fn a_body_is_as_long_as_the_head_said() {
+        let body = |content: &[u8], left| {
+            let all = [record(STDOUT, content, 0), record(STDOUT, b"", 0), record(END_REQUEST, &[0; 8], 0)].concat();
+            let mut body = Stdout { decoder: Decoder::default(), left: Some(left), is_cut: false };
+            let mut input = BytesMut::from(&all[..]);
+            let first = body.take(&mut input).expect("a record");
+            (first.unwrap_or_default(), body.is_ended(), body.take(&mut input).is_err())
+        };
+        assert_eq!(body(b"abc", 3), (Bytes::from_static(b"abc"), true, false));
+        assert_eq!(body(b"abcd", 3), (Bytes::from_static(b"abc"), true, false));
+        assert_eq!(body(b"ab", 3), (Bytes::from_static(b"ab"), false, true));
+    }
+
     proptest! {
         #[test]
         fn cutting_the_input_changes_nothing(cut in 0usize..60) {
@@ -231,7 +267,7 @@ mod tests {
             ]
             .concat();
             let (first, second) = all.split_at(cut.min(all.len()));
-            let mut body = Stdout(Decoder::default());
+            let mut body = Stdout { decoder: Decoder::default(), left: None, is_cut: false };
             let mut input = BytesMut::new();
             let mut got = Vec::new();
             for part in [first, second] {
@@ -240,7 +276,7 @@ mod tests {
                     got.extend_from_slice(&part);
                 }
             }
-            prop_assert_eq!((&got[..], &body.0.errors[..], body.is_ended()), (&b"abcdef"[..], &b"oh"[..], true));
+            prop_assert_eq!((&got[..], &body.decoder.errors[..], body.is_ended()), (&b"abcdef"[..], &b"oh"[..], true));
         }
 
         #[test]

@@ -29,6 +29,10 @@ use crate::log::Level;
 pub(super) struct MemcachedHandler;
 
 impl Handler for MemcachedHandler {
+    fn asks_server(&self) -> bool {
+        true
+    }
+
     fn handle(&self, r: &Rc<Request>) -> Outcome {
         if !r.method.get().is_one_of(Method::GET.0 | Method::HEAD.0) {
             return Code::NOT_ALLOWED.into();

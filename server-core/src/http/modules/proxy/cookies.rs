@@ -64,9 +64,9 @@ pub(super) fn rewrite(r: &Rc<Request>, conf: &LocConf, header: &Bytes) -> Option
 fn apply(r: &Rc<Request>, rule: &Rewrite, value: &Bytes, is_domain: bool) -> Option<Bytes> {
     match rule {
         Rewrite::Plain(pattern, replacement) if is_domain => {
-            let pattern = pattern.eval(r);
-            let bare = |text: &[u8]| text.strip_prefix(b".").unwrap_or(text).to_ascii_lowercase();
-            (bare(&pattern) == bare(value)).then(|| replacement.eval(r))
+            // A dot in front stays there.
+            let (dot, bare) = value.split_at(usize::from(value.first() == Some(&b'.')));
+            pattern.eval(r).eq_ignore_ascii_case(bare).then(|| [dot, &replacement.eval(r)[..]].concat().into())
         }
         Rewrite::Plain(pattern, replacement) => {
             let rest = value.strip_prefix(&pattern.eval(r)[..])?;

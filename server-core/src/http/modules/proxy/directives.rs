@@ -197,6 +197,16 @@ fn cookie_rule(scope: &mut Scope<'_>, directive: &Directive, fold: Fold) -> Resu
         [pattern, replacement] => (pattern, replacement),
         _ => return Err(invalid_parameter(directive, &directive.args[0])),
     };
+    // Domains are written with a dot in front or without.
+    let bare = |word: &Word| match word.text.strip_prefix(b".") {
+        Some(text) if fold == Fold::Case => Word { text: text.into(), ..word.clone() },
+        _ => word.clone(),
+    };
+    let (pattern, replacement) = match pattern.text.first() {
+        Some(b'~') => (pattern.clone(), replacement.clone()),
+        _ => (bare(pattern), bare(replacement)),
+    };
+    let (pattern, replacement) = (&pattern, &replacement);
     let to = ComplexValue::of_word(scope, directive, replacement)?;
     Ok(Some(match pattern.text.strip_prefix(b"~") {
         Some(text) => {

@@ -7,10 +7,12 @@ use bytes::{Bytes, BytesMut};
 use super::conf::{HIDDEN, Pass, Redirect};
 use super::directives::default_rule;
 use super::{cookies, request, target};
+use crate::http::cache::conf::any_says_yes;
 use crate::http::code::Code;
 use crate::http::complex_value::ComplexValue;
 use crate::http::conf::LocConf;
 use crate::http::h1::chunked::Decoder;
+use crate::http::header::{HeaderId, HeaderList};
 use crate::http::method::Version;
 use crate::http::phases::{Handler, Outcome};
 use crate::http::request::Request;
@@ -25,6 +27,10 @@ use crate::log::Level;
 pub(super) struct ProxyHandler;
 
 impl Handler for ProxyHandler {
+    fn asks_server(&self) -> bool {
+        true
+    }
+
     fn handle(&self, r: &Rc<Request>) -> Outcome {
         upstream::answer(r, &Http)
     }
@@ -97,6 +103,36 @@ fn rewrite(r: &Rc<Request>, value: &Bytes, start: usize) -> Option<Bytes> {
     }
 }
 
+/// Passes on what a server says before its response, when `early_hints` wants that.
+fn pass_hints(r: &Request, fields: &HeaderList) {
+    const FRAMING: [HeaderId; 5] = [
+        HeaderId::Connection,
+        HeaderId::ContentLength,
+        HeaderId::KeepAlive,
+        HeaderId::TransferEncoding,
+        HeaderId::Upgrade,
+    ];
+    let wanted = r.is_main() && !r.header_sent.get() && r.http_version.get() >= Version::HTTP_11;
+    if !wanted || !any_says_yes(&r.loc().core.early_hints, r) {
+        return;
+    }
+    let conf = &r.loc().proxy.upstream;
+    let mut head = b"HTTP/1.1 103 Early Hints\r\n".to_vec();
+    let empty = head.len();
+    for field in fields.iter().filter(|field| !FRAMING.contains(&field.id) && !conf.hides(&field.name, HIDDEN)) {
+        for part in [&field.name[..], b": ", &field.value, b"\r\n"] {
+            head.extend_from_slice(part);
+        }
+    }
+    if head.len() > empty {
+        debug!(r, "http send early hints \"{}\"", r.uri.borrow().escape_ascii());
+        head.extend_from_slice(b"\r\n");
+        r.conn().append_slice(&head);
+        // Whoever sends the response notices a connection that is broken.
+        let _ = r.conn().send(u64::MAX);
+    }
+}
+
 /// Reads a response; that to a HEAD request has no body.
 struct HttpReader<const IS_HEAD: bool>;
 
@@ -117,7 +153,10 @@ impl<const IS_HEAD: bool> Reader for HttpReader<IS_HEAD> {
                 }
                 Ok(Parsed::Head(head, length)) => {
                     *input = BytesMut::from(&received[length..]);
-                    // Interim responses are for us alone.
+                    // Other interim responses are for us alone.
+                    if head.status == 103 {
+                        pass_hints(r, &head.fields);
+                    }
                     if (100..200).contains(&head.status) && head.status != 101 {
                         continue;
                     }

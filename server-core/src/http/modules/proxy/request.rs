@@ -43,6 +43,8 @@ pub(super) fn write(r: &Rc<Request>, destination: &Destination) -> Outgoing {
     // A whole response serves requests for heads as well.
     let converts = cache.is_some() && *conf.upstream.cache.convert_head && r.method.get() == Method::HEAD;
     let method = if converts { Bytes::from_static(b"GET") } else { method };
+    // What is not going to be kept is asked for as the client did.
+    let cache = cache.filter(|used| used.keeps.get());
     let mut head = Vec::with_capacity(512);
     head.extend_from_slice(&method);
     head.push(b' ');
@@ -123,6 +125,6 @@ fn conditions(used: &CacheUse, conf: &CacheConf) -> Option<(Option<Bytes>, Optio
         return None;
     }
     let entry = used.entry.borrow();
-    let head = parse_head(&entry.as_ref()?.head)?;
+    let head = parse_head(&entry.as_ref()?.head).filter(|head| matches!(head.status, 200 | 206))?;
     Some((head.fields.value(HeaderId::LastModified), head.fields.value(HeaderId::Etag)))
 }

@@ -67,8 +67,9 @@ fn fixed_uri(r: &Request, uri: &[u8], location: &[u8]) -> Bytes {
         return r.unparsed_uri.get();
     }
     let path = r.uri.get();
-    let cut = if uri.is_empty() { 0 } else { location.len().min(path.len()) };
-    let mut out = uri.to_vec();
+    let replaces = !uri.is_empty() && !r.left_location.get();
+    let cut = if replaces { location.len().min(path.len()) } else { 0 };
+    let mut out = if replaces { uri.to_vec() } else { Vec::new() };
     if r.quoted_uri.get() || r.internal.get() {
         out.extend_from_slice(&h1::uri::escape(&path[cut..]));
     } else {
