@@ -100,6 +100,7 @@ mod tests {
             socket.connect(gone).unwrap();
             let socket = DatagramSocket::udp(socket.into()).unwrap();
             socket.writable().await.unwrap();
+            socket.writable().await.unwrap();
             socket.try_write(|fd| Ok(nix::sys::socket::send(fd, b"x", nix::sys::socket::MsgFlags::empty())?)).unwrap();
             socket.readable().await.unwrap();
             let mut buffer = [0];

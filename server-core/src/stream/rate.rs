@@ -45,11 +45,9 @@ impl Rate {
 
     /// Notes that bytes went through: for as long as they should take, nothing more does.
     pub(super) fn took(&mut self, count: usize) {
-        if self.per_second > 0 {
-            let msec = (count as u64).saturating_mul(1000) / self.per_second;
-            if msec > 0 {
-                self.rest(msec);
-            }
+        let msec = (count as u64).saturating_mul(1000).checked_div(self.per_second);
+        if let Some(msec @ 1..) = msec {
+            self.rest(msec);
         }
     }
 

@@ -88,7 +88,7 @@ async fn phases(r: &Rc<Request>) -> Code {
     }
     if let Some(port) = conn.port.filter(|port| port.options.ssl) {
         let Some(context) = r.srv().ssl.context() else { return Code::INTERNAL_SERVER_ERROR };
-        let deadline = Instant::now() + *r.srv().core.client_header_timeout;
+        let deadline = Instant::now() + *r.loc().stream.handshake_timeout;
         if !accept_tls(conn, port, context, r.srv(), deadline).await {
             return Code::INTERNAL_SERVER_ERROR;
         }

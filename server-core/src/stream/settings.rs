@@ -63,6 +63,8 @@ pub struct LocConf {
     pub(crate) responses: Option<u64>,
     /// `proxy_ssl`; off by default.
     pub(crate) proxy_ssl: Setting<bool>,
+    /// `ssl_handshake_timeout`; 60 s by default.
+    pub(crate) handshake_timeout: Setting<Duration>,
     /// `ssl_preread`; off by default.
     pub(crate) ssl_preread: Setting<bool>,
 }
@@ -123,6 +125,7 @@ impl Merge for LocConf {
         if self.download_rate.is_none() {
             self.download_rate.clone_from(&outer.download_rate);
         }
+        self.handshake_timeout.merge(&outer.handshake_timeout, || Duration::from_mins(1));
         self.ssl_preread.merge(&outer.ssl_preread, || false);
         if self.upstream.buffer_size.value().is_none() && outer.upstream.buffer_size.value().is_none() {
             self.upstream.buffer_size.set(16 * 1024);
@@ -192,6 +195,7 @@ pub(crate) const RULES: &[Rule] = &[
         let bind = rules::bind(s, d)?;
         rules::set(s.loc.stream.upstream.bind.slot(), d, bind)
     }),
+    rule("ssl_handshake_timeout", BOTH, ONE, |s, d| value::set_msec(s.loc.stream.handshake_timeout.slot(), d)),
     rule("ssl_preread", BOTH, Arity::Flag, |s, d| value::set_flag(s.loc.stream.ssl_preread.slot(), d)),
 ];
 

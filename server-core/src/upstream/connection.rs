@@ -66,21 +66,12 @@ impl Datagrams {
         Self { socket: Rc::new(socket), readable: RefCell::default(), writable: RefCell::default() }
     }
 
-    async fn writable(&self) -> io::Result<()> {
-        self.socket.writable().await
-    }
-
     fn try_io<T>(&self, interest: Interest, mut operation: impl FnMut() -> io::Result<T>) -> io::Result<T> {
         if interest.is_writable() {
             self.socket.try_write(|_| operation())
         } else {
             self.socket.try_read(|_| operation())
         }
-    }
-
-    /// Whatever went wrong is known when something is received.
-    fn take_error(&self) -> io::Result<Option<io::Error>> {
-        Ok(None)
     }
 }
 
@@ -180,10 +171,8 @@ impl Connection {
     pub(crate) fn start(address: &PeerAddress, options: Options) -> Result<Self, StartError> {
         let stream = match address {
             PeerAddress::Ip(address) => {
-                let (kind, protocol) = match options.datagrams {
-                    true => (Type::DGRAM, Protocol::UDP),
-                    false => (Type::STREAM, Protocol::TCP),
-                };
+                let (kind, protocol) =
+                    if options.datagrams { (Type::DGRAM, Protocol::UDP) } else { (Type::STREAM, Protocol::TCP) };
                 let socket = Socket::new(Domain::for_address(*address), kind.nonblocking().cloexec(), Some(protocol))?;
                 if options.keepalive && !options.datagrams {
                     socket.set_keepalive(true)?;
@@ -223,10 +212,19 @@ impl Connection {
 
     /// Waits until the connection stands, or has failed.
     pub(crate) async fn connected(&self) -> io::Result<()> {
-        on_stream!(self, stream => {
-            stream.writable().await?;
-            stream.take_error()?.map_or(Ok(()), Err)
-        })
+        let error = match &self.stream {
+            Stream::Tcp(stream) => {
+                stream.writable().await?;
+                stream.take_error()?
+            }
+            Stream::Unix(stream) => {
+                stream.writable().await?;
+                stream.take_error()?
+            }
+            // Whatever goes wrong is known when something is received.
+            Stream::Datagrams(_) => None,
+        };
+        error.map_or(Ok(()), Err)
     }
 
     /// Puts TLS over the connection, set up by `prepare` before its handshake. Who secures twice keeps the first.

@@ -101,9 +101,10 @@ export! {
         let mut reduced = false;
         let limit = {
             // SAFETY: the contract of the parent module.
-            unsafe { r.as_ref() }.map_or(0, |r| match r.conn().is_stream() {
-                true => *r.loc().stream.upstream.next_upstream_tries,
-                false => r.loc().proxy.tries_limit(),
+            unsafe { r.as_ref() }.map_or(0, |r| if r.conn().is_stream() {
+                *r.loc().stream.upstream.next_upstream_tries
+            } else {
+                r.loc().proxy.tries_limit()
             })
         };
         let set = |balance: &Balance| {
