@@ -3,7 +3,7 @@
 //! The fields are the server's own: `cargo xtask gen` asks a running server, of HTTP and of stream, for all its tables and
 //! writes what it says to `standard/api.tsv`.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
 use crate::embed::Subsystem;
@@ -45,7 +45,7 @@ const FURTHER: [(&str, &[&str], &[&str]); 2] = [
 const OPEN: [&str; 4] = ["debug", "jit", "ngx.shared", "package"];
 
 /// The libraries of a subsystem by path, each with its fields, sorted.
-type Libraries = HashMap<&'static str, Vec<&'static str>>;
+type Libraries = BTreeMap<&'static str, Vec<&'static str>>;
 
 fn libraries(subsystem: Subsystem) -> &'static Libraries {
     static LIBRARIES: OnceLock<[Libraries; 3]> = OnceLock::new();

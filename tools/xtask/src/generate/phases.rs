@@ -17,7 +17,7 @@ use super::SUBSYSTEMS;
 use crate::Failure;
 
 /// Long enough for a machine that is busy with other work.
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_mins(1);
 
 const SCRIPT: &str = include_str!("probe.lua");
 const CERTIFICATE: &str = include_str!("probe.pem");
@@ -102,7 +102,7 @@ fn probe(server: &Path, subsystem: &str, ways: &[Way]) -> Result<Refused, Failur
     };
     outcome.map_err(|failure| match failure {
         Failure::Tool(text) => Failure::Tool(format!("{text}\n{}", log())),
-        other => other,
+        other @ Failure::Findings(_) => other,
     })?;
     gathered(&fs::read_to_string(prefix.join("rows"))?, ways)
         .map_err(|text| Failure::Tool(format!("{text}\n{}", log())))

@@ -114,7 +114,8 @@ local function note(...)
 end
 
 local REFUSALS = {
-    "API disabled in the c", "no request found", "no request ctx found", "no request context", "no upstream found",
+    "API disabled in the c", "no request found", "no request ctx found", "no request context",
+    "no request object found", "no upstream found",
 }
 
 local function is_refusal(message)
