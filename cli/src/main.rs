@@ -163,7 +163,7 @@ mod tests {
 
     #[test]
     fn the_command_line_is_consistent() {
-        super::command().debug_assert();
+        command().debug_assert();
     }
 
     #[test]

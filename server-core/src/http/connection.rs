@@ -111,7 +111,7 @@ pub struct Connection {
     /// The client's address as text, without port.
     pub peer_text: RefCell<Bytes>,
     /// Who connected, as text and port, while a request has another peer on the word of that one (`real_ip_header`).
-    pub connected_peer: RefCell<Option<(Bytes, u16)>>,
+    pub connected_peer: RefCell<Option<Box<(Bytes, u16)>>>,
     /// What its PROXY protocol header said.
     pub proxy_protocol: OnceCell<Box<ProxyProtocol>>,
     local: OnceCell<Box<Address>>,

@@ -101,12 +101,12 @@ fn set_real_ip_from(scope: &mut Scope<'_>, directive: &Directive) -> Result<(), 
 /// The variables.
 pub(crate) const VARIABLES: &[VariableDef] = &[
     VariableDef::new("realip_remote_addr", |r, _| {
-        let connected = r.conn().connected_peer.borrow().as_ref().map(|(text, _)| text.clone());
+        let connected = r.conn().connected_peer.borrow().as_ref().map(|connected| connected.0.clone());
         Some(connected.unwrap_or_else(|| r.conn().peer_text.borrow().clone()))
     }),
     VariableDef::new("realip_remote_port", |r, _| {
         let port = match (&*r.conn().connected_peer.borrow(), &*r.conn().peer.borrow()) {
-            (Some((_, port)), _) => *port,
+            (Some(connected), _) => connected.1,
             (None, Address::Ip(address)) => address.port(),
             (None, Address::Unix(_)) => 0,
         };
@@ -143,7 +143,7 @@ pub(crate) fn replace_by_proxy_protocol(r: &Rc<Request>) {
     if is_trusted {
         conn.peer.replace(Address::Ip(header.source));
         let before = conn.peer_text.replace(header.source.ip().to_string().into());
-        conn.connected_peer.replace(Some((before, port)));
+        conn.connected_peer.replace(Some(Box::new((before, port))));
     }
 }
 
@@ -177,7 +177,7 @@ fn replace(r: &Rc<Request>) -> Option<()> {
     }
     let conn = Rc::clone(r.conn());
     let before = conn.peer_text.replace(found.ip().to_string().into());
-    conn.connected_peer.replace(Some((before.clone(), port)));
+    conn.connected_peer.replace(Some(Box::new((before.clone(), port))));
     conn.peer.replace(Address::Ip(found));
     r.at_end(move || {
         // The next request of the connection starts from the true address.

@@ -115,7 +115,7 @@ end
 
 local REFUSALS = {
     "API disabled in the c", "no request found", "no request ctx found", "no request context",
-    "no request object found", "no upstream found",
+    "no request object found", "request object not found", "no upstream found",
 }
 
 local function is_refusal(message)

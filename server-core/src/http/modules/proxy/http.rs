@@ -166,7 +166,7 @@ impl<const IS_HEAD: bool> Reader for HttpReader<IS_HEAD> {
                         continue;
                     }
                     debug!(r, "http proxy status {} \"{}\"", head.status, head.status_line.escape_ascii());
-                    for field in head.fields.iter() {
+                    for field in &head.fields {
                         let (name, value) = (field.name.escape_ascii(), field.value.escape_ascii());
                         debug!(r, "http proxy header: \"{name}: {value}\"");
                     }
