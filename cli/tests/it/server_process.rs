@@ -31,6 +31,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         Trial::test("server::the_test_option_says_so", tests_configuration),
         Trial::test("server::a_connection_limit_makes_new_ones_wait", limits_connections),
         Trial::test("server::hup_leaves_no_descriptor_behind", reload_leaves_nothing),
+        Trial::test("server::a_worker_in_an_endless_loop_leaves_the_others_serving", loops_alone),
         Trial::test("server::a_folder_does_not_show_what_is_private", folder_keeps_secrets),
     ]
 }
@@ -245,6 +246,30 @@ fn removes_sockets() -> Checked {
     eventually("the socket's file is gone", || (!way.exists()).then_some(()))?;
     assert!(alive(pid));
     Ok(())
+}
+
+fn loops_alone() -> Checked {
+    let folder = tempfile::tempdir()?;
+    let way = folder.path().join("way.sock");
+    let server = Server::new(&format!(
+        "worker_processes 2;\nevents {{ }}\nhttp {{ lua_watchdog 100ms; server {{ listen unix:{};
+         location = /loop {{ content_by_lua_block {{ ngx.log(ngx.WARN, 'round and round') while true do end }} }}
+         location = /fine {{ return 200 'served'; }} }} }}\n",
+        way.display()
+    ))?;
+    server.start()?;
+    let mut stuck = UnixStream::connect(&way)?;
+    stuck.write_all(b"GET /loop HTTP/1.0\r\n\r\n")?;
+    server.wait_for_log("round and round")?;
+    for _ in 0..10 {
+        let mut other = UnixStream::connect(&way)?;
+        other.set_read_timeout(Some(Duration::from_secs(10)))?;
+        other.write_all(b"GET /fine HTTP/1.0\r\n\r\n")?;
+        let mut answer = String::new();
+        other.read_to_string(&mut answer)?;
+        assert!(answer.ends_with("served"), "{answer}");
+    }
+    server.wait_for_log("Lua code has not given way for")
 }
 
 fn reports() -> Checked {

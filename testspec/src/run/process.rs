@@ -80,11 +80,19 @@ pub fn end(pid: Pid, gentle: Signal, limit: Duration) -> bool {
 
 /// Ends whatever this process still has below it.
 pub fn end_descendants() {
-    for _ in 0..5 {
+    // A process whose parent leaves while the table is read seems to be nobody's; the next look finds it with us.
+    let mut empty_looks = 0;
+    for _ in 0..20 {
         let left = descendants(Pid::this());
         if left.is_empty() {
-            return;
+            empty_looks += 1;
+            if empty_looks == EMPTY_LOOKS {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+            continue;
         }
+        empty_looks = 0;
         for pid in &left {
             let _ = kill(*pid, Signal::SIGKILL);
         }
@@ -93,6 +101,9 @@ pub fn end_descendants() {
         }
     }
 }
+
+/// How often in a row nothing must be found before nothing is there.
+const EMPTY_LOOKS: u32 = 3;
 
 /// All processes below `ancestor`, nearest first.
 pub fn descendants(ancestor: Pid) -> Vec<Pid> {
