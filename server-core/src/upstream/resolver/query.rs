@@ -14,7 +14,7 @@ use crate::log::{LogContext, failure_level, with_process_log};
 /// How long one server may take before the next one is asked.
 const SERVER_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a question must have been wanted after its failure for the log to tell about that.
-const WORTH_A_LINE: Duration = Duration::from_millis(100);
+const WORTH_A_LINE: Duration = Duration::from_secs(1);
 /// The largest answer over UDP that is read.
 const DATAGRAM_MAX: usize = 4096;
 
