@@ -6,12 +6,15 @@ use std::task::{Poll, Waker};
 
 use bytes::Bytes;
 
+use super::body::RequestBody;
 use super::code::Code;
+use super::header::{Header, HeaderId};
 use super::method::Method;
 use super::postpone_filter::Postponed;
 use super::request::{MAX_URI_CHANGES, Request, Restart};
 use super::request_log::debug;
 use super::run;
+use super::variables::Slots;
 use crate::log::Level;
 
 /// Tells the waiting parent that a subrequest has ended.
@@ -126,6 +129,22 @@ pub fn create(
     r.uri_changes.set(MAX_URI_CHANGES + 1);
     debug!(r, "http subrequest \"{}?{}\"", r.uri.borrow().escape_ascii(), r.args.borrow().escape_ascii());
     Ok(r)
+}
+
+/// Gives a subrequest variables of its own: it computes its own values and shares none.
+pub(crate) fn separate_variables(r: &Request) {
+    r.set_slots(Rc::new(Slots::new(r.main_conf().core.variables.slots())));
+}
+
+/// Gives a subrequest a body, and the header that tells its length.
+pub(crate) fn give_body(r: &Request, body: RequestBody) {
+    let length = body.received.get();
+    let mut list = r.headers_in.list.borrow_mut();
+    list.remove_known(HeaderId::ContentLength);
+    list.insert(0, Header::new("Content-Length", length.to_string()));
+    drop(list);
+    r.headers_in.content_length.set(length as i64);
+    r.body.replace(Some(Rc::new(body)));
 }
 
 /// Lets a subrequest run. It begins when the parent waits for something.

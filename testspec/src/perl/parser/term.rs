@@ -73,7 +73,7 @@ impl Parser<'_> {
                 || (blanks == 0 && next.is_some_and(|byte| is_word_start(byte) || matches!(byte, b'\\' | b'~')))
             {
                 self.mark();
-                self.cursor.advance(2 + blanks);
+                self.cursor.advance(2);
                 return self.here_document();
             }
         }

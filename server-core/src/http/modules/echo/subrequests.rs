@@ -8,12 +8,10 @@ use super::directives::Waiting;
 use crate::http::body::{BodyFile, RequestBody};
 use crate::http::code::Code;
 use crate::http::h1::uri;
-use crate::http::header::HeaderId;
 use crate::http::method::Method;
 use crate::http::path::absolute_path;
 use crate::http::request::Request;
 use crate::http::subrequest::{self, Options};
-use crate::http::variables::Slots;
 use crate::log::Level;
 
 /// A subrequest to be made.
@@ -72,16 +70,9 @@ impl Target {
         if method == Method::HEAD {
             sub.header_only.set(true);
         }
-        // Variables are not shared: a subrequest computes its own.
-        sub.set_slots(Rc::new(Slots::new(r.main_conf().core.variables.slots())));
+        subrequest::separate_variables(&sub);
         if let Some(body) = self.body {
-            let length = body.received.get();
-            let mut list = sub.headers_in.list.borrow_mut();
-            list.remove_known(HeaderId::ContentLength);
-            list.insert(0, crate::http::Header::new("Content-Length", length.to_string()));
-            drop(list);
-            sub.headers_in.content_length.set(length as i64);
-            sub.body.replace(Some(Rc::new(body)));
+            subrequest::give_body(&sub, body);
         }
         subrequest::start(&sub, None);
         Ok(sub)

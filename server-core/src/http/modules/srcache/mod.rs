@@ -22,11 +22,10 @@ pub(crate) use self::store::{body_filter, header_filter};
 use crate::http::body::RequestBody;
 use crate::http::code::Code;
 use crate::http::h1::uri;
-use crate::http::header::{Header, HeaderId};
 use crate::http::method::Method;
 use crate::http::request::Request;
 use crate::http::subrequest::{self, Options};
-use crate::http::variables::{Slots, VariableDef};
+use crate::http::variables::VariableDef;
 use crate::log::Level;
 
 /// What is known about a main request in such a location.
@@ -100,14 +99,9 @@ fn subrequest(r: &Rc<Request>, call: &Call, body: Option<Bytes>, options: Option
     if call.method == Method::HEAD {
         sub.header_only.set(true);
     }
-    sub.set_slots(Rc::new(Slots::new(r.main_conf().core.variables.slots())));
+    subrequest::separate_variables(&sub);
     if let Some(body) = body {
-        let mut list = sub.headers_in.list.borrow_mut();
-        list.remove_known(HeaderId::ContentLength);
-        list.insert(0, Header::new("Content-Length", body.len().to_string()));
-        drop(list);
-        sub.headers_in.content_length.set(i64::try_from(body.len()).unwrap_or(i64::MAX));
-        sub.body.replace(Some(Rc::new(RequestBody::of(body))));
+        subrequest::give_body(&sub, RequestBody::of(body));
     }
     Ok(sub)
 }

@@ -362,7 +362,7 @@ fn adjust(r: &Rc<Request>, child: &Rc<Request>, query: &Query) -> Result<(), i32
     match query.variables {
         Variables::Shared => {}
         Variables::Copied => child.set_slots(Rc::new(Slots::clone(&r.slots()))),
-        Variables::Fresh => child.set_slots(Rc::new(Slots::new(r.main_conf().core.variables.slots()))),
+        Variables::Fresh => subrequest::separate_variables(child),
     }
     for (name, value) in &query.vars {
         let name = name.to_ascii_lowercase();
