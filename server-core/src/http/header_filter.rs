@@ -12,7 +12,7 @@ use super::modules::core::ServerTokens;
 use super::output::HeaderNext;
 use super::request::Request;
 use super::request_log::debug;
-use super::{special_response, write_filter};
+use super::{h2, special_response, write_filter};
 
 /// The header filter.
 pub(crate) fn filter(r: &Rc<Request>, _next: HeaderNext) -> Code {
@@ -50,6 +50,10 @@ pub(crate) fn filter(r: &Rc<Request>, _next: HeaderNext) -> Code {
         }
     }
     let location = complete_location(r);
+    if let Some(stream) = r.conn().http2() {
+        let completed = if location == Place::Early { r.headers_out.value(HeaderId::Location) } else { None };
+        return h2::response::send_head(r, stream, completed.as_deref());
+    }
     let size = r.conn().append_with(|head| encode(r, location, head));
     r.header_size.set(size as u64);
     write_filter::send_when_worth(r, false, r.header_only.get())
