@@ -336,8 +336,8 @@ struct Store {
 impl Store {
     fn new(r: &Request, body: Rc<RequestBody>) -> Self {
         let size = *r.loc().core.client_body_buffer_size;
-        // A body of known length may be a quarter larger than the buffer.
-        let slack = if r.headers_in.chunked.get() { 0 } else { size >> 2 };
+        // A body of known length may be a quarter larger than the buffer, unless it comes in frames.
+        let slack = if r.headers_in.chunked.get() || r.conn().http2().is_some() { 0 } else { size >> 2 };
         Self { body, memory: Vec::new(), in_memory: 0, buffer_size: size + slack, file: None }
     }
 

@@ -165,7 +165,8 @@ fn complete_location(r: &Request) -> Place {
     let Some(location) = out.value(HeaderId::Location).filter(|location| location.first() == Some(&b'/')) else {
         return Place::InList;
     };
-    let mut absolute = b"http://".to_vec();
+    let (scheme, usual_port) = if r.conn().is_tls() { ("https://", 443) } else { ("http://", 80) };
+    let mut absolute = scheme.as_bytes().to_vec();
     if *core.server_name_in_redirect {
         absolute.extend_from_slice(&r.srv().core.server_name);
     } else if !r.headers_in.server.is_empty() {
@@ -174,7 +175,7 @@ fn complete_location(r: &Request) -> Place {
         absolute.extend_from_slice(&r.conn().local().host_text());
     }
     let port = r.conn().local().port();
-    if *core.port_in_redirect && port != 80 && port != 0 {
+    if *core.port_in_redirect && port != usual_port && port != 0 {
         absolute.push(b':');
         absolute.extend_from_slice(itoa::Buffer::new().format(port).as_bytes());
     }

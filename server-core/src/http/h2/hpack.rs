@@ -14,7 +14,7 @@ const TABLE_SIZE: usize = 4096;
 /// What an entry counts for besides its texts.
 const ENTRY_OVERHEAD: usize = 32;
 /// Bytes that a number may have behind its first one.
-const NUMBER_MAX: usize = 4;
+const NUMBER_MAX: usize = 3;
 
 /// Names and values that both sides know, from 1 on.
 const STATIC: [(&str, &str); 61] = [
@@ -133,17 +133,17 @@ pub(crate) struct Decoder {
     table: VecDeque<Field>,
     size: usize,
     capacity: usize,
+    text_max: usize,
     /// Where texts are decoded.
     scratch: Vec<u8>,
 }
 
-impl Default for Decoder {
-    fn default() -> Self {
-        Self { table: VecDeque::new(), size: 0, capacity: TABLE_SIZE, scratch: Vec::new() }
-    }
-}
-
 impl Decoder {
+    /// A decoder of texts that have at most `text_max` bytes as they are sent.
+    pub(crate) fn new(text_max: usize) -> Self {
+        Self { table: VecDeque::new(), size: 0, capacity: TABLE_SIZE, text_max, scratch: Vec::new() }
+    }
+
     /// Decodes what the front of `block` holds. Name and value may have `limit` bytes together.
     pub(crate) fn step(&mut self, block: &[u8], limit: usize) -> Result<Step, HpackError> {
         let Some(&first) = block.first() else { return Ok(Step::More) };
@@ -216,12 +216,14 @@ impl Decoder {
     fn text(&mut self, block: &[u8], limit: usize) -> Result<Option<(Bytes, usize)>, HpackError> {
         let Some((length, start)) = number(block, 7)? else { return Ok(None) };
         let is_coded = block.first().is_some_and(|first| first & 0x80 != 0);
-        // The longest code has 30 bits; nothing longer can come to something that is allowed.
-        if length > if is_coded { limit.saturating_mul(4) } else { limit } {
+        if length > self.text_max {
             return Err(HpackError::TooLarge);
         }
         let Some(text) = block.get(start..start + length) else { return Ok(None) };
         if !is_coded {
+            if text.len() > limit {
+                return Err(HpackError::TooLarge);
+            }
             return Ok(Some((Bytes::copy_from_slice(text), start + length)));
         }
         self.scratch.clear();
@@ -339,7 +341,7 @@ mod tests {
     /// RFC 7541, appendix C.4: three requests over one connection.
     #[test]
     fn the_requests_of_the_rfc_decode() {
-        let mut decoder = Decoder::default();
+        let mut decoder = Decoder::new(4096);
         let first = b"\x82\x86\x84\x41\x8c\xf1\xe3\xc2\xe5\xf2\x3a\x6b\xa0\xab\x90\xf4\xff";
         let common = [(":method", "GET"), (":scheme", "http"), (":path", "/"), (":authority", "www.example.com")];
         assert_eq!(decode(&mut decoder, first).unwrap(), pairs(&common));
@@ -376,21 +378,21 @@ mod tests {
             ("x-long", &long),
             ("x-empty", ""),
         ];
-        assert_eq!(decode(&mut Decoder::default(), &block).unwrap(), pairs(&expected));
+        assert_eq!(decode(&mut Decoder::new(4096), &block).unwrap(), pairs(&expected));
     }
 
     #[test]
     fn a_block_may_come_byte_by_byte() {
         let block = b"\x40\x0acustom-key\x0dcustom-header";
         for end in 0..block.len() {
-            assert_eq!(Decoder::default().step(&block[..end], 4096), Ok(Step::More), "{end} bytes");
+            assert_eq!(Decoder::new(4096).step(&block[..end], 4096), Ok(Step::More), "{end} bytes");
         }
-        assert!(matches!(Decoder::default().step(block, 4096), Ok(Step::Field(_, 26))));
+        assert!(matches!(Decoder::new(4096).step(block, 4096), Ok(Step::Field(_, 26))));
     }
 
     #[test]
     fn old_entries_make_room() {
-        let mut decoder = Decoder::default();
+        let mut decoder = Decoder::new(4096);
         for number in 0..100 {
             let mut block = vec![0x40];
             push_text(&mut block, format!("name-{number}").as_bytes());
@@ -408,10 +410,11 @@ mod tests {
     fn what_is_too_large_is_refused_before_it_is_there() {
         let mut block = b"\x40\x01a".to_vec();
         push_number(&mut block, 100, 7, 0);
-        assert_eq!(Decoder::default().step(&block, 100), Err(HpackError::TooLarge));
-        assert_eq!(Decoder::default().step(&block, 101), Ok(Step::More));
-        let large = [b"\x41", &[0x7f, 0xff, 0xff, 0xff][..]].concat();
-        assert_eq!(Decoder::default().step(&large, 100), Ok(Step::More));
+        assert_eq!(Decoder::new(99).step(&block, 1000), Err(HpackError::TooLarge));
+        assert_eq!(Decoder::new(100).step(&block, 1000), Ok(Step::More));
+        block.extend_from_slice(&[b'v'; 100]);
+        assert_eq!(Decoder::new(100).step(&block, 100), Err(HpackError::TooLarge));
+        assert!(matches!(Decoder::new(100).step(&block, 101), Ok(Step::Field(..))));
     }
 
     #[test]
@@ -419,12 +422,12 @@ mod tests {
         for (block, error) in [
             (&b"\x80"[..], HpackError::Index(0)),
             (b"\xc0", HpackError::Index(64)),
-            (b"\xff\xff\xff\xff\xff\xff", HpackError::NumberTooLong),
+            (b"\xff\xff\xff\xff", HpackError::NumberTooLong),
             (b"\x3f\xe2\x1f", HpackError::TableSize(4097)),
             (b"\x40\x00\x00", HpackError::EmptyName),
             (b"\x40\x81\xff\x00", HpackError::Huffman),
         ] {
-            assert_eq!(Decoder::default().step(block, 100), Err(error), "{block:02x?}");
+            assert_eq!(Decoder::new(4096).step(block, 100), Err(error), "{block:02x?}");
         }
     }
 }

@@ -98,8 +98,8 @@ pub(crate) fn decode(coded: &[u8], out: &mut Vec<u8>) -> Result<(), InvalidCode>
             (symbol, length) => (symbol, u32::from(length)),
         };
         if length > count {
-            // What fills the last byte is a part of the longest code, all ones.
-            let is_padding = count < 8 && bits >> (64 - count) == (1 << count) - 1;
+            // What fills the last byte is a part of the longest code, all ones. As nginx, we take more than a byte of them.
+            let is_padding = count < LONGEST as u32 && bits >> (64 - count) == (1 << count) - 1;
             return if is_padding { Ok(()) } else { Err(InvalidCode) };
         }
         out.push(symbol);
@@ -177,12 +177,13 @@ mod tests {
     }
 
     #[test]
-    fn padding_is_short_and_all_ones() {
+    fn padding_is_a_part_of_the_longest_code() {
         // "a" is 00011.
         assert_eq!(decoded(&[0b0001_1111]).unwrap(), b"a");
         assert_eq!(decoded(&[0b0001_1110]), Err(InvalidCode));
-        assert_eq!(decoded(&[0b0001_1111, 0xff]), Err(InvalidCode));
-        assert_eq!(decoded(&[0xff]), Err(InvalidCode));
+        assert_eq!(decoded(&[0b0001_1111, 0xff]).unwrap(), b"a");
+        assert_eq!(decoded(&[0xff, 0xff, 0xff]).unwrap(), b"");
+        assert_eq!(decoded(&[0b0001_1111, 0xfe]), Err(InvalidCode));
     }
 
     #[test]

@@ -23,4 +23,4 @@ pub(crate) mod serve;
 mod session;
 mod stream;
 
-pub use stream::Stream;
+pub(crate) use stream::Stream;

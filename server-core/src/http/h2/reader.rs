@@ -70,7 +70,7 @@ impl Reader {
     pub(super) fn new(session: &Session) -> Self {
         Self {
             state: State::Preface,
-            decoder: Decoder::default(),
+            decoder: Decoder::new(session.srv.core.large_client_header_buffers.size),
             block: None,
             total_bytes: 0,
             payload_bytes: 0,
@@ -79,9 +79,18 @@ impl Reader {
         }
     }
 
-    /// Whether a head of a request is on its way.
-    pub(super) fn is_in_block(&self) -> bool {
-        self.block.is_some()
+    /// Whether the head of a request is on its way that will be served.
+    pub(super) fn awaits_head(&self) -> bool {
+        self.block.as_ref().is_some_and(|block| !block.refused)
+    }
+
+    /// The head that is on its way took too long.
+    pub(super) fn give_up_head(&mut self, session: &Session) {
+        if let Some(block) = &mut self.block {
+            block.refused = true;
+            block.fields.clear();
+            session.reset(block.id, ErrorCode::PROTOCOL_ERROR);
+        }
     }
 
     /// Whether a frame is on its way.

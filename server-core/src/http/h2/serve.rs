@@ -117,7 +117,7 @@ impl<'a> Driver<'a> {
         if let Err(end) = self.write(cx) {
             return Poll::Ready(end);
         }
-        let is_unused = session.processing() == 0 && !self.reader.is_in_block();
+        let is_unused = session.processing() == 0 && !self.reader.awaits_head();
         if is_unused && session.goes_away() && !self.conn.has_output() {
             return Poll::Ready(End::Because(ErrorCode::NO_ERROR));
         }
@@ -223,7 +223,7 @@ impl<'a> Driver<'a> {
     /// Waits for whatever comes next, and not for ever.
     fn wait(&mut self, cx: &mut Context<'_>, is_unused: bool) -> Poll<End> {
         let session = self.session;
-        if self.reader.is_in_block() {
+        if self.reader.awaits_head() {
             let timeout = *session.srv.core.client_header_timeout;
             self.head_until.get_or_insert_with(|| Instant::now() + timeout);
         } else {
@@ -249,7 +249,10 @@ impl<'a> Driver<'a> {
         if self.send_until == Some(first) {
             return Poll::Ready(End::Gone);
         }
-        Poll::Ready(End::Because(ErrorCode::PROTOCOL_ERROR))
+        self.reader.give_up_head(session);
+        // The client is told, and what it still sends of the head is read.
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 }
 

@@ -16,7 +16,7 @@ use crate::http::request::Request;
 use crate::http::server::Server;
 use crate::log::{Entry, ErrorLog, Level};
 
-/// Bytes that streams may put into the connection's output before it is sent.
+/// When so many bytes wait to be sent, streams wait; at once, one may add as many.
 const OUTPUT_MAX: u64 = 64 * 1024;
 /// A client that does not take its answers is not listened to when so many bytes wait for it.
 const OUTPUT_FULL: u64 = 256 * 1024;
@@ -194,7 +194,9 @@ impl Session {
 impl Session {
     /// Bytes that streams together may send now.
     pub(super) fn room(&self) -> u64 {
-        u64::from(self.send_window.get()).min(OUTPUT_MAX.saturating_sub(self.conn.output_len()))
+        // A stream that may send makes whole frames: the last one may go beyond.
+        let free = if self.conn.output_len() < OUTPUT_MAX { OUTPUT_MAX } else { 0 };
+        free.min(u64::from(self.send_window.get()))
     }
 
     /// Streams have sent so many bytes.
