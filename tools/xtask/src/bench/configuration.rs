@@ -82,7 +82,7 @@ http {{
     keepalive_requests 100000000;
     {cjson}
     lua_shared_dict bench 10m;
-    proxy_cache_path {prefix}cache keys_zone=bench:1m;
+    proxy_cache_path {prefix}cache keys_zone=kept:1m;
     upstream backend {{
         server 127.0.0.1:{backend};
         keepalive 64;
@@ -174,7 +174,7 @@ http {{
             proxy_pass http://backend/;
             proxy_http_version 1.1;
             proxy_set_header Connection "";
-            proxy_cache bench;
+            proxy_cache kept;
             proxy_cache_valid 1h;
         }}
         location = /sleep {{
