@@ -91,6 +91,8 @@ http {{
         listen 127.0.0.1:{plain};
         {tls}
         root html;
+        # Old versions of nginx offer less by themselves.
+        ssl_protocols TLSv1.2 TLSv1.3;
         location = /hello {{ content_by_lua_block {{ ngx.say("hello") }} }}
         location = /plain {{ return 200 "hello\n"; }}
         location = /logged {{
