@@ -2,10 +2,11 @@
 
 use std::fs;
 use std::net::TcpStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use super::configuration::Certificate;
 use super::server::free_port;
 use crate::Failure;
 
@@ -94,4 +95,30 @@ impl Backend {
         let command = [program, "-p", &prefix, "-c", "nginx.conf", "-e", "error.log"];
         Ok(Some(Self { port, _process: Helper::start(&command, port)? }))
     }
+}
+
+/// A certificate for the TLS cases; `None` where nobody can make one.
+pub(super) fn certificate(folder: &Path) -> Result<Option<Certificate>, Failure> {
+    let certificate = Certificate { chain: folder.join("server.crt"), key: folder.join("server.key") };
+    let made = Command::new("openssl")
+        .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost", "-keyout"])
+        .arg(&certificate.key)
+        .arg("-out")
+        .arg(&certificate.chain)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
+    match made {
+        Ok(status) if status.success() => Ok(Some(certificate)),
+        Ok(status) => Err(Failure::Tool(format!("openssl made no certificate: {status}"))),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Where the system keeps a cjson for Lua 5.1.
+pub(super) fn cjson() -> Option<PathBuf> {
+    let folders = ["/usr/lib/x86_64-linux-gnu/lua/5.1", "/usr/lib/aarch64-linux-gnu/lua/5.1", "/usr/lib/lua/5.1"];
+    folders.into_iter().map(PathBuf::from).find(|folder| folder.join("cjson.so").exists())
 }

@@ -5,6 +5,7 @@
 //! on one request. Its ratio is the median of the ratios of neighbouring runs. Where nginx is not installed, rsty is
 //! measured alone; a case whose tool is missing is left out, with a word about it.
 
+mod configuration;
 mod helpers;
 mod server;
 
@@ -13,8 +14,9 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use crate::{Failure, Outcome};
+use configuration::Neighbours;
 use helpers::{Backend, Redis};
-use server::{Neighbours, Running, Server};
+use server::{Running, Server};
 
 /// Runs of each server and path.
 const ROUNDS: usize = 7;
@@ -31,27 +33,66 @@ struct Case {
 }
 
 enum Kind {
-    /// Requests for a path.
-    Load(&'static str),
-    /// The same, through to Redis.
-    Redis(&'static str),
-    /// The same, through to another server.
-    Proxy(&'static str),
+    Load(Load),
     Idle,
     Threads,
     Start,
 }
 
+/// Requests for a path.
+struct Load {
+    path: &'static str,
+    /// What must be there beside the servers.
+    needs: Option<Need>,
+    tls: bool,
+    header: Option<&'static str>,
+}
+
+/// What may be missing on a machine.
+#[derive(Clone, Copy)]
+enum Need {
+    Redis,
+    Backend,
+    Certificate,
+    /// A cjson for nginx's Lua.
+    Cjson,
+}
+
+impl Load {
+    const fn of(path: &'static str) -> Self {
+        Self { path, needs: None, tls: false, header: None }
+    }
+
+    const fn with(path: &'static str, need: Need) -> Self {
+        Self { needs: Some(need), ..Self::of(path) }
+    }
+}
+
+/// The client that gets its responses compressed.
+const GZIP: Load = Load { header: Some("Accept-Encoding: gzip"), ..Load::of("/text.txt") };
+const TLS: Load = Load { tls: true, ..Load::with("/plain", Need::Certificate) };
+const TLS_FILE: Load = Load { tls: true, ..Load::with("/static.bin", Need::Certificate) };
+/// A handshake for each request.
+const TLS_CLOSE: Load = Load { header: Some("Connection: close"), ..TLS };
+
 const CASES: &[Case] = &[
-    Case { title: "hello", kind: Kind::Load("/hello") },
-    Case { title: "return 200", kind: Kind::Load("/plain") },
-    Case { title: "static 10 kB", kind: Kind::Load("/static.bin") },
-    Case { title: "api mix", kind: Kind::Load("/mix") },
-    Case { title: "capture", kind: Kind::Load("/capture") },
-    Case { title: "shared dict", kind: Kind::Load("/dict") },
-    Case { title: "redis", kind: Kind::Redis("/redis") },
-    Case { title: "proxy 1 kB", kind: Kind::Proxy("/proxy/1k.bin") },
-    Case { title: "proxy 1 MB", kind: Kind::Proxy("/proxy/1m.bin") },
+    Case { title: "hello", kind: Kind::Load(Load::of("/hello")) },
+    Case { title: "return 200", kind: Kind::Load(Load::of("/plain")) },
+    Case { title: "access log", kind: Kind::Load(Load::of("/logged")) },
+    Case { title: "static 10 kB", kind: Kind::Load(Load::of("/static.bin")) },
+    Case { title: "gzip 10 kB", kind: Kind::Load(GZIP) },
+    Case { title: "tls", kind: Kind::Load(TLS) },
+    Case { title: "tls 10 kB", kind: Kind::Load(TLS_FILE) },
+    Case { title: "tls handshake", kind: Kind::Load(TLS_CLOSE) },
+    Case { title: "api mix", kind: Kind::Load(Load::of("/mix")) },
+    Case { title: "regex", kind: Kind::Load(Load::of("/regex")) },
+    Case { title: "cjson", kind: Kind::Load(Load::with("/cjson", Need::Cjson)) },
+    Case { title: "capture", kind: Kind::Load(Load::of("/capture")) },
+    Case { title: "shared dict", kind: Kind::Load(Load::of("/dict")) },
+    Case { title: "redis", kind: Kind::Load(Load::with("/redis", Need::Redis)) },
+    Case { title: "proxy 1 kB", kind: Kind::Load(Load::with("/proxy/1k.bin", Need::Backend)) },
+    Case { title: "proxy 1 MB", kind: Kind::Load(Load::with("/proxy/1m.bin", Need::Backend)) },
+    Case { title: "cache hit", kind: Kind::Load(Load::with("/cached/1k.bin", Need::Backend)) },
     Case { title: "idle", kind: Kind::Idle },
     Case { title: "threads", kind: Kind::Threads },
     Case { title: "start", kind: Kind::Start },
@@ -72,10 +113,14 @@ pub(crate) fn run(seconds: u32, only: Option<&str>) -> Outcome {
     let folder = tempfile::tempdir()?;
     let redis = Redis::start(folder.path())?;
     let backend = Backend::start(folder.path())?;
-    let neighbours =
-        Neighbours { redis: redis.as_ref().map(|redis| redis.port), backend: backend.as_ref().map(|known| known.port) };
-    let mut servers = vec![Server::rsty(folder.path(), neighbours)?];
-    match Server::nginx(folder.path(), neighbours)? {
+    let neighbours = Neighbours {
+        redis: redis.as_ref().map(|redis| redis.port),
+        backend: backend.as_ref().map(|known| known.port),
+        certificate: helpers::certificate(folder.path())?,
+        cjson: helpers::cjson(),
+    };
+    let mut servers = vec![Server::rsty(folder.path(), &neighbours)?];
+    match Server::nginx(folder.path(), &neighbours)? {
         Some(nginx) => servers.push(nginx),
         None => eprintln!("bench: nginx with its Lua module is not installed; rsty is measured alone"),
     }
@@ -83,9 +128,10 @@ pub(crate) fn run(seconds: u32, only: Option<&str>) -> Outcome {
     let running: Vec<Running> = servers.iter().map(Server::start).collect::<Result<_, _>>()?;
     for case in &chosen {
         match case.kind {
-            Kind::Redis(_) if redis.is_none() => eprintln!("bench: {} is left out: no redis-server", case.title),
-            Kind::Proxy(_) if backend.is_none() => eprintln!("bench: {} is left out: no nginx behind", case.title),
-            Kind::Load(path) | Kind::Redis(path) | Kind::Proxy(path) => load(case.title, path, &running, seconds)?,
+            Kind::Load(ref wanted) => match wanted.needs.and_then(|need| neighbours.missing(need)) {
+                Some(what) => eprintln!("bench: {} is left out: no {what}", case.title),
+                None => load(case.title, wanted, &running, seconds)?,
+            },
             Kind::Idle | Kind::Threads | Kind::Start => {}
         }
     }
@@ -95,17 +141,17 @@ pub(crate) fn run(seconds: u32, only: Option<&str>) -> Outcome {
             Kind::Idle => memory(case.title, &servers, idle_connections)?,
             Kind::Threads => memory(case.title, &servers, sleeping_threads)?,
             Kind::Start => start(&servers)?,
-            Kind::Load(_) | Kind::Redis(_) | Kind::Proxy(_) => {}
+            Kind::Load(_) => {}
         }
     }
     Ok(())
 }
 
-fn load(title: &str, path: &str, running: &[Running], seconds: u32) -> Outcome {
+fn load(title: &str, load: &Load, running: &[Running], seconds: u32) -> Outcome {
     let mut samples: Vec<Vec<Sample>> = vec![Vec::new(); running.len()];
     for _ in 0..ROUNDS {
         for (server, rows) in running.iter().zip(&mut samples) {
-            rows.push(server.load(path, seconds)?);
+            rows.push(server.load(load, seconds)?);
         }
     }
     for (server, rows) in running.iter().zip(&samples) {
@@ -148,7 +194,7 @@ fn memory(title: &str, servers: &[Server], occupy: fn(&Running) -> Result<Vec<Tc
 fn idle_connections(server: &Running) -> Result<Vec<TcpStream>, Failure> {
     let mut held = Vec::with_capacity(CONNECTIONS);
     for _ in 0..CONNECTIONS {
-        let mut stream = TcpStream::connect(("127.0.0.1", server.port))?;
+        let mut stream = TcpStream::connect(("127.0.0.1", server.ports.plain))?;
         ask(&mut stream, "/hello", "0\r\n\r\n")?;
         held.push(stream);
     }
@@ -157,7 +203,7 @@ fn idle_connections(server: &Running) -> Result<Vec<TcpStream>, Failure> {
 
 /// One request whose light threads all sleep.
 fn sleeping_threads(server: &Running) -> Result<Vec<TcpStream>, Failure> {
-    let mut stream = TcpStream::connect(("127.0.0.1", server.port))?;
+    let mut stream = TcpStream::connect(("127.0.0.1", server.ports.plain))?;
     ask(&mut stream, &format!("/sleep?threads={THREADS}"), "asleep")?;
     Ok(vec![stream])
 }

@@ -1,4 +1,4 @@
-//! The servers that are measured: their configuration, their processes, their load.
+//! The servers that are measured: their processes, their load.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -7,43 +7,37 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::Sample;
+use super::configuration::{Neighbours, Ports, configuration};
+use super::{Load, Sample};
 use crate::Failure;
 
 /// How long a server may take to its first response.
 const START_LIMIT: Duration = Duration::from_secs(10);
-
-/// The ports of what stands behind the servers.
-#[derive(Clone, Copy)]
-pub(super) struct Neighbours {
-    pub(super) redis: Option<u16>,
-    pub(super) backend: Option<u16>,
-}
 
 /// A server that can be started.
 pub(super) struct Server {
     pub(super) name: &'static str,
     program: PathBuf,
     arguments: Vec<String>,
-    port: u16,
+    ports: Ports,
 }
 
 impl Server {
-    pub(super) fn rsty(folder: &Path, neighbours: Neighbours) -> Result<Self, Failure> {
+    pub(super) fn rsty(folder: &Path, neighbours: &Neighbours) -> Result<Self, Failure> {
         let status = Command::new("cargo").args(["build", "--release", "--quiet", "--package", "rsty"]).status()?;
         if !status.success() {
             return Err(Failure::Tool("rsty does not build".to_owned()));
         }
         let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from);
         let program = fs::canonicalize(target.join("release/rsty"))?;
-        let port = free_port()?;
-        let prefix = configuration(&folder.join("rsty"), "", port, neighbours)?;
+        let ports = Ports::free()?;
+        let prefix = configuration(&folder.join("rsty"), "", ports, neighbours)?;
         let arguments = vec!["serve".into(), "-p".into(), prefix, "-c".into(), "nginx.conf".into()];
-        Ok(Self { name: "rsty", program, arguments, port })
+        Ok(Self { name: "rsty", program, arguments, ports })
     }
 
     /// `None` where it is not installed with its Lua module.
-    pub(super) fn nginx(folder: &Path, neighbours: Neighbours) -> Result<Option<Self>, Failure> {
+    pub(super) fn nginx(folder: &Path, neighbours: &Neighbours) -> Result<Option<Self>, Failure> {
         let modules = Path::new("/usr/lib/nginx/modules");
         let program = PathBuf::from("/usr/sbin/nginx");
         let needed = ["ndk_http_module.so", "ngx_http_lua_module.so"];
@@ -51,10 +45,10 @@ impl Server {
             return Ok(None);
         }
         let load = needed.map(|name| format!("load_module {};\n", modules.join(name).display())).concat();
-        let port = free_port()?;
-        let prefix = configuration(&folder.join("nginx"), &load, port, neighbours)?;
+        let ports = Ports::free()?;
+        let prefix = configuration(&folder.join("nginx"), &load, ports, neighbours)?;
         let arguments = vec!["-p".into(), prefix, "-c".into(), "nginx.conf".into(), "-e".into(), "error.log".into()];
-        Ok(Some(Self { name: "nginx", program, arguments, port }))
+        Ok(Some(Self { name: "nginx", program, arguments, ports }))
     }
 
     pub(super) fn start(&self) -> Result<Running, Failure> {
@@ -68,7 +62,7 @@ impl Server {
             .spawn()
             .map_err(|error| Failure::Tool(format!("cannot start {} through taskset: {error}", self.name)))?;
         loop {
-            if answers(self.port) {
+            if answers(self.ports.plain) {
                 break;
             }
             if let Some(status) = child.try_wait()? {
@@ -81,25 +75,29 @@ impl Server {
             }
             std::thread::sleep(Duration::from_micros(500));
         }
-        Ok(Running { name: self.name, port: self.port, child, started_in: begin.elapsed() })
+        Ok(Running { name: self.name, ports: self.ports, child, started_in: begin.elapsed() })
     }
 }
 
 /// A server process; stopped when dropped.
 pub(super) struct Running {
     pub(super) name: &'static str,
-    pub(super) port: u16,
+    pub(super) ports: Ports,
     pub(super) started_in: Duration,
     child: Child,
 }
 
 impl Running {
     /// Asks for a path as fast as one load process can, for so long.
-    pub(super) fn load(&self, path: &str, seconds: u32) -> Result<Sample, Failure> {
+    pub(super) fn load(&self, load: &Load, seconds: u32) -> Result<Sample, Failure> {
         let before = self.cpu_time()?;
-        let url = format!("http://127.0.0.1:{}{path}", self.port);
+        let path = load.path;
+        let (scheme, port) = if load.tls { ("https", self.ports.tls) } else { ("http", self.ports.plain) };
+        let url = format!("{scheme}://127.0.0.1:{port}{path}");
         let output = Command::new("taskset")
-            .args(["-c", "1", "wrk", "-t1", "-c64", &format!("-d{seconds}s"), &url])
+            .args(["-c", "1", "wrk", "-t1", "-c64", &format!("-d{seconds}s")])
+            .args(load.header.iter().flat_map(|line| ["-H", line]))
+            .arg(&url)
             .output()
             .map_err(|error| Failure::Tool(format!("cannot run wrk through taskset: {error}; is wrk installed?")))?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -144,92 +142,6 @@ impl Drop for Running {
             eprintln!("bench: {} (process {}) could not be stopped: {error}", self.name, self.child.id());
         }
     }
-}
-
-/// Writes the folder with its configuration; the answer is the prefix.
-fn configuration(prefix: &Path, load_modules: &str, port: u16, neighbours: Neighbours) -> Result<String, Failure> {
-    fs::create_dir_all(prefix.join("html"))?;
-    fs::create_dir_all(prefix.join("logs"))?;
-    fs::write(prefix.join("html/static.bin"), vec![b'x'; 10_000])?;
-    // The discard port stands for what is not there; its cases are left out.
-    let (redis, backend) = (neighbours.redis.unwrap_or(9), neighbours.backend.unwrap_or(9));
-    let text = format!(
-        r#"{load_modules}daemon off;
-master_process off;
-error_log error.log warn;
-pid bench.pid;
-events {{ worker_connections 11000; }}
-http {{
-    access_log off;
-    keepalive_requests 100000000;
-    lua_shared_dict bench 10m;
-    upstream backend {{
-        server 127.0.0.1:{backend};
-        keepalive 64;
-    }}
-    server {{
-        listen 127.0.0.1:{port};
-        root html;
-        location = /hello {{ content_by_lua_block {{ ngx.say("hello") }} }}
-        location = /plain {{ return 200 "hello\n"; }}
-        location = /capture {{
-            content_by_lua_block {{
-                local response = ngx.location.capture("/plain")
-                ngx.print(response.body)
-            }}
-        }}
-        location = /mix {{
-            content_by_lua_block {{
-                local headers = ngx.req.get_headers()
-                local found = ngx.re.match(ngx.var.uri, "^/(m)(i)x", "jo")
-                ngx.header["X-One"] = ngx.var.request_method
-                ngx.header["X-Two"] = found[1]
-                ngx.header["X-Three"] = headers["host"]
-                ngx.say("hello")
-            }}
-        }}
-        location = /dict {{
-            content_by_lua_block {{
-                local dict = ngx.shared.bench
-                for i = 1, 100 do
-                    dict:set("key", i)
-                    dict:get("key")
-                    dict:incr("count", 1, 0)
-                end
-                ngx.say("done")
-            }}
-        }}
-        location = /redis {{
-            content_by_lua_block {{
-                local sock = ngx.socket.tcp()
-                assert(sock:connect("127.0.0.1", {redis}))
-                assert(sock:send("*1\r\n$4\r\nPING\r\n"))
-                local line = assert(sock:receive())
-                assert(sock:setkeepalive(10000, 100))
-                ngx.say(line)
-            }}
-        }}
-        location /proxy/ {{
-            proxy_pass http://backend/;
-            proxy_http_version 1.1;
-            proxy_set_header Connection "";
-        }}
-        location = /sleep {{
-            content_by_lua_block {{
-                local function doze() ngx.sleep(600) end
-                for _ = 1, tonumber(ngx.var.arg_threads) do
-                    ngx.thread.spawn(doze)
-                end
-                ngx.say("asleep")
-                ngx.flush(true)
-            }}
-        }}
-    }}
-}}
-"#
-    );
-    fs::write(prefix.join("nginx.conf"), text)?;
-    Ok(format!("{}/", prefix.display()))
 }
 
 pub(super) fn free_port() -> Result<u16, Failure> {
