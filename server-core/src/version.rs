@@ -9,6 +9,7 @@ const FEATURES: &[&str] = &[
     "--with-pcre-jit",
     "--with-threads",
     "--with-http_ssl_module",
+    "--with-http_v2_module",
     "--with-http_realip_module",
     "--with-http_addition_module",
     "--with-http_sub_module",

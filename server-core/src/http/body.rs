@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use super::code::Code;
 use super::h1::chunked::{ChunkError, Decoder, Step};
+use super::h2;
 use super::header::HeaderId;
 use super::method::Version;
 use super::phases::Outcome;
@@ -81,6 +82,8 @@ pub(crate) enum Framing {
     Length(u64),
     /// Chunks.
     Chunked(Box<Decoder>),
+    /// Frames of a stream of HTTP/2.
+    Frames(Rc<h2::Stream>),
 }
 
 /// What the front of the input holds.
@@ -108,6 +111,8 @@ impl Framing {
                 *left -= length as u64;
                 Ok(Taken::Data(input.split_to(length).freeze()))
             }
+            // Frames are taken apart where they arrive.
+            Self::Frames(_) => Ok(Taken::End),
             Self::Chunked(decoder) => {
                 let (framing, step) = decoder.step(input)?;
                 bytes::Buf::advance(input, framing);
@@ -132,6 +137,9 @@ impl Request {
     /// Takes a part of the body that has been received already. `None`: nothing is there now.
     /// `Some(empty)`: the body has ended.
     pub fn take_body(&self, max: usize) -> Result<Option<Bytes>, Code> {
+        if let Framing::Frames(stream) = &*self.framing.borrow() {
+            return h2::body::take(self, stream, max);
+        }
         let taken = self.framing.borrow_mut().take(&mut self.conn().input.borrow_mut(), max);
         match taken {
             Ok(Taken::Data(data)) => {
@@ -150,11 +158,7 @@ impl Request {
     /// Waits for more of the body. OK, or how the request must end.
     pub async fn more_body(&self, timeout: Duration) -> Code {
         match self.conn().read(Instant::now() + timeout).await {
-            Ok(0) => {
-                self.log(Level::Info, format_args!("client prematurely closed connection"));
-                self.conn().error.set(true);
-                Code::BAD_REQUEST
-            }
+            Ok(0) => body_ended(self).err().unwrap_or(Code::OK),
             Ok(_) => Code::OK,
             Err(error) if error.kind() == io::ErrorKind::TimedOut => {
                 self.conn().timed_out.set(true);
@@ -171,6 +175,10 @@ impl Request {
     /// Sets up reading of the body, when the head has been read.
     pub(crate) fn frame_body(&self) {
         let head = &self.headers_in;
+        if self.conn().http2().is_some() {
+            // Where the head came from says it.
+            return;
+        }
         *self.framing.borrow_mut() = if head.chunked.get() {
             Framing::Chunked(Box::default())
         } else {
@@ -183,8 +191,22 @@ impl Request {
 
     /// Whether all of the body has been taken from the connection.
     pub fn body_taken(&self) -> bool {
-        matches!(*self.framing.borrow(), Framing::Ended | Framing::Length(0))
+        match &*self.framing.borrow() {
+            Framing::Ended | Framing::Length(0) => true,
+            Framing::Frames(stream) => stream.is_in_closed() && stream.try_read().is_ok_and(|length| length == 0),
+            Framing::Length(_) | Framing::Chunked(_) => false,
+        }
     }
+}
+
+/// Nothing more will come: that is the end of the body only where frames say so.
+fn body_ended(r: &Request) -> Result<(), Code> {
+    if let Some(stream) = r.conn().http2() {
+        return if stream.is_broken() { Err(h2::body::broken(r)) } else { Ok(()) };
+    }
+    r.log(Level::Info, format_args!("client prematurely closed connection"));
+    r.conn().error.set(true);
+    Err(Code::BAD_REQUEST)
 }
 
 /// Reads the whole body into `r.body`. OK when it is there (at once or later), or how the request must end.
@@ -205,6 +227,9 @@ pub fn read(r: &Rc<Request>) -> Outcome {
         body.complete.set(true);
         return Code::OK.into();
     }
+    if let Framing::Frames(stream) = &*r.framing.borrow() {
+        stream.want_whole_body();
+    }
     let mut store = Store::new(r, body);
     match store.take_available(r) {
         Err(code) => code.into(),
@@ -221,6 +246,7 @@ pub(crate) fn is_here(r: &Request) -> bool {
     let input = r.conn().input.borrow();
     match &*r.framing.borrow() {
         Framing::Ended => true,
+        Framing::Frames(stream) => stream.is_in_closed(),
         Framing::Length(left) => input.len() as u64 >= *left,
         Framing::Chunked(decoder) => {
             let mut decoder = decoder.clone();
@@ -248,6 +274,11 @@ pub(crate) fn begin_stream(r: &Rc<Request>) -> bool {
     *r.body.borrow_mut() = Some(Rc::new(RequestBody::default()));
     if !r.headers_in.chunked.get() {
         r.frame_body();
+    }
+    if let Framing::Frames(stream) = &*r.framing.borrow() {
+        let size = *r.loc().core.client_body_buffer_size;
+        let declared = usize::try_from(r.headers_in.content_length.get()).ok();
+        stream.want_parts(declared.filter(|&declared| declared <= size).map_or(size, |declared| declared + 1));
     }
     r.reading_body.set(true);
     true
@@ -277,11 +308,7 @@ pub(crate) fn take_part(r: &Request, max: usize) -> Result<Option<Bytes>, Code> 
 pub(crate) fn poll_more(r: &Request, cx: &mut Context<'_>) -> Poll<Result<(), Code>> {
     loop {
         match r.conn().try_read() {
-            Ok(0) => {
-                r.log(Level::Info, format_args!("client prematurely closed connection"));
-                r.conn().error.set(true);
-                return Poll::Ready(Err(Code::BAD_REQUEST));
-            }
+            Ok(0) => return Poll::Ready(body_ended(r)),
             Ok(_) => return Poll::Ready(Ok(())),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 if ready!(r.conn().poll_read_ready(cx)).is_err() {
@@ -309,8 +336,8 @@ struct Store {
 impl Store {
     fn new(r: &Request, body: Rc<RequestBody>) -> Self {
         let size = *r.loc().core.client_body_buffer_size;
-        // A body of known length may be a quarter larger than the buffer.
-        let slack = if r.headers_in.chunked.get() { 0 } else { size >> 2 };
+        // A body of known length may be a quarter larger than the buffer, unless it comes in frames.
+        let slack = if r.headers_in.chunked.get() || r.conn().http2().is_some() { 0 } else { size >> 2 };
         Self { body, memory: Vec::new(), in_memory: 0, buffer_size: size + slack, file: None }
     }
 
@@ -445,7 +472,7 @@ fn create_file(folder: &Path) -> io::Result<BodyFile> {
 
 /// Answers `Expect: 100-continue`. Whether that went well.
 pub fn test_expect(r: &Request) -> bool {
-    if r.expect_tested.get() || r.http_version.get() < Version::HTTP_11 {
+    if r.expect_tested.get() || r.http_version.get() < Version::HTTP_11 || r.conn().http2().is_some() {
         return true;
     }
     let Some(expect) = r.headers_in.value(HeaderId::Expect) else { return true };
@@ -471,6 +498,10 @@ pub fn discard(r: &Request) -> Code {
         return Code::OK;
     }
     r.discard_body.set(true);
+    if let Some(stream) = r.conn().http2() {
+        stream.skip_body();
+        return Code::OK;
+    }
     match discard_available(r) {
         Err(code) => code,
         Ok(_) => Code::OK,
@@ -499,6 +530,10 @@ fn discard_available(r: &Request) -> Result<bool, Code> {
 /// Reads the rest of the body, so that the next request can follow. On a connection that ends anyway, the
 /// lingering close does that.
 pub(crate) async fn discard_rest(r: &Request) {
+    if let Some(stream) = r.conn().http2() {
+        stream.skip_body();
+        return;
+    }
     if discard_available(r).unwrap_or(true) || !r.keepalive.get() {
         return;
     }

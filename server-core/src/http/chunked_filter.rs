@@ -12,7 +12,12 @@ use super::request_log::debug;
 pub(crate) fn header(r: &Rc<Request>, next: HeaderNext) -> Code {
     let out = &r.headers_out;
     let status = out.status.get();
-    let bodiless = matches!(status, 304 | 204) || status < 200 || !r.is_main() || r.method.get() == Method::HEAD;
+    // Frames of HTTP/2 need no others around them.
+    let bodiless = r.conn().http2().is_some()
+        || matches!(status, 304 | 204)
+        || status < 200
+        || !r.is_main()
+        || r.method.get() == Method::HEAD;
     if !bodiless && (out.content_length.get() == -1 || r.expect_trailers.get()) {
         if r.http_version.get() >= Version::HTTP_11 && *r.loc().core.chunked_transfer_encoding {
             if r.expect_trailers.get() {

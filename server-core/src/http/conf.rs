@@ -105,6 +105,7 @@ http_modules!(
     gzip_static,
     headers,
     headers_more,
+    http2,
     index,
     limit_conn,
     limit_req,

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use super::code::Code;
 use super::conf::MainConf;
+use super::h2;
 use super::inputs;
 use super::modules::core::PortServers;
 use super::output::Data;
@@ -77,6 +78,8 @@ pub enum Stream {
     Unix(tokio::net::UnixStream),
     /// Datagrams, which come and go by themselves: as a stream there is never anything to read.
     Datagrams(Rc<Client>),
+    /// A stream of a connection that speaks HTTP/2.
+    Http2(Rc<h2::Stream>),
 }
 
 /// What a PROXY protocol header said.
@@ -133,6 +136,10 @@ pub struct Connection {
     is_waiting_to_read: Cell<bool>,
     /// No request is being served; a worker that ends closes it.
     pub idle: Cell<bool>,
+    /// It carries many requests at once and is told when it shall end, instead of being cut.
+    pub(crate) is_multiplexed: Cell<bool>,
+    /// It was told so.
+    pub(crate) closing: Cell<bool>,
     /// What is going on, for log lines.
     pub action: Cell<Option<&'static str>>,
     /// Received and not used yet.
@@ -203,6 +210,8 @@ impl Connection {
             has_other_reader: Cell::new(false),
             is_waiting_to_read: Cell::new(false),
             idle: Cell::new(true),
+            is_multiplexed: Cell::new(false),
+            closing: Cell::new(false),
             action: Cell::new(None),
             input: RefCell::default(),
             output: RefCell::default(),
@@ -217,6 +226,33 @@ impl Connection {
             active: Cell::new(std::ptr::null()),
             fake: None,
         }
+    }
+
+    /// The connection of a stream over another one, whose client it shares.
+    pub(crate) fn over(below: &Self, stream: Stream, peer: Address) -> Self {
+        let mut conn = Self::new(below.cycle, below.main_conf, below.number, stream, peer, below.port);
+        conn.opened = below.opened;
+        conn.requests.set(below.requests.get());
+        conn.idle.set(false);
+        conn.peer_text.replace(below.peer_text.borrow().clone());
+        if let Some(said) = below.proxy_protocol.get() {
+            // A fresh cell: nobody has set it.
+            let _ = conn.proxy_protocol.set(said.clone());
+        }
+        conn
+    }
+
+    /// The stream of HTTP/2 that it is.
+    pub(crate) fn http2(&self) -> Option<&Rc<h2::Stream>> {
+        match &self.stream {
+            Stream::Http2(stream) => Some(stream),
+            _ => None,
+        }
+    }
+
+    /// The connection with the socket.
+    pub(crate) fn carrier(&self) -> &Self {
+        self.http2().map_or(self, |stream| stream.carrier())
     }
 
     /// The configuration and the top level's log.
@@ -253,7 +289,7 @@ impl Connection {
     pub(crate) fn datagrams(&self) -> Option<&Rc<Client>> {
         match &self.stream {
             Stream::Datagrams(client) => Some(client),
-            Stream::Fake | Stream::Tcp(_) | Stream::Unix(_) => None,
+            Stream::Fake | Stream::Tcp(_) | Stream::Unix(_) | Stream::Http2(_) => None,
         }
     }
 
@@ -274,6 +310,7 @@ impl Connection {
                     Address::Unix(path.unwrap_or_default().into())
                 }
                 Stream::Datagrams(client) => client.local().clone(),
+                Stream::Http2(stream) => stream.carrier().local().clone(),
             })
         })
     }
@@ -285,6 +322,7 @@ impl Connection {
             Stream::Tcp(stream) => stream.as_raw_fd(),
             Stream::Unix(stream) => stream.as_raw_fd(),
             Stream::Datagrams(client) => client.fd(),
+            Stream::Http2(stream) => stream.carrier().descriptor(),
         }
     }
 
@@ -341,6 +379,12 @@ impl Connection {
 impl Connection {
     /// Reads what is there into `input`. `Ok(0)` is the end of the stream.
     pub fn try_read(&self) -> io::Result<usize> {
+        if let Stream::Http2(stream) = &self.stream {
+            // Bodies have a way of their own; here it is only told that there is something.
+            let read = stream.try_read();
+            self.read_eof.set(matches!(read, Ok(0)));
+            return read;
+        }
         let mut input = self.input.borrow_mut();
         if input.capacity() == 0 {
             *input = inputs::take();
@@ -352,7 +396,7 @@ impl Connection {
             Stream::Fake => Ok(0),
             Stream::Tcp(stream) => uninterrupted(|| stream.try_read_buf(&mut *input)),
             Stream::Unix(stream) => uninterrupted(|| stream.try_read_buf(&mut *input)),
-            Stream::Datagrams(_) => Err(io::ErrorKind::WouldBlock.into()),
+            Stream::Datagrams(_) | Stream::Http2(_) => Err(io::ErrorKind::WouldBlock.into()),
         };
         match read {
             Ok(0) => self.read_eof.set(true),
@@ -426,6 +470,7 @@ impl Connection {
             Stream::Tcp(stream) => stream.poll_read_ready(cx),
             Stream::Unix(stream) => stream.poll_read_ready(cx),
             Stream::Datagrams(_) => Poll::Pending,
+            Stream::Http2(stream) => stream.poll_readable(cx).map(Ok),
         }
     }
 
@@ -470,6 +515,9 @@ impl Connection {
 
     /// Waits until the client closes its side. Bytes that arrive meanwhile are kept.
     pub async fn client_gone(&self) {
+        if let Stream::Http2(stream) = &self.stream {
+            return stream.given_up().await;
+        }
         // TLS may hold bytes that the socket no longer announces.
         let mut is_ready = self.is_tls();
         loop {
@@ -508,7 +556,7 @@ impl Drop for Waiting<'_> {
 impl Connection {
     /// The TLS connection, and what the server knows of its handshake.
     pub(crate) fn tls(&self) -> Option<(&Tls, &ServerSide)> {
-        self.tls.get().map(|(tls, side)| (tls, &**side))
+        self.carrier().tls.get().map(|(tls, side)| (tls, &**side))
     }
 
     /// Puts TLS over the socket, once.
@@ -522,12 +570,12 @@ impl Connection {
 
     /// The connection whose TLS scripts see: the own one, or that of the handshake being served.
     pub(crate) fn tls_connection(&self) -> &Connection {
-        self.handshake_of.get().map_or(self, |connection| connection)
+        self.handshake_of.get().map_or(self, |connection| connection).carrier()
     }
 
     /// Whether the client speaks TLS.
     pub fn is_tls(&self) -> bool {
-        self.tls.get().is_some()
+        self.carrier().tls.get().is_some()
     }
 
     /// Notes that the system would block.
@@ -542,7 +590,7 @@ impl Connection {
             Stream::Fake => Ok(()),
             Stream::Tcp(stream) => stream.try_io(interest, blocked),
             Stream::Unix(stream) => stream.try_io(interest, blocked),
-            Stream::Datagrams(_) => Ok(()),
+            Stream::Datagrams(_) | Stream::Http2(_) => Ok(()),
         };
     }
 
@@ -559,6 +607,7 @@ impl Connection {
             (_, Stream::Tcp(stream)) => stream.poll_write_ready(cx),
             (_, Stream::Unix(stream)) => stream.poll_write_ready(cx),
             (_, Stream::Datagrams(client)) => client.poll_writable(cx),
+            (_, Stream::Http2(stream)) => stream.poll_writable(cx).map(Ok),
         };
         if ready.is_pending() && self.timer.poll(deadline, cx) {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
@@ -611,6 +660,9 @@ impl Connection {
         if self.error.get() {
             return Code::ERROR;
         }
+        if let Stream::Http2(stream) = &self.stream {
+            return self.send_frames(stream, limit);
+        }
         let mut output = self.output.borrow_mut();
         let sent = match &self.stream {
             _ if self.tls.get().is_some() => output.send(limit, |slices| self.write_tls(slices)),
@@ -625,6 +677,7 @@ impl Connection {
                 _ => stream.try_write_vectored(slices),
             }),
             Stream::Datagrams(client) => output.send(limit, |slices| client.send(slices)),
+            Stream::Http2(_) => Ok(Sent { bytes: 0, blocked: true }),
         };
         match sent {
             Ok(sent) => {
@@ -640,11 +693,43 @@ impl Connection {
         }
     }
 
+    /// As [`Connection::send`], into frames: as much as the client's windows allow.
+    fn send_frames(&self, stream: &h2::Stream, limit: u64) -> Code {
+        let mut output = self.output.borrow_mut();
+        if stream.is_broken() {
+            output.discard();
+            self.error.set(true);
+            return Code::ERROR;
+        }
+        if stream.is_out_closed() {
+            // Nothing may follow the end.
+            output.discard();
+            return Code::OK;
+        }
+        let before = stream.overhead();
+        let mut left = output.len();
+        let sent = output.send(limit.min(stream.room()), |slices| {
+            let written = stream.write(slices, left)?;
+            left -= written as u64;
+            Ok(written)
+        });
+        if let Err(error) = &sent {
+            self.write_errno.set(error.raw_os_error());
+            self.error.set(true);
+            return Code::ERROR;
+        }
+        if output.is_empty() {
+            stream.write_end();
+        }
+        self.sent.set(self.sent.get() + sent.map_or(0, |sent| sent.bytes) + stream.overhead() - before);
+        if output.is_empty() { Code::OK } else { Code::AGAIN }
+    }
+
     /// Writes past the output: for scripts that took the connection over.
     pub(crate) fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
         let sent = match &self.stream {
             _ if self.tls.get().is_some() => self.write_tls(&[io::IoSlice::new(bytes)]),
-            Stream::Fake => return Err(io::ErrorKind::NotConnected.into()),
+            Stream::Fake | Stream::Http2(_) => return Err(io::ErrorKind::NotConnected.into()),
             Stream::Tcp(stream) => stream.try_write(bytes),
             Stream::Unix(stream) => stream.try_write(bytes),
             Stream::Datagrams(client) => client.send(&[io::IoSlice::new(bytes)]),
@@ -660,6 +745,7 @@ impl Connection {
             Stream::Tcp(stream) => stream.poll_write_ready(cx),
             Stream::Unix(stream) => stream.poll_write_ready(cx),
             Stream::Datagrams(client) => client.poll_writable(cx),
+            Stream::Http2(stream) => stream.poll_writable(cx).map(Ok),
         }
     }
 
@@ -698,6 +784,7 @@ impl Connection {
             Stream::Tcp(stream) => stream.writable().await,
             Stream::Unix(stream) => stream.writable().await,
             Stream::Datagrams(client) => poll_fn(|cx| client.poll_writable(cx)).await,
+            Stream::Http2(stream) => poll_fn(|cx| stream.poll_writable(cx).map(Ok)).await,
         }
     }
 
@@ -730,6 +817,10 @@ impl Connection {
 
     /// Tells the client that nothing more will come.
     pub fn shutdown_write(&self) {
+        if self.http2().is_some() {
+            // The streams beside it go on.
+            return;
+        }
         if let Some((tls, _)) = self.tls.get() {
             tls.shutdown();
         }

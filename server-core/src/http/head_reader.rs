@@ -330,48 +330,15 @@ impl<'a> Reader<'a> {
     fn check(&self) -> Result<(), Code> {
         let r = self.r;
         self.use_server_without_host()?;
-        let refuse = |code: Code, message: std::fmt::Arguments<'_>| {
-            r.log(Level::Info, message);
-            Err(code)
-        };
+        let refuse = |code: Code, message: std::fmt::Arguments<'_>| refuse(r, code, message);
+        let BodyFields { content_length, transfer_encoding } = look_at_fields(r)?;
         let list = r.headers_in.list.borrow();
-        let (mut content_length, mut transfer_encoding) = (None, None);
-        let mut seen = 0u64;
-        for field in list.iter() {
-            match field.id {
-                HeaderId::Other => continue,
-                HeaderId::ContentLength => content_length = Some(&field.value),
-                HeaderId::TransferEncoding => transfer_encoding = Some(&field.value),
-                HeaderId::Connection => self.use_connection(&field.value),
-                HeaderId::UserAgent => self.r.headers_in.set_user_agent(&field.value),
-                _ => {}
-            }
-            let bit = 1u64 << (field.id as u32 & 63);
-            if is_unique(field.id) && seen & bit != 0 {
-                let previous = list.first(field.id).map_or(&field.value, |first| &first.value);
-                r.log_bytes(
-                    Level::Info,
-                    &[
-                        b"client sent duplicate header line: \"",
-                        &field.name,
-                        b": ",
-                        &field.value,
-                        b"\", previous value: \"",
-                        &field.name,
-                        b": ",
-                        previous,
-                        b"\"",
-                    ],
-                );
-                return Err(Code::BAD_REQUEST);
-            }
-            seen |= bit;
-        }
         if self.host.is_none() && r.http_version.get() > Version::HTTP_10 {
             return refuse(Code::BAD_REQUEST, format_args!("client sent HTTP/1.1 request without \"Host\" header"));
         }
+        let has_length = content_length.is_some();
         if let Some(value) = content_length {
-            match crate::conf::value::number(value) {
+            match crate::conf::value::number(&value) {
                 Some(length) => r.headers_in.content_length.set(length),
                 None => {
                     return refuse(Code::BAD_REQUEST, format_args!("client sent invalid \"Content-Length\" header"));
@@ -391,7 +358,7 @@ impl<'a> Reader<'a> {
                     format_args!("client sent unknown \"Transfer-Encoding\": \"{}\"", value.escape_ascii()),
                 );
             }
-            if content_length.is_some() {
+            if has_length {
                 let message = "client sent \"Content-Length\" and \"Transfer-Encoding\" headers at the same time";
                 return refuse(Code::BAD_REQUEST, format_args!("{message}"));
             }
@@ -406,15 +373,6 @@ impl<'a> Reader<'a> {
             Method::CONNECT => refuse(Code::NOT_ALLOWED, format_args!("client sent CONNECT method")),
             Method::TRACE => refuse(Code::NOT_ALLOWED, format_args!("client sent TRACE method")),
             _ => Ok(()),
-        }
-    }
-
-    fn use_connection(&self, value: &[u8]) {
-        let kind = &self.r.headers_in.connection_type;
-        if contains_word(value, b"close") {
-            kind.set(ConnectionType::Close);
-        } else if contains_word(value, b"keep-alive") {
-            kind.set(ConnectionType::KeepAlive);
         }
     }
 
@@ -451,6 +409,65 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// Logs why a request is refused with a status.
+pub(super) fn refuse<T>(r: &Request, code: Code, message: std::fmt::Arguments<'_>) -> Result<T, Code> {
+    r.log(Level::Info, message);
+    Err(code)
+}
+
+/// The fields of a head that say how its body is sent.
+pub(super) struct BodyFields {
+    pub(super) content_length: Option<Bytes>,
+    pub(super) transfer_encoding: Option<Bytes>,
+}
+
+/// Looks at the fields that mean something to the server, of which some may come only once.
+pub(super) fn look_at_fields(r: &Request) -> Result<BodyFields, Code> {
+    let list = r.headers_in.list.borrow();
+    let mut found = BodyFields { content_length: None, transfer_encoding: None };
+    let mut seen = 0u64;
+    for field in list.iter() {
+        match field.id {
+            HeaderId::Other => continue,
+            HeaderId::ContentLength => found.content_length = Some(field.value.clone()),
+            HeaderId::TransferEncoding => found.transfer_encoding = Some(field.value.clone()),
+            HeaderId::Connection => use_connection(r, &field.value),
+            HeaderId::UserAgent => r.headers_in.set_user_agent(&field.value),
+            _ => {}
+        }
+        let bit = 1u64 << (field.id as u32 & 63);
+        if is_unique(field.id) && seen & bit != 0 {
+            let previous = list.first(field.id).map_or(&field.value, |first| &first.value);
+            r.log_bytes(
+                Level::Info,
+                &[
+                    b"client sent duplicate header line: \"",
+                    &field.name,
+                    b": ",
+                    &field.value,
+                    b"\", previous value: \"",
+                    &field.name,
+                    b": ",
+                    previous,
+                    b"\"",
+                ],
+            );
+            return Err(Code::BAD_REQUEST);
+        }
+        seen |= bit;
+    }
+    Ok(found)
+}
+
+fn use_connection(r: &Request, value: &[u8]) {
+    let kind = &r.headers_in.connection_type;
+    if contains_word(value, b"close") {
+        kind.set(ConnectionType::Close);
+    } else if contains_word(value, b"keep-alive") {
+        kind.set(ConnectionType::KeepAlive);
+    }
+}
+
 /// Whether a value has a word in it, in any case.
 fn contains_word(value: &[u8], word: &[u8]) -> bool {
     value.windows(word.len()).any(|part| part.eq_ignore_ascii_case(word))
@@ -474,7 +491,7 @@ fn is_unique(id: HeaderId) -> bool {
 }
 
 /// Looks at the value of a `Host` header, which may come once, and chooses the server by it.
-fn use_host(r: &Rc<Request>, value: &[u8], seen: bool) -> Result<Host, Code> {
+pub(super) fn use_host(r: &Rc<Request>, value: &[u8], seen: bool) -> Result<Host, Code> {
     if seen {
         r.log_bytes(Level::Info, &[b"client sent duplicate host header: \"Host: ", value, b"\""]);
         return Err(Code::BAD_REQUEST);
@@ -494,7 +511,7 @@ fn use_host(r: &Rc<Request>, value: &[u8], seen: bool) -> Result<Host, Code> {
 }
 
 /// Chooses the server for a host.
-fn use_server(r: &Rc<Request>, host: &Bytes) {
+pub(super) fn use_server(r: &Rc<Request>, host: &Bytes) {
     let Some(port) = r.conn().port else { return };
     let Some(server) = port.find(r, host).or(port.default) else { return };
     r.set_srv(server);

@@ -12,7 +12,7 @@ use super::modules::core::ServerTokens;
 use super::output::HeaderNext;
 use super::request::Request;
 use super::request_log::debug;
-use super::{special_response, write_filter};
+use super::{h2, special_response, write_filter};
 
 /// The header filter.
 pub(crate) fn filter(r: &Rc<Request>, _next: HeaderNext) -> Code {
@@ -50,6 +50,10 @@ pub(crate) fn filter(r: &Rc<Request>, _next: HeaderNext) -> Code {
         }
     }
     let location = complete_location(r);
+    if let Some(stream) = r.conn().http2() {
+        let completed = if location == Place::Early { r.headers_out.value(HeaderId::Location) } else { None };
+        return h2::response::send_head(r, stream, completed.as_deref());
+    }
     let size = r.conn().append_with(|head| encode(r, location, head));
     r.header_size.set(size as u64);
     write_filter::send_when_worth(r, false, r.header_only.get())
@@ -161,7 +165,8 @@ fn complete_location(r: &Request) -> Place {
     let Some(location) = out.value(HeaderId::Location).filter(|location| location.first() == Some(&b'/')) else {
         return Place::InList;
     };
-    let mut absolute = b"http://".to_vec();
+    let (scheme, usual_port) = if r.conn().is_tls() { ("https://", 443) } else { ("http://", 80) };
+    let mut absolute = scheme.as_bytes().to_vec();
     if *core.server_name_in_redirect {
         absolute.extend_from_slice(&r.srv().core.server_name);
     } else if !r.headers_in.server.is_empty() {
@@ -170,7 +175,7 @@ fn complete_location(r: &Request) -> Place {
         absolute.extend_from_slice(&r.conn().local().host_text());
     }
     let port = r.conn().local().port();
-    if *core.port_in_redirect && port != 80 && port != 0 {
+    if *core.port_in_redirect && port != usual_port && port != 0 {
         absolute.push(b':');
         absolute.extend_from_slice(itoa::Buffer::new().format(port).as_bytes());
     }

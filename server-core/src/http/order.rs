@@ -23,9 +23,9 @@ use super::modules::srcache::FetchHandler;
 use super::modules::static_file::StaticHandler;
 use super::modules::try_files::TryFilesHandler;
 use super::modules::{
-    addition, browser, charset, core, echo, fastcgi, gunzip, gzip, headers, headers_more, limit_conn, limit_req, lua,
-    memc, memcached, not_modified, proxy, range, realip, referer, secure_link, slice, srcache, ssi, ssl, stub_status,
-    sub, upstream, userid, xss,
+    addition, browser, charset, core, echo, fastcgi, gunzip, gzip, headers, headers_more, http2, limit_conn, limit_req,
+    lua, memc, memcached, not_modified, proxy, range, realip, referer, secure_link, slice, srcache, ssi, ssl,
+    stub_status, sub, upstream, userid, xss,
 };
 use super::output::{BodyFilter, HeaderFilter, Need};
 use super::phases::{Handler, Phase};
@@ -113,6 +113,7 @@ pub(crate) static VARIABLES: &[&[VariableDef]] = &[
     echo::VARIABLES,
     fastcgi::VARIABLES,
     gzip::VARIABLES,
+    http2::VARIABLES,
     limit_conn::VARIABLES,
     limit_req::VARIABLES,
     memc::VARIABLES,

@@ -15,15 +15,16 @@ use tokio::time::Instant;
 
 use super::conf::{LocConf, SrvConf};
 use super::connection::{Address, Connection, Stream};
+use super::h2::{self, frame::PREFACE};
 use super::head_reader::{self, Head};
-use super::modules::core::{LingeringClose, PortServers};
+use super::modules::core::{LingeringClose, LocConf as CoreConf, PortServers};
 use super::proxy_protocol;
 use super::request::Request;
 use super::run;
 use crate::cycle::{Cycle, ListenAddress, ListenSpec, Subsystem};
 use crate::log::{ErrorLog, Level};
 use crate::lua::ffi::worker::stat;
-use crate::process::counters::{self, Counters};
+use crate::process::counters::{self, Counters, InProgress};
 use crate::process::{BoundListener, trim_memory};
 use crate::stream::Port;
 use crate::tls::server::accept as accept_tls;
@@ -273,9 +274,16 @@ impl Server {
             entry.connection.upgrade().is_some_and(|connection| connection.idle.get() && connection.requests.get() > 0)
         });
         let Some((_, entry)) = idle else { return false };
+        let multiplexed = entry.connection.upgrade().filter(|known| known.is_multiplexed.get());
         log_at!(self.cycle.log, Level::Warn, "{} worker_connections are not enough, reusing connections", self.limit);
         // Its slot is free when its task has been dropped: the caller waits for that.
-        entry.task.abort();
+        match multiplexed {
+            Some(connection) => {
+                connection.closing.set(true);
+                connection.wake();
+            }
+            None => entry.task.abort(),
+        }
         false
     }
 
@@ -286,6 +294,11 @@ impl Server {
             task.abort();
         }
         for (_, entry) in self.connections.borrow().iter() {
+            if let Some(connection) = entry.connection.upgrade().filter(|known| known.is_multiplexed.get()) {
+                // It says goodbye, and its streams end in peace.
+                connection.wake();
+                continue;
+            }
             // The first request of a new connection may be on its way.
             let is_idle = |connection: Rc<Connection>| connection.idle.get() && connection.requests.get() > 0;
             if entry.connection.upgrade().is_some_and(is_idle) {
@@ -328,6 +341,14 @@ impl Server {
         if self.published.replace(second) != second {
             stat::publish(&counters::totals());
         }
+    }
+
+    /// A request begins: counts it among those that are answered.
+    pub(super) fn begin_request(&self) -> InProgress<'_> {
+        let progress = self.counters.reading();
+        progress.writing();
+        self.publish_counts();
+        progress
     }
 
     /// Whether the worker is about to end.
@@ -422,9 +443,20 @@ async fn speaks_tls(conn: &Connection, deadline: Instant) -> bool {
 ///
 /// Most connections are idle most of the time, so what serves a request is boxed: a connection that waits for its
 /// next request is little more than this function.
-async fn serve_connection(server: &Server, conn: &Rc<Connection>) {
+async fn serve_connection(server: &Rc<Server>, conn: &Rc<Connection>) {
+    let Some((default, loc)) = served_by(conn) else { return };
     if !begin_connection(conn).await {
         return;
+    }
+    if is_http2(conn, default) {
+        // Large, and rare.
+        if Box::pin(speaks_http2(conn)).await {
+            Box::pin(h2::serve::serve(server, conn, default, loc)).await;
+            return;
+        }
+        if conn.input.borrow().is_empty() {
+            return;
+        }
     }
     let mut spare: Option<Rc<Request>> = None;
     let mut place = None;
@@ -473,6 +505,36 @@ async fn serve_connection(server: &Server, conn: &Rc<Connection>) {
 fn served_by(conn: &Connection) -> Option<(&'static SrvConf, &'static LocConf)> {
     let default = conn.port?.default?;
     Some((default, default.core.loc.get().copied()?))
+}
+
+/// Whether a client may speak HTTP/2 without having said so in a TLS handshake, or has said so.
+fn is_http2(conn: &Connection, default: &SrvConf) -> bool {
+    match conn.tls() {
+        Some((tls, _)) => tls.ssl().selected_alpn_protocol() == Some(b"h2"),
+        None => *default.http2.enable || conn.port.is_some_and(|port| port.options.http2),
+    }
+}
+
+/// Whether a client that may speak HTTP/2 does: with TLS it has said so, without it begins with the preface. What was
+/// received then stays in the input, nothing when the client has left.
+async fn speaks_http2(conn: &Connection) -> bool {
+    if conn.is_tls() {
+        return true;
+    }
+    loop {
+        if !conn.wait_for_request().await {
+            conn.input.borrow_mut().clear();
+            return false;
+        }
+        let input = conn.input.borrow();
+        let length = input.len().min(PREFACE.len());
+        if input.get(..length) != PREFACE.get(..length) {
+            return false;
+        }
+        if length == PREFACE.len() {
+            return true;
+        }
+    }
 }
 
 /// Prepares a connection for its first request. Whether requests may come.
@@ -565,9 +627,13 @@ async fn linger(r: &Rc<Request>) {
         LingeringClose::On => unread,
         LingeringClose::Off => false,
     };
-    if !lingers {
-        return;
+    if lingers {
+        linger_on(conn, core).await;
     }
+}
+
+/// Reads and throws away what a client still sends, for as long as the settings say.
+pub(super) async fn linger_on(conn: &Connection, core: &CoreConf) {
     conn.shutdown_write();
     let end = Instant::now() + *core.lingering_time;
     loop {
@@ -584,7 +650,7 @@ async fn linger(r: &Rc<Request>) {
 mod tests {
     use super::*;
 
-    fn size_of_future<F>(_: impl FnOnce(&'static Server, &'static Rc<Connection>) -> F) -> usize {
+    fn size_of_future<F>(_: impl FnOnce(&'static Rc<Server>, &'static Rc<Connection>) -> F) -> usize {
         size_of::<F>()
     }
 

@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use super::chunked_filter::Frame;
 use super::code::Code;
+use super::h2;
 use super::output::{BodyNext, Chain};
 use super::request::Request;
 use crate::conf::value;
@@ -34,6 +35,9 @@ pub(crate) fn filter(r: &Rc<Request>, chain: Chain, _next: BodyNext) -> Code {
     if let Some(frame) = &frame {
         conn.append_with(|out| frame.close(r, out));
     }
+    if last && let Some(stream) = conn.http2() {
+        h2::response::end(r, stream);
+    }
     send_when_worth(r, flush, last)
 }
 
@@ -43,7 +47,8 @@ pub(crate) fn send_when_worth(r: &Rc<Request>, flush: bool, last: bool) -> Code 
     let waiting = conn.output_len();
     // What a session says goes out as it is said.
     let postponed = !flush && !last && !conn.is_stream();
-    if waiting == 0 || (postponed && waiting < *r.loc().core.postpone_output as u64) {
+    let must_end = conn.http2().is_some_and(|stream| stream.must_end());
+    if (waiting == 0 && !must_end) || (postponed && waiting < *r.loc().core.postpone_output as u64) {
         return Code::OK;
     }
     if conn.delayed_until.get().is_some() {

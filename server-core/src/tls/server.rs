@@ -8,8 +8,8 @@ use std::future::poll_fn;
 use std::rc::{Rc, Weak};
 
 use openssl::ssl::{
-    ClientHelloResponse, NameType, SniError, SslAlert, SslContext, SslContextBuilder, SslOptions, SslRef, SslSession,
-    SslSessionCacheMode,
+    AlpnError, ClientHelloResponse, NameType, SniError, SslAlert, SslContext, SslContextBuilder, SslOptions, SslRef,
+    SslSession, SslSessionCacheMode,
 };
 use tokio::time::Instant;
 
@@ -139,6 +139,7 @@ pub fn install(builder: &mut SslContextBuilder) {
         Some(side) => side.answer_hello(ssl, alert).map_err(|()| openssl::error::ErrorStack::get()),
     });
     builder.set_servername_callback(select_server);
+    builder.set_alpn_select_callback(select_protocol);
     builder.set_new_session_callback(|ssl, session| {
         let Some(side) = sys::side_of(ssl) else { return };
         if side.scripts().ssl_session_store.is_none() {
@@ -192,6 +193,22 @@ fn select_server(ssl: &mut SslRef, alert: &mut SslAlert) -> Result<(), SniError>
         side.context_of.set(srv);
     }
     if named.is_some() { Ok(()) } else { Err(SniError::NOACK) }
+}
+
+/// Protocols that servers speak, in the order of preference and in the form of the TLS extension.
+const PROTOCOLS: &[u8] = b"\x02h2\x08http/1.1\x08http/1.0\x08http/0.9";
+/// Where those of servers without HTTP/2 begin.
+const WITHOUT_HTTP2: usize = 3;
+
+/// Chooses one of the protocols that the client speaks.
+fn select_protocol<'a>(ssl: &mut SslRef, offered: &'a [u8]) -> Result<&'a [u8], AlpnError> {
+    let Some(side) = sys::side_of(ssl) else { return Err(AlpnError::NOACK) };
+    if side.connection.upgrade().is_none_or(|connection| connection.is_stream()) {
+        return Err(AlpnError::NOACK);
+    }
+    let speaks_http2 = *side.srv.get().http2.enable || side.port.options.http2;
+    let known = if speaks_http2 { PROTOCOLS } else { &PROTOCOLS[WITHOUT_HTTP2..] };
+    openssl::ssl::select_next_proto(known, offered).ok_or(AlpnError::ALERT_FATAL)
 }
 
 /// Takes a connection through its handshake; whether it may go on.

@@ -25,11 +25,11 @@ usage: cargo xtask TASK
   upstream [DIR]      bring the test suites of upstream modules out of Debian's source packages (default: upstream)
   gen [--check]       write the linter's tables from what the server has, or compare them
   perl DIR LIB [FILE] compare values and plans of spec files with the system's Perl; LIB is test-nginx's lib folder
-  verdicts DIR LIB [FILE]
-                      compare the verdicts of `rsty test` and of test-nginx on TEST_NGINX_BINARY, block by block
-  verdicts --time DIR LIB [FILE]
-                      measure the wall time of test-nginx, of `rsty test` on TEST_NGINX_BINARY, and of `rsty test` on
-                      the built-in server, in turns on groups of spec files
+  verdicts [--time] [--keep FOLDER] [--part N/M] DIR LIB [FILE]
+                      compare the verdicts of `rsty test` and of test-nginx on TEST_NGINX_BINARY, block by block;
+                      --time: the wall time of both, and of `rsty test` on the built-in server;
+                      --keep: keep each file's results, and do not repeat them;
+                      --part: only run a part of the files, and keep the results
   bench [SECONDS] [--only CASE]
                       compare rsty with nginx in alternating runs (default: all cases, 2 seconds a run)
 ";
@@ -42,10 +42,7 @@ fn main() -> ExitCode {
         ["arrows"] => arrows::check(),
         ["upstream"] => upstream::bring("upstream".as_ref()),
         ["perl", folder, library, files @ ..] => perl::compare(folder.as_ref(), library.as_ref(), files),
-        ["verdicts", "--time", suite, library, files @ ..] => {
-            verdicts::measure(suite.as_ref(), library.as_ref(), files)
-        }
-        ["verdicts", suite, library, files @ ..] => verdicts::compare(suite.as_ref(), library.as_ref(), files),
+        ["verdicts", arguments @ ..] => verdicts::Options::read(arguments).and_then(|options| verdicts::run(&options)),
         ["upstream", folder] => upstream::bring(folder.as_ref()),
         ["gen"] => generate::write(false),
         ["gen", "--check"] => generate::write(true),
@@ -88,6 +85,7 @@ fn bench_options<'a>(options: &[&'a str]) -> Result<(u32, Option<&'a str>), Fail
 }
 
 /// Why a task did not end well.
+#[derive(Debug)]
 enum Failure {
     /// A check found something; the text says what.
     Findings(String),

@@ -27,6 +27,7 @@ pub mod gzip;
 pub mod gzip_static;
 pub mod headers;
 pub mod headers_more;
+pub mod http2;
 pub mod index;
 pub mod limit_conn;
 pub mod limit_req;

@@ -41,8 +41,8 @@ export! {
 }
 
 fn original_destination(conn: &Connection) -> Result<SocketAddr, String> {
-    let fd: BorrowedFd<'_> = match &conn.stream {
-        Stream::Fake => return Err("invalid fd".to_owned()),
+    let fd: BorrowedFd<'_> = match &conn.carrier().stream {
+        Stream::Fake | Stream::Http2(_) => return Err("invalid fd".to_owned()),
         Stream::Tcp(stream) => stream.as_fd(),
         Stream::Unix(_) => return Err(format!("unsupported address family: {}", libc::AF_UNIX)),
         Stream::Datagrams(_) => return Err("failed to get IPv4 origin addr".to_owned()),

@@ -72,7 +72,6 @@ pub(crate) const RULES: &[Rule] = &[
     rule("large_client_header_buffers", SERVERS, Arity::Words(2, 2), |s, d| value::set_buffers(s.srv.core.large_client_header_buffers.slot(), d)),
     rule("max_headers", SERVERS, ONE, |s, d| value::set_number(s.srv.core.max_headers.slot(), d)),
     rule("ignore_invalid_headers", SERVERS, Arity::Flag, |s, d| value::set_flag(s.srv.core.ignore_invalid_headers.slot(), d)),
-    rule("http2", SERVERS, Arity::Flag, http2),
     rule("merge_slashes", SERVERS, Arity::Flag, |s, d| value::set_flag(s.srv.core.merge_slashes.slot(), d)),
     rule("underscores_in_headers", SERVERS, Arity::Flag, |s, d| value::set_flag(s.srv.core.underscores_in_headers.slot(), d)),
     rule("client_body_in_single_buffer", ALL, Arity::Flag, |s, d| value::set_flag(s.loc.core.client_body_in_single_buffer.slot(), d)),
@@ -128,17 +127,6 @@ pub(crate) const RULES: &[Rule] = &[
 
 /// A setting of nginx's internals that has no counterpart here.
 fn accepted(_: &mut Scope<'_>, _: &Directive) -> Applied {
-    Ok(())
-}
-
-/// Clients that offer HTTP/1.1, too, are served by that.
-fn http2(scope: &mut Scope<'_>, directive: &Directive) -> Applied {
-    let mut is_on = None;
-    value::set_flag(&mut is_on, directive)?;
-    if is_on == Some(true) {
-        let message = "HTTP/2 is not served yet; clients are served by HTTP/1.1";
-        scope.cycle.notice(Level::Notice, directive.error("http2_not_served", message));
-    }
     Ok(())
 }
 

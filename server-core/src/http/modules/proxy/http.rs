@@ -12,7 +12,8 @@ use crate::http::code::Code;
 use crate::http::complex_value::ComplexValue;
 use crate::http::conf::LocConf;
 use crate::http::h1::chunked::Decoder;
-use crate::http::header::{HeaderId, HeaderList};
+use crate::http::h2;
+use crate::http::header::{Header, HeaderId, HeaderList};
 use crate::http::method::Version;
 use crate::http::phases::{Handler, Outcome};
 use crate::http::request::Request;
@@ -117,6 +118,14 @@ fn pass_hints(r: &Request, fields: &HeaderList) {
         return;
     }
     let conf = &r.loc().proxy.upstream;
+    if let Some(stream) = r.conn().http2() {
+        let passed = |field: &&Header| !FRAMING.contains(&field.id) && !conf.hides(&field.name, HIDDEN);
+        let mut passed = fields.iter().filter(passed).peekable();
+        if passed.peek().is_some() {
+            h2::response::send_hints(stream, passed);
+        }
+        return;
+    }
     let mut head = b"HTTP/1.1 103 Early Hints\r\n".to_vec();
     let empty = head.len();
     for field in fields.iter().filter(|field| !FRAMING.contains(&field.id) && !conf.hides(&field.name, HIDDEN)) {

@@ -107,7 +107,8 @@ pub(super) fn write(r: &Rc<Request>, destination: &Destination) -> Outgoing {
     let mut outgoing = Outgoing::of(head);
     outgoing.is_head = &*method == Method::HEAD.name().unwrap_or_default();
     // Nobody may switch protocols unless the client asked for it in a version that knows how.
-    let asked = r.http_version.get() >= Version::HTTP_11 && r.headers_in.value(HeaderId::Upgrade).is_some();
+    let knows_how = r.http_version.get() >= Version::HTTP_11 && r.conn().http2().is_none();
+    let asked = knows_how && r.headers_in.value(HeaderId::Upgrade).is_some();
     outgoing.upgrades = upgrades && asked;
     outgoing.stream = stream;
     match set_body {

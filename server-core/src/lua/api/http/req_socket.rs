@@ -53,6 +53,9 @@ c_function! {
         if !r.is_main() {
             return Err("attempt to read the request body in a subrequest".into());
         }
+        if r.conn().http2().is_some() {
+            return Err("http v2 not supported yet".into());
+        }
         if !raw && r.headers_in.chunked.get() {
             return sys::fail(state, "chunked request bodies not supported yet");
         }
