@@ -157,6 +157,8 @@ pub struct Connection {
     parked: Cell<bool>,
     waker: RefCell<Option<Waker>>,
     wake: Cell<bool>,
+    /// Its task looks at its requests at this moment.
+    driven: Cell<bool>,
     active: Cell<*const Request>,
     /// What there is in place of a client.
     pub fake: Option<Box<FakeClient>>,
@@ -221,6 +223,7 @@ impl Connection {
             parked: Cell::new(false),
             waker: RefCell::default(),
             wake: Cell::new(false),
+            driven: Cell::new(false),
             active: Cell::new(std::ptr::null()),
             fake: None,
         }
@@ -345,9 +348,26 @@ impl Connection {
     /// Lets the connection's task look at all its requests again.
     pub fn wake(&self) {
         self.wake.set(true);
-        if let Some(waker) = self.waker.borrow().as_ref() {
+        // Whoever looks at them right now asks before it waits.
+        if !self.driven.get()
+            && let Some(waker) = self.waker.borrow().as_ref()
+        {
             waker.wake_by_ref();
         }
+    }
+
+    /// Wakes somebody who may be part of the connection's task.
+    pub(crate) fn wake_waiter(&self, waiter: Waker) {
+        if self.waker.borrow().as_ref().is_some_and(|own| own.will_wake(&waiter)) {
+            self.wake();
+        } else {
+            waiter.wake();
+        }
+    }
+
+    /// Says that its task looks at its requests, or does so no more.
+    pub(crate) fn set_driven(&self, driven: bool) {
+        self.driven.set(driven);
     }
 
     /// Whether somebody called [`Connection::wake`] since the last question.
@@ -595,6 +615,11 @@ impl Connection {
 
 /// The most that goes into one TLS record.
 const RECORD_SIZE: usize = 16 * 1024;
+
+thread_local! {
+    /// What becomes one record.
+    static RECORD: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
 /// Bytes to make room for before a read.
 const READ_SIZE: usize = 4096;
 /// Bytes of later requests to keep while a handler watches for the end of the stream.
@@ -737,12 +762,15 @@ impl Connection {
             [one] => tls.write(one),
             many => {
                 // One record for what leaves together.
-                let mut record = Vec::with_capacity(RECORD_SIZE);
+                let mut record = RECORD.take();
+                record.clear();
                 for slice in many {
                     let room = RECORD_SIZE - record.len();
                     record.extend_from_slice(slice.get(..room.min(slice.len())).unwrap_or_default());
                 }
-                tls.write(&record)
+                let written = tls.write(&record);
+                RECORD.set(record);
+                written
             }
         };
         if written.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {
