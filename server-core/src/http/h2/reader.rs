@@ -477,6 +477,7 @@ impl Reader {
         Ok(())
     }
 
+    /// Order is ours: priorities are only checked.
     fn priority(&mut self, session: &Session, head: Head, start: &[u8]) -> Result<State> {
         self.priorities_left = self.priorities_left.saturating_sub(1);
         if self.priorities_left == 0 {
@@ -488,11 +489,7 @@ impl Reader {
         }
         if number(start) & MAX_WINDOW == id {
             let message = format_args!("client sent PRIORITY frame for stream {id} with incorrect dependency");
-            session.log(Level::Info, message);
-            match session.find(id) {
-                Some(stream) => session.terminate(&stream, ErrorCode::PROTOCOL_ERROR),
-                None => session.reset(id, ErrorCode::PROTOCOL_ERROR),
-            }
+            return fail(session, ErrorCode::PROTOCOL_ERROR, message);
         }
         Ok(State::Head)
     }
