@@ -1,6 +1,6 @@
 //! `rsty test`: runs spec files.
 //!
-//! The command runs in a child of itself ([`supervise`]). There, [`plan`] chooses the blocks, [`session`] runs them
+//! The command runs in a grandchild of itself ([`supervise`]). There, [`plan`] chooses the blocks, [`session`] runs them
 //! and says what came out; [`against`], [`watch`] and [`bless`] are the other things to do with chosen blocks.
 
 mod against;
@@ -28,7 +28,7 @@ use crate::ui;
 /// Where records of past runs are kept.
 const RECORDS: &str = ".rsty";
 
-/// Whether this process is the child in which the command runs: its parent has talked about the configuration.
+/// Whether this process is below the one that was called, which has talked about the configuration.
 pub(crate) fn is_child() -> bool {
     supervise::is_child()
 }
@@ -48,7 +48,7 @@ pub(crate) fn run(args: Args) -> ExitCode {
         session::run(&args, &scratch)
     };
     let exit = finish(result);
-    // The parent removes it too, unless it was killed.
+    // Those above remove it too, unless they were killed.
     let _ = std::fs::remove_dir_all(&scratch);
     exit
 }

@@ -15,6 +15,8 @@ pub(crate) fn trials() -> Vec<Trial> {
     vec![
         Trial::test("runner::nothing_is_left_when_the_run_is_killed", killed),
         Trial::test("runner::nothing_is_left_when_its_child_is_killed", child_killed),
+        Trial::test("runner::nothing_is_left_when_two_of_its_processes_are_killed_at_once", two_killed),
+        Trial::test("runner::nothing_is_left_when_all_of_its_name_are_killed_at_once", all_of_a_name_killed),
         Trial::test("runner::nothing_is_left_after_two_interrupts", interrupted),
         Trial::test("runner::nothing_is_left_when_a_server_kills_itself", server_crash),
         Trial::test("runner::two_runs_with_the_classic_ports_wait_for_each_other", side_by_side),
@@ -97,7 +99,7 @@ fn signal(pid: u32, signal: Signal) -> Result<(), Failed> {
     Ok(kill(Pid::from_raw(i32::try_from(pid)?), signal)?)
 }
 
-/// The child in which the run takes place.
+/// The first child: of the run the reaper, of the reaper the process in which the blocks run.
 fn child_of(parent: u32) -> Option<u32> {
     let list = std::fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).ok()?;
     list.split_whitespace().next()?.parse().ok()
@@ -117,6 +119,43 @@ fn child_killed() -> Result<(), Failed> {
     let child = child_of(run.id()).ok_or("the run has no child")?;
     signal(child, Signal::SIGKILL)?;
     assert_eq!(run.wait()?.code(), Some(3));
+    until("nothing is left", || project.is_clean())
+}
+
+fn two_killed() -> Result<(), Failed> {
+    for killed in [[0, 1], [0, 2], [1, 2]] {
+        let project = Project::new(SLOW)?;
+        let mut run = project.start()?;
+        let reaper = child_of(run.id()).ok_or("the run has no reaper")?;
+        let inner = child_of(reaper).ok_or("the reaper has no child")?;
+        let processes = [run.id(), reaper, inner];
+        // Stopped first, so that none of them acts between the two signals.
+        for signal_sent in [Signal::SIGSTOP, Signal::SIGKILL] {
+            for which in killed {
+                signal(processes[which], signal_sent)?;
+            }
+        }
+        run.wait()?;
+        until("nothing is left", || project.is_clean())?;
+    }
+    Ok(())
+}
+
+fn all_of_a_name_killed() -> Result<(), Failed> {
+    let project = Project::new(SLOW)?;
+    let mut run = project.start()?;
+    let name = |pid: i32| std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+    let own = name(i32::try_from(run.id())?);
+    let mut of_that_name: Vec<i32> = project.processes().into_iter().map(|(pid, _)| pid).collect();
+    of_that_name.retain(|pid| name(*pid) == own);
+    of_that_name.push(i32::try_from(run.id())?);
+    for signal_sent in [Signal::SIGSTOP, Signal::SIGKILL] {
+        for pid in &of_that_name {
+            // One that is gone already is no mistake.
+            let _ = kill(Pid::from_raw(*pid), signal_sent);
+        }
+    }
+    run.wait()?;
     until("nothing is left", || project.is_clean())
 }
 

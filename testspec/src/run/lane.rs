@@ -1,8 +1,8 @@
 //! Lanes: threads that each have a server root, a port and, where possible, a network of their own.
 //!
 //! What a block needs of the machine is guessed from its text. Where that misses a service, the block fails in its
-//! own network because nobody listens; if the machine has services, such blocks run again at the end, one after the
-//! other, in the machine's network, and only that run counts.
+//! own network because nobody listens; if the machine has services, such blocks run again at the end in the machine's
+//! network, those of a file one after the other, and only that run counts.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -123,16 +123,18 @@ pub fn run(files: Vec<PlannedFile>, options: &Options, mut observe: impl FnMut(E
     let mut lanes = Vec::new();
     lanes.extend((0..options.jobs.min(inside)).map(|index| (index, Reach::Own)));
     // Beside the others: what speaks to services mostly waits, for them or for each other.
-    let shared = if own_networks { options.jobs.div_ceil(2) } else { options.jobs };
-    lanes.extend((lanes.len()..).take(shared.min(outside)).map(|index| (index, Reach::Shared)));
+    lanes.extend((lanes.len()..).take(options.jobs.min(outside)).map(|index| (index, Reach::Shared)));
     let next = lanes.len();
     let first = round(&schedule, lanes, options, epoch, &mut observe);
     let missed = schedule.take_missed();
     let second = if missed.is_empty() {
         Ok(())
     } else {
-        let again = Arc::new(Schedule::new(missed, own_networks));
-        round(&again, vec![(next, Reach::Shared)], options, epoch, &mut observe)
+        // Files run side by side, each in its order; that they share a network makes ports a resource.
+        let lanes = (next..).take(options.jobs.div_ceil(2).min(missed.len())).map(|index| (index, Reach::Shared));
+        let lanes = lanes.collect();
+        let again = Arc::new(Schedule::new(missed, false));
+        round(&again, lanes, options, epoch, &mut observe)
     };
     process::end_descendants();
     first.and(second)

@@ -30,6 +30,13 @@ pub struct Unit {
     expected: Duration,
 }
 
+impl Unit {
+    /// Whether it may hold another block, where `size` are enough for one that stays inside its lane.
+    fn has_room(&self, size: usize) -> bool {
+        self.blocks.len() < if self.outside { size.min(OUTSIDE_UNIT_MAX) } else { size }
+    }
+}
+
 /// How long a block takes, by what its text says: enough to balance what nobody has measured.
 pub fn estimate(file: &PlannedFile, id: &BlockId) -> Duration {
     let node = id.number.checked_sub(1).and_then(|index| file.document.blocks.get(index));
@@ -83,6 +90,8 @@ fn excluder(resource: &str) -> Option<String> {
 
 /// The most blocks that one unit holds.
 const UNIT_MAX: usize = 8;
+/// The same for blocks that speak to services: where a name server doesn't answer, each waits for many seconds.
+const OUTSIDE_UNIT_MAX: usize = 2;
 /// What a unit is expected to take at most, unless its blocks must stay together.
 const UNIT_TIME: Duration = Duration::from_secs(2);
 
@@ -117,7 +126,7 @@ fn units_of(file: &Arc<PlannedFile>, size: usize, expected: impl Fn(&BlockId) ->
             facts.ordered || alike || (together && unit.resources.iter().any(|resource| resource.ends_with(CHANGED)))
         });
         match fitting.and_then(|index| open.get_mut(index).map(|unit| (index, unit))) {
-            Some((_, unit)) if together || (unit.blocks.len() < size && unit.expected + time <= UNIT_TIME) => {
+            Some((_, unit)) if together || (unit.has_room(size) && unit.expected + time <= UNIT_TIME) => {
                 unit.blocks.push(id.clone());
                 unit.outside |= needs.outside;
                 unit.resources.extend(needs.resources);

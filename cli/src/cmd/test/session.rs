@@ -202,15 +202,21 @@ pub(super) fn stop_on_signals(stop: &Arc<AtomicBool>, scratch: &Path) {
             else {
                 return;
             };
+            // A thread of the parent may die before the parent has: its signal then comes too early to tell an orphan.
+            let mut look = tokio::time::interval(supervise::LOOK);
             loop {
-                tokio::select! {
-                    _ = interrupt.recv() => {}
-                    _ = terminate.recv() => {}
-                    _ = hang_up.recv() => {}
-                }
+                let is_signalled = tokio::select! {
+                    _ = interrupt.recv() => true,
+                    _ = terminate.recv() => true,
+                    _ = hang_up.recv() => true,
+                    _ = look.tick() => false,
+                };
                 if supervise::is_orphan() {
                     stop.store(true, Ordering::Relaxed);
                     supervise::leave(&scratch);
+                }
+                if !is_signalled {
+                    continue;
                 }
                 if stop.swap(true, Ordering::Relaxed) {
                     process::end_descendants();
