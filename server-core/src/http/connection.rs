@@ -13,6 +13,7 @@ use bytes::{Bytes, BytesMut};
 use tokio::io::Interest;
 use tokio::time::Instant;
 
+pub use super::address::Address;
 use super::code::Code;
 use super::conf::MainConf;
 use super::h2;
@@ -31,43 +32,6 @@ use crate::stream::Client;
 use crate::tls::Tls;
 use crate::tls::server::ServerSide;
 use crate::tls::stream::Direction;
-
-/// The address of a client or of a listener.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Address {
-    /// IPv4 or IPv6.
-    Ip(SocketAddr),
-    /// A unix socket; clients have no path.
-    Unix(Bytes),
-}
-
-impl Address {
-    /// Without port: `127.0.0.1`, `::1`, `unix:`.
-    pub fn host_text(&self) -> Bytes {
-        match self {
-            Self::Ip(address) => Bytes::from(address.ip().to_string()),
-            Self::Unix(_) => Bytes::from_static(b"unix:"),
-        }
-    }
-
-    /// The port; 0 of a unix socket.
-    pub fn port(&self) -> u16 {
-        match self {
-            Self::Ip(address) => address.port(),
-            Self::Unix(_) => 0,
-        }
-    }
-}
-
-impl std::fmt::Display for Address {
-    /// With port: `127.0.0.1:80`, `[::1]:80`, `unix:/path`.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Ip(address) => address.fmt(f),
-            Self::Unix(path) => write!(f, "unix:{}", path.escape_ascii()),
-        }
-    }
-}
 
 /// The socket of a connection.
 pub enum Stream {
