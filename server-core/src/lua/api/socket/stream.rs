@@ -128,7 +128,7 @@ fn write_failed(state: State, session: &dyn Session, socket: &TcpSocket, failure
         _ => {}
     }
     socket.write_closed.set(true);
-    if socket.kind == Kind::Peer && !socket.reading.get() {
+    if socket.kind == Kind::Peer && socket.read_closed.get() {
         finalize(session, socket);
     }
     // SAFETY: two slots are free.
