@@ -26,6 +26,7 @@ use crate::cycle::{Cycle, Subsystem};
 use crate::deadline::Deadline;
 use crate::interrupted::uninterrupted;
 use crate::log::LogContext;
+use crate::slow_writes::Pace;
 use crate::stream::Client;
 use crate::tls::Tls;
 use crate::tls::server::ServerSide;
@@ -145,6 +146,8 @@ pub struct Connection {
     /// Received and not used yet.
     pub input: RefCell<BytesMut>,
     output: RefCell<OutputQueue>,
+    /// How slowly the client takes what it is sent, when that is tested.
+    pace: Option<Box<Pace>>,
     /// Sending goes on at this moment (`limit_rate`).
     pub(crate) delayed_until: Cell<Option<Instant>>,
     /// Why a write failed; whoever logs it takes it.
@@ -185,6 +188,10 @@ impl Connection {
         peer: Address,
         port: Option<&'static PortServers>,
     ) -> Self {
+        let pace = match &stream {
+            Stream::Tcp(_) | Stream::Unix(_) => Pace::of_new_socket(),
+            Stream::Fake | Stream::Datagrams(_) | Stream::Http2(_) => None,
+        };
         Self {
             cycle,
             main_conf,
@@ -213,6 +220,7 @@ impl Connection {
             action: Cell::new(None),
             input: RefCell::default(),
             output: RefCell::default(),
+            pace,
             delayed_until: Cell::new(None),
             write_errno: Cell::new(None),
             timer: Deadline::default(),
@@ -581,13 +589,9 @@ impl Connection {
         deadline: Instant,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
-        let ready = match (direction, &self.stream) {
-            (Direction::Read, _) => self.poll_read_ready(cx),
-            (_, Stream::Fake) => Poll::Ready(Ok(())),
-            (_, Stream::Tcp(stream)) => stream.poll_write_ready(cx),
-            (_, Stream::Unix(stream)) => stream.poll_write_ready(cx),
-            (_, Stream::Datagrams(client)) => client.poll_writable(cx),
-            (_, Stream::Http2(stream)) => stream.poll_writable(cx).map(Ok),
+        let ready = match direction {
+            Direction::Read => self.poll_read_ready(cx),
+            Direction::Write => self.poll_write_ready(cx),
         };
         if ready.is_pending() && self.timer.poll(deadline, cx) {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
@@ -643,12 +647,14 @@ impl Connection {
             _ if self.tls.get().is_some() => output.send(limit, |slices| self.write_tls(slices)),
             Stream::Fake => Ok(Sent { bytes: output.discard(), blocked: false }),
             // `send` is the cheaper call, where it does.
-            Stream::Tcp(stream) => output.send(limit, |slices| match slices {
-                [slice] => stream.try_write(slice),
+            Stream::Tcp(stream) => output.send(limit, |slices| match (&self.pace, slices) {
+                (Some(pace), _) => pace.write(slices, |byte| stream.try_write(byte)),
+                (_, [slice]) => stream.try_write(slice),
                 _ => stream.try_write_vectored(slices),
             }),
-            Stream::Unix(stream) => output.send(limit, |slices| match slices {
-                [slice] => stream.try_write(slice),
+            Stream::Unix(stream) => output.send(limit, |slices| match (&self.pace, slices) {
+                (Some(pace), _) => pace.write(slices, |byte| stream.try_write(byte)),
+                (_, [slice]) => stream.try_write(slice),
                 _ => stream.try_write_vectored(slices),
             }),
             Stream::Datagrams(client) => output.send(limit, |slices| client.send(slices)),
@@ -705,16 +711,26 @@ impl Connection {
         let sent = match &self.stream {
             _ if self.tls.get().is_some() => self.write_tls(&[io::IoSlice::new(bytes)]),
             Stream::Fake | Stream::Http2(_) => return Err(io::ErrorKind::NotConnected.into()),
-            Stream::Tcp(stream) => stream.try_write(bytes),
-            Stream::Unix(stream) => stream.try_write(bytes),
+            Stream::Tcp(stream) => self.write_at_pace(bytes, |bytes| stream.try_write(bytes)),
+            Stream::Unix(stream) => self.write_at_pace(bytes, |bytes| stream.try_write(bytes)),
             Stream::Datagrams(client) => client.send(&[io::IoSlice::new(bytes)]),
         }?;
         self.sent.set(self.sent.get() + sent as u64);
         Ok(sent)
     }
 
+    fn write_at_pace(&self, bytes: &[u8], write: impl FnOnce(&[u8]) -> io::Result<usize>) -> io::Result<usize> {
+        match &self.pace {
+            Some(pace) => pace.write(&[io::IoSlice::new(bytes)], write),
+            None => write(bytes),
+        }
+    }
+
     /// Waits until the socket takes bytes.
     pub(crate) fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if let Some(pace) = &self.pace {
+            ready!(pace.poll(cx));
+        }
         match &self.stream {
             Stream::Fake => Poll::Ready(Ok(())),
             Stream::Tcp(stream) => stream.poll_write_ready(cx),
@@ -751,6 +767,9 @@ impl Connection {
 
     /// Waits until the socket takes bytes again.
     pub async fn writable(&self) -> io::Result<()> {
+        if let Some(pace) = &self.pace {
+            poll_fn(|cx| pace.poll(cx)).await;
+        }
         match &self.stream {
             Stream::Fake => Ok(()),
             Stream::Tcp(stream) => stream.writable().await,

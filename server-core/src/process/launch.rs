@@ -145,6 +145,7 @@ pub(super) fn prepare(
     // A worker runs on it until its end; a master ends it with `retire`.
     let cycle: &'static Cycle = Box::leak(Box::new(cycle));
     set_process_log(Some(cycle.log.clone()));
+    crate::slow_writes::read_environment(&cycle.log);
     if let Err(diagnostic) = crate::http::init(cycle) {
         set_process_log(old.map(|old| old.log.clone()));
         let failure = report(launch, &cycle.log, diagnostic);

@@ -37,7 +37,7 @@ use crate::run::progress::{Progress, Step};
 use crate::run::reload;
 use crate::run::repeat::{Repeat, run_repeat};
 use crate::run::root::{RootError, ServerRoot, UserFile, user_files};
-use crate::run::server::{Launch, Server, Start, dumped_core, exit_code};
+use crate::run::server::{Launch, Server, Start, dumped_core, exit_code, without_mockeagain};
 
 /// What a lane offers to the blocks that run in it.
 #[derive(Debug)]
@@ -165,7 +165,9 @@ fn variables(spec: &dyn Spec, block: &Block, settings: &Settings) -> BTreeMap<St
         .entry("TEST_NGINX_SERVER_PORT".to_owned())
         .or_insert_with(|| settings.server_port.to_string().into_bytes());
     if block.has("no_mockeagain") {
-        without_mockeagain(&mut variables);
+        if let Some(preload) = variables.get_mut("LD_PRELOAD") {
+            *preload = without_mockeagain(preload);
+        }
     }
     variables
 }
@@ -540,13 +542,6 @@ fn missing_directive(log: &[u8]) -> Option<String> {
     let groups = regex.captures_at(log, 0).ok().flatten()?;
     let (from, to) = groups.get(1).copied().flatten()?;
     Some(String::from_utf8_lossy(log.get(from..to)?).into_owned())
-}
-
-fn without_mockeagain(variables: &mut BTreeMap<String, Vec<u8>>) {
-    if let Some(preload) = variables.get_mut("LD_PRELOAD") {
-        let libraries = preload.split(|byte| *byte == b' ').filter(|library| !library.ends_with(b"mockeagain.so"));
-        *preload = libraries.collect::<Vec<_>>().join(b" ".as_slice());
-    }
 }
 
 /// An error with its causes.

@@ -11,7 +11,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
-use std::process::{ExitStatus, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
@@ -84,6 +84,9 @@ impl Launch<'_> {
         if let Some(preload) = self.preload() {
             command.env("LD_PRELOAD", OsStr::from_bytes(&preload));
         }
+        if self.binary.is_built_in() {
+            self.slow_writes(&mut command);
+        }
         command.current_dir(self.working_directory);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(File::create(self.stderr)?);
         let child = command.spawn()?;
@@ -99,6 +102,24 @@ impl Launch<'_> {
         }
     }
 
+    /// The built-in server can be slow by itself: it is told to do what the library mockeagain would do to its
+    /// writes, and that stays away. Reads are not slowed.
+    fn slow_writes(&self, command: &mut Command) {
+        let preload = self.preload().or_else(|| self.variables.get("LD_PRELOAD").cloned()).unwrap_or_default();
+        let rest = without_mockeagain(&preload);
+        if rest == preload {
+            return;
+        }
+        command.env("LD_PRELOAD", OsStr::from_bytes(&rest));
+        let mode = self.variables.get("MOCKEAGAIN").map_or(&[][..], Vec::as_slice);
+        if slows_writes(mode) {
+            command.env("RSTY_SLOW_WRITES", "1");
+            if let Some(text) = self.variables.get("MOCKEAGAIN_WRITE_TIMEOUT_PATTERN") {
+                command.env("RSTY_STALL_AFTER", OsStr::from_bytes(text));
+            }
+        }
+    }
+
     fn preload(&self) -> Option<Vec<u8>> {
         let extra = self.variables.get("TEST_NGINX_LD_PRELOAD")?;
         match self.variables.get("LD_PRELOAD") {
@@ -106,6 +127,18 @@ impl Launch<'_> {
             None => Some(extra.clone()),
         }
     }
+}
+
+/// A list of libraries to preload without mockeagain.
+pub(crate) fn without_mockeagain(preload: &[u8]) -> Vec<u8> {
+    let libraries = preload.split(|byte| *byte == b' ').filter(|library| !library.ends_with(b"mockeagain.so"));
+    libraries.collect::<Vec<_>>().join(b" ".as_slice())
+}
+
+/// Whether a value of `MOCKEAGAIN` slows writes: when it has a `w`, or neither that nor an `r`.
+fn slows_writes(mode: &[u8]) -> bool {
+    let has = |letter: u8| mode.iter().any(|byte| byte.eq_ignore_ascii_case(&letter));
+    has(b'w') || (!mode.is_empty() && !has(b'r'))
 }
 
 impl Server {
@@ -176,6 +209,27 @@ fn wait_for_status(mut child: std::process::Child, limit: Duration) -> Option<Ex
                 process::await_exit(pid, left);
             }
             Err(_) => return None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mockeagain_is_taken_out_of_the_libraries() {
+        assert_eq!(without_mockeagain(b"mockeagain.so "), b"");
+        assert_eq!(without_mockeagain(b"liba.so /lib/mockeagain.so libb.so"), b"liba.so libb.so");
+        assert_eq!(without_mockeagain(b"liba.so"), b"liba.so");
+    }
+
+    #[test]
+    fn writes_are_slow_unless_only_reads_shall_be() {
+        for (mode, slow) in
+            [("w", true), ("rw", true), ("W", true), ("1", true), ("r", false), ("R", false), ("", false)]
+        {
+            assert_eq!(slows_writes(mode.as_bytes()), slow, "{mode}");
         }
     }
 }

@@ -13,6 +13,7 @@ use tokio::io::Interest;
 use tokio::net::{TcpStream, UnixStream};
 
 use crate::interrupted::uninterrupted;
+use crate::slow_writes;
 use crate::tls::Tls;
 use crate::tls::stream::Direction;
 
@@ -191,14 +192,15 @@ impl Connecting {
 
     /// Waits until the connection stands, or did not come about.
     pub(crate) async fn finish(self) -> io::Result<Box<dyn Transport>> {
-        match self {
+        let stream: Box<dyn Transport> = match self {
             Self::Tcp(stream) => {
                 stream.writable().await?;
                 stream.take_error()?.map_or(Ok(()), Err)?;
-                Ok(Box::new(stream))
+                Box::new(stream)
             }
-            Self::Unix(stream) => Ok(Box::new(stream)),
-        }
+            Self::Unix(stream) => Box::new(stream),
+        };
+        Ok(slow_writes::paced(stream))
     }
 }
 
