@@ -114,3 +114,26 @@ client timed out
 GET /far
 --- response_body chomp
 no further than this
+
+
+
+=== TEST 6: what a server sends can be read behind a write that failed
+--- config
+    lua_socket_log_errors off;
+    location = /ask {
+        content_by_lua_block {
+            local sock = ngx.socket.tcp()
+            sock:settimeouts(1000, 50, 5000)
+            assert(sock:connect("127.0.0.1", ngx.var.server_port))
+            ngx.say(sock:send("GET /early HTTP/1.0\r\n\r\nand no further than this"))
+            ngx.say(sock:receive())
+        }
+    }
+    location = /early { return 204; }
+--- request
+GET /ask
+--- response_body
+niltimeout
+HTTP/1.1 204 No Content
+--- no_error_log
+[error]

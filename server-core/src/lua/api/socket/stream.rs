@@ -127,6 +127,7 @@ fn write_failed(state: State, session: &dyn Session, socket: &TcpSocket, failure
         }
         _ => {}
     }
+    // What the peer still sends can be read.
     socket.write_closed.set(true);
     if socket.kind == Kind::Peer && socket.read_closed.get() {
         finalize(session, socket);
