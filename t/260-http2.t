@@ -197,3 +197,46 @@ md5_hex("0123456789" x 20000) . "\n"
 ["0123456789", "GET /t HTTP/2.0 200 10 true\n"]
 --- no_error_log
 [error]
+
+
+
+=== TEST 10: one address speaks both
+--- http_config
+    server {
+        listen 127.0.0.1:$TEST_NGINX_RAND_PORT_1;
+        http2 on;
+        location / { return 200 "$server_protocol\n"; }
+    }
+--- config
+    location = /t {
+        content_by_lua_block {
+            local function talk(bytes, wanted)
+                local sock = ngx.socket.tcp()
+                assert(sock:connect("127.0.0.1", $TEST_NGINX_RAND_PORT_1))
+                -- Piece by piece: what begins like the other is told apart later.
+                for byte in bytes:gmatch(".") do
+                    assert(sock:send(byte))
+                    ngx.sleep(0.001)
+                end
+                local answer = ""
+                while not answer:find(wanted, 1, true) do
+                    answer = answer .. assert(sock:receiveany(4096))
+                end
+                return true
+            end
+            ngx.say(talk("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", "HTTP/1.1\n"))
+            ngx.say(talk("PROPFIND / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", "HTTP/1.1\n"))
+            local get = "\0\0\14\1\5\0\0\0\1\x82\x86\x84\1\9localhost"
+            ngx.say(talk("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0" .. get, "HTTP/2.0\n"))
+            ngx.say(talk("PRI * HTTP/2.0\r\n\r\nxx\r\n\r\n", "400 Bad Request"))
+        }
+    }
+--- request
+GET /t
+--- response_body
+true
+true
+true
+true
+--- no_error_log
+[error]
