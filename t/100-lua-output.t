@@ -66,3 +66,27 @@ GET /t
 ok
 --- error_log eval
 qr/\[lua\] content_by_lua\(nginx.conf:\d+\):3: f\(\): from f/
+
+
+
+=== TEST 5: who flushes much lets others have their turn
+--- config
+    location = /t {
+        sendfile_max_chunk 64k;
+        content_by_lua_block {
+            local others_ran = false
+            ngx.thread.spawn(function()
+                ngx.sleep(0)
+                others_ran = true
+            end)
+            local piece = ("x"):rep(32768)
+            for _ = 1, 4 do
+                ngx.print(piece)
+                ngx.flush(true)
+            end
+            ngx.say(others_ran and " others ran" or " nobody else ran")
+        }
+    }
+--- request
+GET /t
+--- response_body_like: x others ran$

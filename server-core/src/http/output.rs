@@ -11,7 +11,8 @@ use super::code::Code;
 use super::conf::LocConf;
 use super::order::{BODY_FILTERS, HEADER_FILTERS, RESPONSE_FILTERS};
 use super::request::Request;
-use super::write_filter::{allowance, log_failure, turn};
+pub(crate) use super::write_filter::turn;
+use super::write_filter::{allowance, log_failure};
 use crate::log::Level;
 
 /// What a buffer holds.

@@ -61,6 +61,8 @@ pub struct Output {
     pub raw_socket: Cell<bool>,
     /// A script of `stream { }` has the client's socket.
     pub session_socket: Cell<bool>,
+    /// Bytes that had been sent, or waited for, when a script last let others have their turn.
+    pub(crate) sent_before_turn: Cell<u64>,
     /// The last buffer passed the Lua body filter.
     pub seen_last_in_filter: Cell<bool>,
     /// The collected body.

@@ -1,6 +1,7 @@
 //! The beginning and the end of a request that another server answers.
 
 use std::future::poll_fn;
+use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
 
@@ -40,7 +41,8 @@ async fn serve(r: &Rc<Request>, protocol: &'static dyn Protocol) -> Code {
         }
     }
     let attempts = Attempts::begin(r);
-    let proxied = Proxied::answer(r, &attempts, protocol, streams);
+    // It is large, so it is not moved any more.
+    let mut proxied = pin!(Proxied::answer(r, &attempts, protocol, streams));
     // A response that may be kept is worth fetching even for nobody.
     let watched = r.is_main() && !r.conn().is_fake() && !*conf.ignore_client_abort && !conf.cache.is_on();
     let code = if watched {
@@ -52,7 +54,7 @@ async fn serve(r: &Rc<Request>, protocol: &'static dyn Protocol) -> Code {
         };
         tokio::select! {
             biased;
-            code = proxied => code,
+            code = &mut proxied => code,
             () = gone => {
                 let message = "epoll_wait() reported that client prematurely closed connection, \
                                so upstream connection is closed too";

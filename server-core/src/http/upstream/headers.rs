@@ -218,7 +218,12 @@ impl Passing<'_> {
             if field.id == HeaderId::Upgrade && head.status != 101 {
                 continue;
             }
-            if !self.hides(&field.name) || field.is(b"X-Accel-Limit-Rate") || field.is(b"X-Accel-Charset") {
+            // Of the headers that we know, these may be hidden though nobody said so.
+            let may_be_hidden = matches!(field.id, HeaderId::Date | HeaderId::Other | HeaderId::Server);
+            if !may_be_hidden && self.conf.hide_headers.is_empty() {
+                debug_assert!(!self.hides(&field.name), "{} is not hidden by default", field.id.name());
+                self.copy(field);
+            } else if !self.hides(&field.name) || field.is(b"X-Accel-Limit-Rate") || field.is(b"X-Accel-Charset") {
                 self.copy(field);
             }
         }

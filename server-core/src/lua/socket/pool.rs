@@ -26,8 +26,12 @@ use crate::tls::stream::Direction;
 type Pools = HashMap<Vec<u8>, Rc<Pool>>;
 
 thread_local! {
-    /// By the address of the interpreter.
-    static POOLS: RefCell<HashMap<usize, Pools>> = RefCell::default();
+    /// By the address of the interpreter; mostly there is one.
+    static POOLS: RefCell<Vec<(usize, Pools)>> = const { RefCell::new(Vec::new()) };
+}
+
+fn pools_of(all: &mut Vec<(usize, Pools)>, interpreter: usize) -> Option<&mut Pools> {
+    all.iter_mut().find(|(known, _)| *known == interpreter).map(|(_, pools)| pools)
 }
 
 /// The interpreter that runs.
@@ -38,7 +42,12 @@ fn interpreter() -> usize {
 /// Closes the connections that were kept for an interpreter which ends.
 pub(crate) fn close_all_of(interpreter: usize) {
     // At a thread's end there may be no pools any more, and thus no connections.
-    let pools = POOLS.try_with(|pools| pools.borrow_mut().remove(&interpreter)).ok().flatten();
+    let remove = |all: &RefCell<Vec<(usize, Pools)>>| {
+        let mut all = all.borrow_mut();
+        let at = all.iter().position(|(known, _)| *known == interpreter)?;
+        Some(all.swap_remove(at).1)
+    };
+    let pools = POOLS.try_with(remove).ok().flatten();
     for pool in pools.into_iter().flat_map(HashMap::into_values) {
         let address = Rc::as_ptr(&pool).addr();
         worker::debug(format_args!(
@@ -105,7 +114,7 @@ pub(crate) enum Admission {
 impl Pool {
     /// The pool of a key.
     pub(crate) fn find(key: &[u8]) -> Option<Rc<Self>> {
-        POOLS.with_borrow(|pools| pools.get(&interpreter())?.get(key).cloned())
+        POOLS.with_borrow_mut(|all| pools_of(all, interpreter())?.get(key).cloned())
     }
 
     /// A new pool of a key.
@@ -122,8 +131,9 @@ impl Pool {
             waiting: RefCell::default(),
             watcher: Watcher::default(),
         });
-        POOLS.with_borrow_mut(|pools| {
-            pools.entry(interpreter).or_default().insert(key.to_vec(), Rc::clone(&pool));
+        POOLS.with_borrow_mut(|all| match pools_of(all, interpreter) {
+            Some(pools) => drop(pools.insert(key.to_vec(), Rc::clone(&pool))),
+            None => all.push((interpreter, Pools::from([(key.to_vec(), Rc::clone(&pool))]))),
         });
         pool
     }
@@ -182,8 +192,8 @@ impl Pool {
     pub(crate) fn release(self: &Rc<Self>) -> bool {
         self.connections.set(self.connections.get().saturating_sub(1));
         if self.connections.get() == 0 {
-            POOLS.with_borrow_mut(|pools| {
-                let Some(pools) = pools.get_mut(&self.interpreter) else { return };
+            POOLS.with_borrow_mut(|all| {
+                let Some(pools) = pools_of(all, self.interpreter) else { return };
                 if pools.get(&self.key).is_some_and(|pool| Rc::ptr_eq(pool, self)) {
                     pools.remove(&self.key);
                 }

@@ -8,6 +8,7 @@ use super::{request, request_or};
 use crate::http::modules::lua::output_bufs;
 use crate::http::modules::lua::response::{self, Piece};
 use crate::http::{Code, Request, output};
+use crate::lua::next_turn::next_turn;
 use crate::lua::session::session_debug;
 use crate::lua::sys::raw::*;
 use crate::lua::sys::{self, Answer, Error, Reply, State, c_function};
@@ -179,14 +180,25 @@ c_function! {
             wait_for_drain(&r, ctx)?;
             return Ok(Reply::Yield(0));
         }
+        let had_its_turn = r.conn().sent.get().saturating_sub(ctx.output.sent_before_turn.get()) >= output::turn(&r);
+        if wait && had_its_turn && sys::check_yieldable(state).is_ok() {
+            // A script whose client takes as fast as it gives would have the worker to itself.
+            wait_for_drain(&r, ctx)?;
+            return Ok(Reply::Yield(0));
+        }
         session_debug!(&*r, "lua flush asynchronously");
         sys::succeed(state)
     }
 }
 
+/// Suspends the thread until the client took everything, and for a turn of the event loop if it already did.
 fn wait_for_drain(r: &Rc<Request>, ctx: &Ctx) -> Result<(), Error> {
+    ctx.output.sent_before_turn.set(r.conn().sent.get() + r.conn().output_len());
     let r = Rc::clone(r);
     ctx.suspend(async move {
+        if !r.conn().has_output() {
+            next_turn().await;
+        }
         let code = output::drained(&r).await;
         let failure = if r.conn().timed_out.get() {
             Some("timeout")
