@@ -292,3 +292,36 @@ location = /t {
 GET /t
 --- response_body
 function nil
+
+
+
+=== TEST 12: a connection whose peer does not read is still there after the timeout
+--- config
+    lua_socket_log_errors off;
+    location /t {
+        content_by_lua_block {
+            local sock = ngx.socket.tcp()
+            sock:settimeouts(1000, 100, 100)
+            assert(sock:connect("127.0.0.1", ngx.var.server_port))
+            assert(sock:send("POST /busy HTTP/1.0\r\nContent-Length: 90000000\r\n\r\n"))
+            ngx.say("sent: ", select(2, sock:send(string.rep("x", 80000000))))
+            ngx.say("again: ", select(2, sock:send("x")))
+            ngx.say("received: ", select(2, sock:receive()))
+            ngx.say("closed: ", sock:close())
+        }
+    }
+    location /busy {
+        client_max_body_size 0;
+        content_by_lua_block {
+            ngx.sleep(1)
+        }
+    }
+--- request
+GET /t
+--- response_body
+sent: timeout
+again: closed
+received: timeout
+closed: 1
+--- no_error_log
+[error]
