@@ -10,6 +10,7 @@ use super::output::Filters;
 use super::phases;
 use crate::conf::Directive;
 use crate::cycle::Subsystem;
+use crate::log::Level;
 use crate::process::keep::keep;
 
 /// Turns what `http { }` held into what requests use. The result lives as long as the cycle.
@@ -46,6 +47,13 @@ pub(crate) fn finish(
                 let message = format!("{problem} for {}", scope.cycle.listen[listen.spec].address);
                 directive.error("duplicate_default_server", message)
             })?;
+        }
+    }
+    for (spec, port) in ports.iter().enumerate() {
+        for name in port.conflicts() {
+            let message =
+                format!("conflicting server name \"{name}\" on {}, ignored", scope.cycle.listen[spec].address);
+            scope.cycle.notice(Level::Warn, Diagnostic::warning("conflicting_server_name", message));
         }
     }
     scope.main.upstream.finish()?;

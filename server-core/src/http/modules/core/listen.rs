@@ -12,6 +12,7 @@ use crate::conf::value::{self, Resolution};
 use crate::conf::{Directive, Word};
 use crate::cycle::{ListenAddress, ListenSpec, Subsystem, TcpKeepalive};
 use crate::http::conf::Scope;
+use crate::log::Level;
 
 /// What a server's `listen` says about connections of an address.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -43,6 +44,9 @@ pub(crate) fn apply(scope: &mut Scope<'_>, directive: &Directive) -> Result<(), 
         let mut has_socket_options = false;
         for word in options {
             has_socket_options |= option(&mut spec, &mut listen, directive, word)?;
+            if let Some(notice) = deprecated(directive, word) {
+                scope.cycle.notice(Level::Warn, notice);
+            }
         }
         if spec.datagram {
             check_datagrams(directive, options)?;
@@ -104,6 +108,12 @@ fn check_datagrams(directive: &Directive, options: &[Word]) -> Result<(), Diagno
     Ok(())
 }
 
+/// What nginx tells of `http2` as a word of `listen`: it works, and a directive took its place.
+fn deprecated(directive: &Directive, word: &Word) -> Option<Diagnostic> {
+    let message = "the \"listen ... http2\" directive is deprecated, use the \"http2\" directive instead";
+    (&*word.text == b"http2").then(|| directive.error_at(word, "deprecated_parameter", message))
+}
+
 /// One word behind the address; says whether it is about the socket.
 fn option(
     spec: &mut ListenSpec,
@@ -127,13 +137,18 @@ fn option(
             spec.datagram = true;
             return Ok(true);
         }
-        (b"http2" | b"spdy" | b"quic", None) if spec.subsystem == Subsystem::Stream => {
+        (b"http2" | b"quic", None) if spec.subsystem == Subsystem::Stream => {
             let message = format!("invalid parameter \"{}\"", word.lossy());
             return Err(directive.error_at(word, "invalid_parameter", message));
         }
         (b"http2", None) => listen.http2 = true,
+        (b"quic", None) => {
+            // What nginx says that was built without HTTP/3.
+            let message = "the \"quic\" parameter requires ngx_http_v3_module";
+            return Err(directive.error_at(word, "unsupported_parameter", message));
+        }
         (b"proxy_protocol", None) => listen.proxy_protocol = true,
-        (b"bind" | b"spdy" | b"quic" | b"multipath", None) => return Ok(name == b"bind"),
+        (b"bind" | b"multipath", None) => return Ok(name == b"bind"),
         (b"deferred", None) => {
             spec.deferred = true;
             return Ok(true);

@@ -8,6 +8,7 @@ use rsty_diag::Diagnostic;
 
 use crate::conf::{Block, Directive};
 use crate::http::conf::Scope;
+use crate::log::Level;
 
 /// By extension in lower case.
 type Types = HashMap<Box<[u8]>, Bytes>;
@@ -24,7 +25,13 @@ pub(super) fn apply(scope: &mut Scope<'_>, directive: &Directive) -> Result<(), 
     for line in lines {
         let kind = Bytes::copy_from_slice(&line.name.text);
         for exten in &line.args {
-            types.insert(exten.text.to_ascii_lowercase().into(), kind.clone());
+            let Some(old) = types.insert(exten.text.to_ascii_lowercase().into(), kind.clone()) else { continue };
+            let [kind, old] = [&kind, &old].map(|kind| String::from_utf8_lossy(kind));
+            let exten = exten.text.to_ascii_lowercase();
+            let exten = String::from_utf8_lossy(&exten);
+            let message =
+                format!("duplicate extension \"{exten}\", content type: \"{kind}\", previous content type: \"{old}\"");
+            scope.cycle.notice(Level::Warn, line.error("duplicate_extension", message));
         }
     }
     *slot = Some(Rc::new(types));
