@@ -30,6 +30,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         Trial::test("server::a_wrong_configuration_is_reported_as_nginx_does", reports),
         Trial::test("server::the_test_option_says_so", tests_configuration),
         Trial::test("server::a_connection_limit_makes_new_ones_wait", limits_connections),
+        Trial::test("server::worker_connections_close_idle_ones_for_new_ones", reuses_connections),
         Trial::test("server::hup_leaves_no_descriptor_behind", reload_leaves_nothing),
         Trial::test("server::a_worker_in_an_endless_loop_leaves_the_others_serving", loops_alone),
         Trial::test("server::a_folder_does_not_show_what_is_private", folder_keeps_secrets),
@@ -341,6 +342,56 @@ fn limits_connections() -> Checked {
     let text = answer(&mut streams[1], Duration::from_secs(5))?.ok_or("no answer below the limit")?;
     server.wait_for_log("below connection_limit of 2 again after")?;
     if text.starts_with("HTTP/1.1 200") { Ok(()) } else { Err(text.into()) }
+}
+
+/// One that waits to be accepted gets the slot of a connection that was busy when it came and is idle by now.
+fn reuses_connections() -> Checked {
+    let port = free_port()?;
+    // Requests for /gate are busy as long as this side holds what they open.
+    let gate = std::net::TcpListener::bind("127.0.0.1:0")?;
+    gate.set_nonblocking(true)?;
+    let gate_port = gate.local_addr()?.port();
+    let server = Server::new(&format!(
+        "events {{ worker_connections 2; }}
+         http {{
+             access_log off;
+             server {{
+                 listen 127.0.0.1:{port};
+                 location / {{ return 200 here; }}
+                 location /gate {{
+                     content_by_lua_block {{
+                         local sock = ngx.socket.tcp()
+                         assert(sock:connect('127.0.0.1', {gate_port}))
+                         sock:receive()
+                         ngx.say('through')
+                     }}
+                 }}
+             }}
+         }}"
+    ))?;
+    server.start()?;
+    let (mut busy, mut held) = (Vec::new(), Vec::new());
+    for _ in 0..2 {
+        let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+        stream.write_all(b"GET /gate HTTP/1.1\r\nHost: x\r\n\r\n")?;
+        busy.push(stream);
+        held.push(eventually("a busy connection", || gate.accept().ok())?);
+    }
+    let mut third = TcpStream::connect(("127.0.0.1", port))?;
+    third.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")?;
+    drop(held);
+    let text = answer(&mut third, Duration::from_secs(10))?.ok_or("no slot for a new connection")?;
+    if !text.ends_with("here") {
+        return Err(text.into());
+    }
+    server.wait_for_log("2 worker_connections are not enough, reusing connections")?;
+    for stream in &mut busy {
+        let text = answer(stream, Duration::from_secs(10))?.ok_or("no answer behind the gate")?;
+        if !text.starts_with("HTTP/1.1 200") {
+            return Err(text.into());
+        }
+    }
+    Ok(())
 }
 
 fn reload_leaves_nothing() -> Checked {

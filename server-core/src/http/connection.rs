@@ -382,6 +382,11 @@ impl Connection {
         self.idle_until.set(Some(moment));
     }
 
+    /// When the wait for the next request ends.
+    pub(crate) fn idle_until(&self) -> Option<Instant> {
+        self.idle_until.get()
+    }
+
     /// Lets go of memory that an idle connection has no use for, its timer included: who calls this closes the
     /// connection when its time is over.
     pub(crate) fn park(&self) {

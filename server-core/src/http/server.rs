@@ -65,6 +65,8 @@ pub struct Server {
     counters: Counters,
     /// The second in which Lua was last shown what is counted.
     published: Cell<i64>,
+    /// The second in which the log was last told that idle connections have to go.
+    reused: Cell<i64>,
 }
 
 thread_local! {
@@ -95,6 +97,7 @@ pub fn serve(cycle: &'static Cycle, listeners: Vec<BoundListener>) -> io::Result
         accepting: RefCell::default(),
         counters: counters::of_this_process(),
         published: Cell::new(0),
+        reused: Cell::new(0),
     });
     for listener in listeners {
         let task = server.accept_from(listener)?;
@@ -170,11 +173,7 @@ impl Server {
     async fn accept_loop(self: Rc<Self>, spec: usize, acceptor: Acceptor) {
         loop {
             self.wait_for_room().await;
-            while self.connections.borrow().len() >= self.limit {
-                if !self.close_an_idle_connection() {
-                    self.room.notified().await;
-                }
-            }
+            self.wait_for_a_slot().await;
             match acceptor.accept(&self.cycle.log).await {
                 Ok((stream, peer)) => self.take(spec, stream, peer),
                 Err(error) => {
@@ -202,6 +201,28 @@ impl Server {
         self.pause.end(limit, self.cycle);
         // Others that accept may wait as well.
         self.room.notify_one();
+    }
+
+    /// Waits while there are as many connections as `worker_connections` allows, and closes an idle one meanwhile.
+    async fn wait_for_a_slot(&self) {
+        let mut waited = false;
+        while self.connections.borrow().len() >= self.limit {
+            self.close_an_idle_connection();
+            // One ends, or becomes idle.
+            self.room.notified().await;
+            waited = true;
+        }
+        if waited {
+            self.room.notify_one();
+        }
+    }
+
+    /// A connection waits for its next request. Until then it may be closed when its slot is needed.
+    pub(super) fn becomes_idle(&self, connection: &Connection) {
+        connection.idle.set(true);
+        if self.connections.borrow().len() >= self.limit {
+            self.room.notify_one();
+        }
     }
 
     fn take(self: &Rc<Self>, spec: usize, stream: Stream, peer: Address) {
@@ -267,24 +288,26 @@ impl Server {
         }
     }
 
-    /// Closes the connection that has been idle and was accepted first; whether there was one.
-    fn close_an_idle_connection(&self) -> bool {
+    /// Closes the idle connection whose time would be over first, if there is one. Its slot is free when its task has
+    /// been dropped.
+    fn close_an_idle_connection(&self) {
         let connections = self.connections.borrow();
-        let idle = connections.iter().find(|(_, entry)| {
-            entry.connection.upgrade().is_some_and(|connection| connection.idle.get() && connection.requests.get() > 0)
+        let idle = connections.iter().filter_map(|(_, entry)| {
+            let connection = entry.connection.upgrade()?;
+            (connection.idle.get() && connection.requests.get() > 0).then_some((entry, connection))
         });
-        let Some((_, entry)) = idle else { return false };
-        let multiplexed = entry.connection.upgrade().filter(|known| known.is_multiplexed.get());
-        log_at!(self.cycle.log, Level::Warn, "{} worker_connections are not enough, reusing connections", self.limit);
-        // Its slot is free when its task has been dropped: the caller waits for that.
-        match multiplexed {
-            Some(connection) => {
-                connection.closing.set(true);
-                connection.wake();
-            }
-            None => entry.task.abort(),
+        let Some((entry, connection)) = idle.min_by_key(|(_, connection)| connection.idle_until()) else { return };
+        let second = crate::clock::now().sec;
+        if self.reused.replace(second) != second {
+            let limit = self.limit;
+            log_at!(self.cycle.log, Level::Warn, "{limit} worker_connections are not enough, reusing connections");
         }
-        false
+        if connection.is_multiplexed.get() {
+            connection.closing.set(true);
+            connection.wake();
+        } else {
+            entry.task.abort();
+        }
     }
 
     /// Stops accepting and closes idle connections; others end with their current request.
@@ -462,9 +485,9 @@ async fn serve_connection(server: &Rc<Server>, conn: &Rc<Connection>) {
     let mut place = None;
     let mut reserve: Option<Reserve<'_>> = None;
     loop {
-        conn.idle.set(true);
         let pipelined = !conn.input.borrow().is_empty();
         if !pipelined {
+            server.becomes_idle(conn);
             conn.lend_input();
             if !conn.wait_for_request().await {
                 return;

@@ -349,7 +349,7 @@ impl Session {
             self.cancelled.set(self.cancelled.get().saturating_sub(1));
         }
         if self.processing() == 0 {
-            self.conn.idle.set(true);
+            self.server.becomes_idle(&self.conn);
             if let Some(waker) = self.emptied.take() {
                 waker.wake();
             }
