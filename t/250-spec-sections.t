@@ -84,13 +84,13 @@ GET /t
 --- config
     location = /t {
         content_by_lua_block {
-            local file = assert(io.open(ngx.config.prefix() .. "made.txt"))
+            local file = assert(io.open(ngx.config.prefix() .. "html/made.txt"))
             ngx.print(file:read("*a"))
             file:close()
         }
     }
 --- post_setup_server_root
-open my $made, '>', "$ServRoot/made.txt" or die $!;
+open my $made, '>', "$ServRoot/html/made.txt" or die $!;
 print $made "made by the spec\n";
 close $made;
 --- request

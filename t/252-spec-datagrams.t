@@ -36,3 +36,16 @@ abc
 received 22 bytes of response data.
 --- error_log
 to be found in the log
+
+
+
+=== TEST 3: a request made by Lua
+--- dgram_server_config
+    content_by_lua_block {
+        local sock = assert(ngx.req.socket())
+        sock:send("first got " .. sock:receive() .. "\n")
+    }
+--- gen_dgram_request
+    local bytes, err = sock:send(("x"):rep(3))
+--- dgram_response
+first got xxx

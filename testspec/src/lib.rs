@@ -7,6 +7,8 @@
 #![forbid(unsafe_code)]
 
 pub mod bless;
+#[cfg(test)]
+mod checklist;
 pub mod load;
 pub mod model;
 pub mod perl;

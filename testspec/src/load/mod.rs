@@ -28,6 +28,8 @@ pub(crate) use defaults::INHERITED;
 pub use environment::{Environment, Package, Shell, VersionText};
 pub(crate) use filter::{normalized, trimmed};
 pub(crate) use host::normal;
+#[cfg(test)]
+pub(crate) use native::prologue_functions;
 pub use spec_file::{Assertion, SpecFile};
 
 /// Evaluates a spec file in `environment`.

@@ -284,18 +284,24 @@ impl SpecFile {
     }
 
     /// `TEST_NGINX_INIT_BY_LUA`: puts its code in front of the `init_by_lua` of an http configuration. So is done with
-    /// the code that notes what runs.
-    pub fn filter_http_config(&self, config: Vec<u8>) -> Vec<u8> {
+    /// the code that notes what runs. A filter that the file sets itself (`set_http_config_filter`) takes the former's
+    /// place.
+    pub fn filter_http_config(&self, config: Vec<u8>) -> Result<Vec<u8>, PerlError> {
         let config = match self.environment.variables.get(COVERAGE) {
             Some(code) => with_init_by_lua(config, code),
             None => config,
         };
+        let filter = self.interpreter.borrow_mut().global(&format!("{UTIL}::FilterHttpConfig"));
+        if let Value::Code(filter) = filter {
+            let filtered = self.call(&filter, vec![Value::str(config)])?;
+            return Ok(filtered.last().map(|value| value.to_bytes().to_vec()).unwrap_or_default());
+        }
         let is_lua = !matches!(self.settings().flavour, Flavour::Socket | Flavour::Lwp | Flavour::Plain);
         let code = self.environment.variables.get("TEST_NGINX_INIT_BY_LUA").filter(|code| !code.is_empty() && is_lua);
-        match code {
+        Ok(match code {
             Some(code) => with_init_by_lua(config, code),
             None => config,
-        }
+        })
     }
 
     fn codes(&self, list: &str) -> Vec<Code> {

@@ -46,6 +46,55 @@ fn plan_and_settings_come_from_the_prologue() {
 }
 
 #[test]
+fn functions_of_the_prologue_set_what_the_runner_reads() {
+    let spec = loaded(
+        "use Test::Nginx::Socket::Lua;\nmaster_on();\nmaster_off();\nno_nginx_manager();\ncheck_accum_error_log();\n\
+         config_preamble('set $x 1;');\nserver_name('a.test');\nserver_addr('127.0.0.9');\nserver_port_for_client(77);\n\
+         add_response_body_check(sub { });\nadd_test_cleanup_handler(sub { die 'called' });\nis_str('abc', qr/b/, 'like');\n\
+         is_str('abc', 'b', 'unlike');\nrun_tests();\n__DATA__\n=== a\n",
+    );
+    let settings = spec.settings();
+    assert_eq!((settings.master_process, settings.nginx_manager), (Some(false), false));
+    assert!(settings.check_accum_error_log);
+    assert_eq!(settings.config_preamble, b"set $x 1;");
+    assert_eq!(
+        (settings.server_name.as_slice(), settings.server_addr.as_slice()),
+        (b"a.test".as_slice(), b"127.0.0.9".as_slice())
+    );
+    assert_eq!((settings.server_port, settings.server_port_for_client), (1984, 77));
+    assert_eq!(spec.response_body_checks().len(), 1);
+    let handler = &spec.test_cleanup_handlers()[0];
+    assert!(spec.call(handler, Vec::new()).unwrap_err().to_string().starts_with("called"));
+    let passed: Vec<bool> = spec.take_assertions().iter().map(|assertion| assertion.passed).collect();
+    assert_eq!(passed, [true, false]);
+    let spec = loaded("use Test::Nginx::Socket;\nmaster_process_enabled(1);\nrun_tests();\n__DATA__\n=== a\n");
+    assert_eq!(spec.settings().master_process, Some(true));
+}
+
+#[test]
+fn functions_of_the_prologue_tell_of_the_run() {
+    for (code, expected) in [
+        ("get_canon_version(1, 2, 3)", "1.002003"),
+        ("get_nginx_version()", "1.031002"),
+        ("is_running('nginx')", "0"),
+        ("is_tcp_port_used(0) . is_udp_port_used(0)", ""),
+        ("parse_time('300ms') . '|' . parse_time('2s') . '|' . parse_time(4)", "0.3|2|4"),
+        ("server_root()", "/nonexistent/t/servroot"),
+        ("sleep_time()", "0.015"),
+        ("verbose() ? 1 : 0", "0"),
+        ("trim(\"  a b \\n\")", "a b"),
+    ] {
+        let text = format!(
+            "use Test::Nginx::Socket 'no_plan';\nuse Test::Nginx::Util;\nour $X = {code};\nrun_tests();\n__DATA__\n=== a\n--- x eval: $::X\n"
+        );
+        let value = loaded(&text).blocks()[0].value("x").map(|value| value.to_text());
+        assert_eq!(value.as_deref(), Some(expected), "{code}");
+    }
+    let text = "use Test::Nginx::Socket;\nbail_out('no way');\nrun_tests();\n__DATA__\n=== a\n";
+    assert!(problems(text).iter().any(|problem| problem.contains("no way")), "{:?}", problems(text));
+}
+
+#[test]
 fn modules_of_the_harness_are_there_without_a_use() {
     let spec = loaded(
         "use Test::Nginx::Socket::Lua;\nour $Dir = File::Spec->catdir('/a', '..', 'certs');\nrun_tests();\n__DATA__\n\
@@ -238,6 +287,15 @@ fn a_file_may_run_its_blocks_itself() {
         let said: Vec<String> = spec.take_warnings().iter().map(|warning| warning.message.clone()).collect();
         assert_eq!(said, ["# behind"]);
     }
+}
+
+#[test]
+fn a_file_may_filter_its_http_configuration() {
+    let filter =
+        "Test::Nginx::Socket::set_http_config_filter(sub { my $c = shift; die 'no' if $c eq 'bad'; \"<$c>\" });\n";
+    let spec = loaded(&format!("use Test::Nginx::Socket::Lua;\n{filter}run_tests();\n__DATA__\n=== a\n"));
+    assert_eq!(spec.filter_http_config(b"x".to_vec()).unwrap(), b"<x>");
+    assert!(spec.filter_http_config(b"bad".to_vec()).unwrap_err().to_string().starts_with("no"));
 }
 
 #[test]

@@ -204,7 +204,13 @@ impl Cursor {
                 self.heredoc = Some((line_end, next));
                 break;
             }
-            lines.push(self.slice(at, next).to_vec());
+            let mut line = self.slice(at, next).to_vec();
+            // Perl gives them the line ends of its own system.
+            if line.ends_with(b"\r\n") {
+                line.truncate(line.len() - 2);
+                line.push(b'\n');
+            }
+            lines.push(line);
             at = next;
         }
         if indented {

@@ -43,7 +43,7 @@ pub fn configure(inputs: &Configuration<'_>, expander: &mut Expander<'_>) -> Res
     // In the original's order: it decides which section names a random port first.
     let config = expander.expand(&text("config").unwrap_or_default())?;
     let http_config = expander.expand(&text("http_config").unwrap_or_default())?;
-    let http_config = inputs.spec.filter_http_config(http_config);
+    let http_config = inputs.spec.filter_http_config(http_config).map_err(ExpandError::Filter)?;
     let main_config = expander.expand(&text("main_config").unwrap_or_default())?;
     let post_main_config = expander.expand(&text("post_main_config").unwrap_or_default())?;
     let default_log = {

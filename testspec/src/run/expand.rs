@@ -10,6 +10,9 @@ use std::net::{Ipv4Addr, TcpListener};
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ExpandError {
+    /// The code that a spec wants to change its `http_config` failed.
+    #[error("failed to filter the http configuration: {0}")]
+    Filter(String),
     /// No free port was found for a random one.
     #[error("find an available listening port for {0}")]
     NoFreePort(String),

@@ -41,6 +41,6 @@ pub trait Spec: PerlSide {
     fn cleanup(&self) -> Result<(), String>;
     /// A function that makes a mock server's reply by calling the code in a section, in another thread.
     fn reply_maker(&self, block: &Block, section: &str) -> Option<ReplyMaker>;
-    /// The `http_config` with what the file's flavour adds to it.
-    fn filter_http_config(&self, config: Vec<u8>) -> Vec<u8>;
+    /// The `http_config` with what the file's flavour adds to it, or a filter of its own changes.
+    fn filter_http_config(&self, config: Vec<u8>) -> Result<Vec<u8>, String>;
 }

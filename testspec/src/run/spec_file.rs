@@ -85,8 +85,8 @@ impl Spec for SpecFile {
         Some(Box::new(move |query| copy.reply(query).unwrap_or_default()))
     }
 
-    fn filter_http_config(&self, config: Vec<u8>) -> Vec<u8> {
-        self.filter_http_config(config)
+    fn filter_http_config(&self, config: Vec<u8>) -> Result<Vec<u8>, String> {
+        self.filter_http_config(config).map_err(|error| error.to_string())
     }
 }
 

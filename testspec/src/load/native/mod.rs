@@ -17,6 +17,8 @@ mod websocket;
 use crate::model::Value;
 use crate::perl::{Interpreter, NativeModule, Outcome};
 
+#[cfg(test)]
+pub(crate) use test_nginx::prologue_functions;
 pub(super) use test_nginx::{UTIL, set_versions};
 
 /// A function with its prototype.

@@ -53,6 +53,7 @@ const FUNCTIONS: &[Function] = &[
     ("server_port", |it, arguments, _| accessor(it, "ServerPort", &arguments), None),
     ("server_port_for_client", |it, arguments, _| accessor(it, "ServerPortForClient", &arguments), None),
     ("server_root", |it, _, _| get(it, "ServRoot"), Some("")),
+    ("set_http_config_filter", |it, arguments, _| set(it, "FilterHttpConfig", first(&arguments)), Some("$")),
     ("sleep_time", |it, _, _| get(it, "TestNginxSleep"), None),
     ("timeout", |it, arguments, _| accessor(it, "Timeout", &arguments), None),
     ("transform_response_body", inner::transform_response_body, None),
@@ -197,6 +198,12 @@ pub(super) const MODULES: &[NativeModule] = &[
         setup: Some(|it| socket(it, "LWP")),
     },
 ];
+
+/// The names of all functions that a prologue may call.
+#[cfg(test)]
+pub(crate) fn prologue_functions() -> impl Iterator<Item = &'static str> {
+    FUNCTIONS.iter().map(|(name, ..)| *name)
+}
 
 /// Notes the flavour; a module that builds on another one is set up after it, so the last one counts.
 fn socket(interpreter: &mut Interpreter, flavour: &str) -> Outcome<()> {

@@ -642,16 +642,17 @@ fn negated(value: &Value) -> Value {
 }
 
 fn bitwise(op: BinaryOp, left: &Value, right: &Value) -> Value {
-    if let (Value::Str(a), Value::Str(b)) = (left, right) {
-        // On two strings, byte by byte.
+    if let (Value::Str(_) | Value::Undef, Value::Str(_) | Value::Undef) = (left, right) {
+        // On two strings, byte by byte; an undefined value is an empty one.
+        let (a, b) = (left.to_bytes(), right.to_bytes());
         let len = if op == BinaryOp::BitAnd { a.len().min(b.len()) } else { a.len().max(b.len()) };
         let byte = |text: &[u8], at: usize| text.get(at).copied().unwrap_or(0);
         return Value::str(
             (0..len)
                 .map(|at| match op {
-                    BinaryOp::BitAnd => byte(a, at) & byte(b, at),
-                    BinaryOp::BitOr => byte(a, at) | byte(b, at),
-                    _ => byte(a, at) ^ byte(b, at),
+                    BinaryOp::BitAnd => byte(&a, at) & byte(&b, at),
+                    BinaryOp::BitOr => byte(&a, at) | byte(&b, at),
+                    _ => byte(&a, at) ^ byte(&b, at),
                 })
                 .collect::<Vec<u8>>(),
         );

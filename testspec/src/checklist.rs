@@ -1,0 +1,46 @@
+//! The page `docs/design/language.md` names a test for each word of the spec language; here it is held against the code.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use crate::load::{INHERITED, prologue_functions};
+
+fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// The rows of the page: a word, a file, and a test in that file.
+fn rows() -> Vec<(String, String, String)> {
+    let page = std::fs::read_to_string(repository().join("docs/design/language.md")).unwrap();
+    let row = |line: &str| {
+        let cells: Vec<&str> = line.trim_matches('|').split(" | ").map(|cell| cell.trim().trim_matches('`')).collect();
+        let [word, file, test] = cells.as_slice() else { return None };
+        let is_row = Path::new(file).extension().is_some();
+        is_row.then(|| ((*word).to_owned(), (*file).to_owned(), (*test).to_owned()))
+    };
+    page.lines().filter(|line| line.starts_with('|')).filter_map(row).collect()
+}
+
+#[test]
+fn every_test_that_the_page_names_exists_and_speaks_of_its_word() {
+    for (word, file, test) in rows() {
+        let text = std::fs::read_to_string(repository().join(&file)).unwrap_or_else(|error| panic!("{file}: {error}"));
+        let is_there = if file.ends_with(".rs") {
+            text.contains(&format!("fn {test}("))
+        } else {
+            file.ends_with(&test) || text.contains(&format!("=== {test}"))
+        };
+        assert!(is_there, "{file} has no {test}");
+        assert!(text.contains(&word), "{file} does not speak of {word}");
+    }
+}
+
+#[test]
+fn the_page_names_every_section_and_every_function() {
+    let named: BTreeSet<String> = rows().into_iter().map(|(word, ..)| word).collect();
+    // The page says why these have no test.
+    let excused = ["dgram_server_config2", "dgram_server_config3"];
+    let words = INHERITED.iter().copied().chain(prologue_functions());
+    let missing: Vec<&str> = words.filter(|word| !named.contains(*word) && !excused.contains(word)).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}
