@@ -142,7 +142,8 @@ fn write_block(document: &Document, block: &BlockNode, options: &Options, number
     let bytes = document.slice(block.span);
     let line = bytes.iter().position(|byte| *byte == b'\n').unwrap_or(bytes.len());
     let text = bytes.get(..line).unwrap_or_default();
-    let text = text.strip_suffix(b"\r").unwrap_or(text);
+    // All of them: one that stayed would look like a line end the next time.
+    let text = text.get(..text.iter().rposition(|byte| *byte != b'\r').map_or(0, |last| last + 1)).unwrap_or_default();
     match Header::read(text) {
         Some(header) => {
             writer.text(&header.written(options.numbers.then_some(*number), options.style >= Style::Safe));
@@ -312,6 +313,14 @@ mod tests {
     fn headers_are_numbered_and_spaced() {
         let text = "use x;\n__DATA__\n=== TEST 3: a\n--- config\nx\n=== test  7 : b\n--- config\ny\n\n\n";
         let expected = "use x;\n__DATA__\n\n=== TEST 1: a\n--- config\nx\n\n\n\n=== TEST 2: b\n--- config\ny\n";
+        assert_eq!(formatted(text, Options::default()).as_deref(), Some(expected));
+        assert_eq!(formatted(expected, Options::default()), None);
+    }
+
+    #[test]
+    fn carriage_returns_behind_a_header_go_all_at_once() {
+        let text = "=== a\r\r\n--- config\nx\n=== b\n--- config\ny\n";
+        let expected = "=== a\n--- config\nx\n\n\n\n=== b\n--- config\ny\n";
         assert_eq!(formatted(text, Options::default()).as_deref(), Some(expected));
         assert_eq!(formatted(expected, Options::default()), None);
     }
