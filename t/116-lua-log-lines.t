@@ -75,7 +75,7 @@ Location: .*/%00folder/
 === a name server that is not there shows in the log
 --- http_config
     resolver 127.0.0.1:$TEST_NGINX_RAND_PORT_1 ipv6=off;
-    resolver_timeout 1500ms;
+    resolver_timeout 300ms;
 --- config
     location = /t {
         content_by_lua_block {

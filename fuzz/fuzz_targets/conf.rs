@@ -1,15 +1,7 @@
-//! The server's reader of configurations on any bytes.
+//! `conf` of `tools/fuzz`, driven by libFuzzer.
 #![no_main]
 
-use std::path::Path;
-
-use libfuzzer_sys::fuzz_target;
-use rsty_diag::Source;
-use rsty_server_core::conf::parser;
-
-fuzz_target!(|bytes: &[u8]| {
-    // Included files are looked for where there are none.
-    let parsed = parser::parse_source(Source::new("nginx.conf", bytes), Path::new("/nonexistent/folder"));
-    let _ = parsed.complete();
-    let _ = parser::parse_parameter(bytes);
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    let target = rsty_fuzz::find("conf").expect("a target of that name");
+    (target.run)(bytes);
 });

@@ -1,17 +1,7 @@
-//! Formatting is idempotent, or the file is refused.
+//! `reindex_roundtrip` of `tools/fuzz`, driven by libFuzzer.
 #![no_main]
 
-use libfuzzer_sys::fuzz_target;
-use rsty_diag::Source;
-use rsty_reindex::{Options, Rewrite, Style, compat, format};
-
-fuzz_target!(|bytes: &[u8]| {
-    for style in [Style::Kept, Style::Safe, Style::Full] {
-        let options = Options { style, ..Options::default() };
-        if let Ok(Rewrite { text: Some(once), .. }) = format(&Source::new("a.t", bytes), &options) {
-            let twice = format(&Source::new("a.t", once), &options).expect("not refused twice");
-            assert_eq!(twice.text, None);
-        }
-    }
-    compat::rewrite(bytes, 1);
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    let target = rsty_fuzz::find("reindex_roundtrip").expect("a target of that name");
+    (target.run)(bytes);
 });

@@ -7,6 +7,7 @@ use std::cell::Cell;
 use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
+use tokio::time::Instant;
 
 /// A point in time as nginx keeps it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -28,6 +29,8 @@ impl Now {
 
 thread_local! {
     static NOW: Cell<Now> = const { Cell::new(Now { sec: 0, msec: 0, monotonic_msec: 0 }) };
+    /// The moment of the last update, once somebody asked for it.
+    static MOMENT: Cell<Option<Instant>> = const { Cell::new(None) };
     /// Steps since the last update.
     static STEPS: Cell<u32> = const { Cell::new(0) };
 }
@@ -40,6 +43,16 @@ const STEPS_MAX: u32 = 32;
 pub fn now() -> Now {
     let now = NOW.get();
     if now.sec == 0 { update() } else { now }
+}
+
+/// The moment that the cached time stands for, to count timeouts from.
+#[inline]
+pub fn moment() -> Instant {
+    MOMENT.get().unwrap_or_else(|| {
+        let moment = Instant::now();
+        MOMENT.set(Some(moment));
+        moment
+    })
 }
 
 /// Reads the system's clocks and remembers the answer. The one that is never set back may lag by a tick of the system,
@@ -63,6 +76,7 @@ fn read(running: ClockId) -> Now {
         monotonic_msec: running.as_millis() as i64,
     };
     NOW.set(now);
+    MOMENT.set(None);
     STEPS.set(0);
     now
 }
@@ -93,9 +107,10 @@ mod tests {
 
     #[test]
     fn time_stands_still_between_updates() {
-        let first = now();
+        let (first, then) = (now(), moment());
         std::thread::sleep(Duration::from_millis(3));
-        assert_eq!(now(), first);
+        assert_eq!((now(), moment()), (first, then));
         assert!(update().epoch_msec() > first.epoch_msec());
+        assert!(moment() >= then + Duration::from_millis(3));
     }
 }

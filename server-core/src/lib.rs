@@ -19,6 +19,7 @@ pub mod lua;
 pub mod lualib;
 pub mod process;
 pub mod shared_dict;
+mod slow_network;
 pub mod stream;
 pub mod tls;
 pub mod upstream;

@@ -211,6 +211,15 @@ fn body_ended(r: &Request) -> Result<(), Code> {
 
 /// Reads the whole body into `r.body`. OK when it is there (at once or later), or how the request must end.
 pub fn read(r: &Rc<Request>) -> Outcome {
+    read_with(r, |size| size)
+}
+
+/// As [`read`], for a body that has been received already and that nobody wants in a file.
+pub(crate) fn read_here(r: &Rc<Request>) -> Outcome {
+    read_with(r, |_| usize::MAX)
+}
+
+fn read_with(r: &Rc<Request>, buffer_size: fn(usize) -> usize) -> Outcome {
     if !r.is_main() || r.body.borrow().is_some() || r.discard_body.get() {
         return Code::OK.into();
     }
@@ -230,7 +239,7 @@ pub fn read(r: &Rc<Request>) -> Outcome {
     if let Framing::Frames(stream) = &*r.framing.borrow() {
         stream.want_whole_body();
     }
-    let mut store = Store::new(r, body);
+    let mut store = Store::new(r, body, buffer_size(*r.loc().core.client_body_buffer_size));
     match store.take_available(r) {
         Err(code) => code.into(),
         Ok(true) => store.finish(r).into(),
@@ -334,11 +343,10 @@ struct Store {
 }
 
 impl Store {
-    fn new(r: &Request, body: Rc<RequestBody>) -> Self {
-        let size = *r.loc().core.client_body_buffer_size;
+    fn new(r: &Request, body: Rc<RequestBody>, size: usize) -> Self {
         // A body of known length may be a quarter larger than the buffer, unless it comes in frames.
         let slack = if r.headers_in.chunked.get() || r.conn().http2().is_some() { 0 } else { size >> 2 };
-        Self { body, memory: Vec::new(), in_memory: 0, buffer_size: size + slack, file: None }
+        Self { body, memory: Vec::new(), in_memory: 0, buffer_size: size.saturating_add(slack), file: None }
     }
 
     /// Takes what has been received. Whether the body is complete.

@@ -13,6 +13,7 @@ use bytes::{Bytes, BytesMut};
 use tokio::io::Interest;
 use tokio::time::Instant;
 
+pub use super::address::Address;
 use super::code::Code;
 use super::conf::MainConf;
 use super::h2;
@@ -26,47 +27,11 @@ use crate::cycle::{Cycle, Subsystem};
 use crate::deadline::Deadline;
 use crate::interrupted::uninterrupted;
 use crate::log::LogContext;
+use crate::slow_network;
 use crate::stream::Client;
 use crate::tls::Tls;
 use crate::tls::server::ServerSide;
 use crate::tls::stream::Direction;
-
-/// The address of a client or of a listener.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Address {
-    /// IPv4 or IPv6.
-    Ip(SocketAddr),
-    /// A unix socket; clients have no path.
-    Unix(Bytes),
-}
-
-impl Address {
-    /// Without port: `127.0.0.1`, `::1`, `unix:`.
-    pub fn host_text(&self) -> Bytes {
-        match self {
-            Self::Ip(address) => Bytes::from(address.ip().to_string()),
-            Self::Unix(_) => Bytes::from_static(b"unix:"),
-        }
-    }
-
-    /// The port; 0 of a unix socket.
-    pub fn port(&self) -> u16 {
-        match self {
-            Self::Ip(address) => address.port(),
-            Self::Unix(_) => 0,
-        }
-    }
-}
-
-impl std::fmt::Display for Address {
-    /// With port: `127.0.0.1:80`, `[::1]:80`, `unix:/path`.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Ip(address) => address.fmt(f),
-            Self::Unix(path) => write!(f, "unix:{}", path.escape_ascii()),
-        }
-    }
-}
 
 /// The socket of a connection.
 pub enum Stream {
@@ -156,6 +121,8 @@ pub struct Connection {
     parked: Cell<bool>,
     waker: RefCell<Option<Waker>>,
     wake: Cell<bool>,
+    /// Its task looks at its requests at this moment.
+    driven: Cell<bool>,
     active: Cell<*const Request>,
     /// What there is in place of a client.
     pub fake: Option<Box<FakeClient>>,
@@ -220,6 +187,7 @@ impl Connection {
             parked: Cell::new(false),
             waker: RefCell::default(),
             wake: Cell::new(false),
+            driven: Cell::new(false),
             active: Cell::new(std::ptr::null()),
             fake: None,
         }
@@ -344,9 +312,26 @@ impl Connection {
     /// Lets the connection's task look at all its requests again.
     pub fn wake(&self) {
         self.wake.set(true);
-        if let Some(waker) = self.waker.borrow().as_ref() {
+        // Whoever looks at them right now asks before it waits.
+        if !self.driven.get()
+            && let Some(waker) = self.waker.borrow().as_ref()
+        {
             waker.wake_by_ref();
         }
+    }
+
+    /// Wakes somebody who may be part of the connection's task.
+    pub(crate) fn wake_waiter(&self, waiter: Waker) {
+        if self.waker.borrow().as_ref().is_some_and(|own| own.will_wake(&waiter)) {
+            self.wake();
+        } else {
+            waiter.wake();
+        }
+    }
+
+    /// Says that its task looks at its requests, or does so no more.
+    pub(crate) fn set_driven(&self, driven: bool) {
+        self.driven.set(driven);
     }
 
     /// Whether somebody called [`Connection::wake`] since the last question.
@@ -581,13 +566,9 @@ impl Connection {
         deadline: Instant,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
-        let ready = match (direction, &self.stream) {
-            (Direction::Read, _) => self.poll_read_ready(cx),
-            (_, Stream::Fake) => Poll::Ready(Ok(())),
-            (_, Stream::Tcp(stream)) => stream.poll_write_ready(cx),
-            (_, Stream::Unix(stream)) => stream.poll_write_ready(cx),
-            (_, Stream::Datagrams(client)) => client.poll_writable(cx),
-            (_, Stream::Http2(stream)) => stream.poll_writable(cx).map(Ok),
+        let ready = match direction {
+            Direction::Read => self.poll_read_ready(cx),
+            Direction::Write => self.poll_write_ready(cx),
         };
         if ready.is_pending() && self.timer.poll(deadline, cx) {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
@@ -598,10 +579,26 @@ impl Connection {
 
 /// The most that goes into one TLS record.
 const RECORD_SIZE: usize = 16 * 1024;
+
+thread_local! {
+    /// What becomes one record.
+    static RECORD: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
 /// Bytes to make room for before a read.
 const READ_SIZE: usize = 4096;
 /// Bytes of later requests to keep while a handler watches for the end of the stream.
 const READ_AHEAD_MAX: usize = 64 * 1024;
+
+/// Writes to a socket what it takes at once.
+macro_rules! write_to {
+    ($stream:expr, $slices:expr) => {
+        slow_network::write($stream, $slices, |slices| match slices {
+            // `send` is the cheaper call, where it does.
+            [slice] => $stream.try_write(slice),
+            _ => $stream.try_write_vectored(slices),
+        })
+    };
+}
 
 /// Writing.
 impl Connection {
@@ -642,15 +639,8 @@ impl Connection {
         let sent = match &self.stream {
             _ if self.tls.get().is_some() => output.send(limit, |slices| self.write_tls(slices)),
             Stream::Fake => Ok(Sent { bytes: output.discard(), blocked: false }),
-            // `send` is the cheaper call, where it does.
-            Stream::Tcp(stream) => output.send(limit, |slices| match slices {
-                [slice] => stream.try_write(slice),
-                _ => stream.try_write_vectored(slices),
-            }),
-            Stream::Unix(stream) => output.send(limit, |slices| match slices {
-                [slice] => stream.try_write(slice),
-                _ => stream.try_write_vectored(slices),
-            }),
+            Stream::Tcp(stream) => output.send(limit, |slices| write_to!(stream, slices)),
+            Stream::Unix(stream) => output.send(limit, |slices| write_to!(stream, slices)),
             Stream::Datagrams(client) => output.send(limit, |slices| client.send(slices)),
             Stream::Http2(_) => Ok(Sent { bytes: 0, blocked: true }),
         };
@@ -705,8 +695,8 @@ impl Connection {
         let sent = match &self.stream {
             _ if self.tls.get().is_some() => self.write_tls(&[io::IoSlice::new(bytes)]),
             Stream::Fake | Stream::Http2(_) => return Err(io::ErrorKind::NotConnected.into()),
-            Stream::Tcp(stream) => stream.try_write(bytes),
-            Stream::Unix(stream) => stream.try_write(bytes),
+            Stream::Tcp(stream) => write_to!(stream, &[io::IoSlice::new(bytes)]),
+            Stream::Unix(stream) => write_to!(stream, &[io::IoSlice::new(bytes)]),
             Stream::Datagrams(client) => client.send(&[io::IoSlice::new(bytes)]),
         }?;
         self.sent.set(self.sent.get() + sent as u64);
@@ -717,8 +707,14 @@ impl Connection {
     pub(crate) fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &self.stream {
             Stream::Fake => Poll::Ready(Ok(())),
-            Stream::Tcp(stream) => stream.poll_write_ready(cx),
-            Stream::Unix(stream) => stream.poll_write_ready(cx),
+            Stream::Tcp(stream) => {
+                ready!(slow_network::poll_writable(stream, cx))?;
+                stream.poll_write_ready(cx)
+            }
+            Stream::Unix(stream) => {
+                ready!(slow_network::poll_writable(stream, cx))?;
+                stream.poll_write_ready(cx)
+            }
             Stream::Datagrams(client) => client.poll_writable(cx),
             Stream::Http2(stream) => stream.poll_writable(cx).map(Ok),
         }
@@ -730,12 +726,15 @@ impl Connection {
             [one] => tls.write(one),
             many => {
                 // One record for what leaves together.
-                let mut record = Vec::with_capacity(RECORD_SIZE);
+                let mut record = RECORD.take();
+                record.clear();
                 for slice in many {
                     let room = RECORD_SIZE - record.len();
                     record.extend_from_slice(slice.get(..room.min(slice.len())).unwrap_or_default());
                 }
-                tls.write(&record)
+                let written = tls.write(&record);
+                RECORD.set(record);
+                written
             }
         };
         if written.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {
@@ -753,8 +752,14 @@ impl Connection {
     pub async fn writable(&self) -> io::Result<()> {
         match &self.stream {
             Stream::Fake => Ok(()),
-            Stream::Tcp(stream) => stream.writable().await,
-            Stream::Unix(stream) => stream.writable().await,
+            Stream::Tcp(stream) => {
+                poll_fn(|cx| slow_network::poll_writable(stream, cx)).await?;
+                stream.writable().await
+            }
+            Stream::Unix(stream) => {
+                poll_fn(|cx| slow_network::poll_writable(stream, cx)).await?;
+                stream.writable().await
+            }
             Stream::Datagrams(client) => poll_fn(|cx| client.poll_writable(cx)).await,
             Stream::Http2(stream) => poll_fn(|cx| stream.poll_writable(cx).map(Ok)).await,
         }

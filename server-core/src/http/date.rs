@@ -1,6 +1,9 @@
 //! Dates as HTTP and logs write them; the current one is formatted once a second.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::thread::LocalKey;
+
+use bytes::Bytes;
 
 use super::modules::calendar::Moment;
 
@@ -9,6 +12,8 @@ pub type HttpDate = [u8; 29];
 
 thread_local! {
     static NOW: Cell<(i64, HttpDate)> = const { Cell::new((i64::MIN, [b' '; 29])) };
+    static LOG_TIME: RefCell<(i64, Bytes)> = const { RefCell::new((i64::MIN, Bytes::new())) };
+    static ISO8601: RefCell<(i64, Bytes)> = const { RefCell::new((i64::MIN, Bytes::new())) };
 }
 
 /// The current date.
@@ -45,19 +50,31 @@ pub fn cookie_time(seconds: i64) -> String {
     moment.strftime(format, "GMT")
 }
 
-/// `06/Nov/1994:08:49:37 +0000` in local time.
-pub fn log_time(seconds: i64) -> String {
-    local(seconds).strftime("%d/%b/%Y:%H:%M:%S %z", "")
+/// The current time as logs write it: `06/Nov/1994:08:49:37 +0000`, in local time.
+pub fn log_time() -> Bytes {
+    this_second(&LOG_TIME, |second| local(second).strftime("%d/%b/%Y:%H:%M:%S %z", ""))
 }
 
-/// `1994-11-06T08:49:37+00:00` in local time.
-pub fn iso8601(seconds: i64) -> String {
-    let moment = local(seconds);
-    let mut text = moment.strftime("%Y-%m-%dT%H:%M:%S%z", "");
-    if text.len() > 2 {
-        text.insert(text.len() - 2, ':');
-    }
-    text
+/// The current time as `1994-11-06T08:49:37+00:00`, in local time.
+pub fn iso8601() -> Bytes {
+    this_second(&ISO8601, |second| {
+        let mut text = local(second).strftime("%Y-%m-%dT%H:%M:%S%z", "");
+        if text.len() > 2 {
+            text.insert(text.len() - 2, ':');
+        }
+        text
+    })
+}
+
+/// A text that is the same for a second.
+fn this_second(cache: &'static LocalKey<RefCell<(i64, Bytes)>>, format: impl FnOnce(i64) -> String) -> Bytes {
+    let second = crate::clock::now().sec;
+    cache.with_borrow_mut(|(cached, text)| {
+        if *cached != second {
+            (*cached, *text) = (second, format(second).into());
+        }
+        text.clone()
+    })
 }
 
 fn local(seconds: i64) -> Moment {
@@ -68,6 +85,16 @@ fn local(seconds: i64) -> Moment {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_time_of_logs_is_that_of_the_clock() {
+        let second = crate::clock::now().sec;
+        let of_day = local(second).strftime("%H:%M:%S", "");
+        for text in [log_time(), log_time(), iso8601()] {
+            assert!(String::from_utf8_lossy(&text).contains(&of_day), "{text:?}");
+        }
+        assert!(LOG_TIME.with_borrow(|(cached, _)| *cached == second));
+    }
 
     #[test]
     fn dates_are_written_as_http_wants_them() {

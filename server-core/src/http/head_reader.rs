@@ -230,7 +230,7 @@ impl<'a> Reader<'a> {
                 return Err(Code::BAD_REQUEST);
             };
             let name = host.name(&text.slice(range.clone()));
-            use_server(r, &name);
+            use_server(r, &name)?;
             r.headers_in.server.set(name);
             r.headers_in.port.set(host.port);
         }
@@ -378,7 +378,7 @@ impl<'a> Reader<'a> {
 
     fn use_server_without_host(&self) -> Result<(), Code> {
         if self.r.headers_in.server.is_empty() && self.conn.port.is_some_and(PortServers::is_named) {
-            use_server(self.r, &Bytes::new());
+            use_server(self.r, &Bytes::new())?;
         }
         Ok(())
     }
@@ -505,17 +505,25 @@ pub(super) fn use_host(r: &Rc<Request>, value: &[u8], seen: bool) -> Result<Host
         r.headers_in.port.set(host.port);
     }
     if r.headers_in.server.is_empty() && r.conn().port.is_some_and(PortServers::is_named) {
-        use_server(r, &host.name(&Bytes::copy_from_slice(value)));
+        use_server(r, &host.name(&Bytes::copy_from_slice(value)))?;
     }
     Ok(host)
 }
 
-/// Chooses the server for a host.
-pub(super) fn use_server(r: &Rc<Request>, host: &Bytes) {
-    let Some(port) = r.conn().port else { return };
-    let Some(server) = port.find(r, host).or(port.default) else { return };
+/// Chooses the server for a host. One that asks for certificates must have been named in the handshake, too.
+pub(super) fn use_server(r: &Rc<Request>, host: &Bytes) -> Result<(), Code> {
+    let Some(port) = r.conn().port else { return Ok(()) };
+    let Some(server) = port.find(r, host).or(port.default) else { return Ok(()) };
+    if server.ssl.asks_for_certificates()
+        && let Some((tls, side)) = r.conn().tls()
+        && side.has_named_another(tls.ssl(), host)
+    {
+        let message = "client attempted to request the server name different from the one that was negotiated";
+        return refuse(r, Code::MISDIRECTED_REQUEST, format_args!("{message}"));
+    }
     r.set_srv(server);
     if let Some(loc) = server.core.loc.get() {
         r.set_loc(loc);
     }
+    Ok(())
 }

@@ -15,15 +15,21 @@ macro_rules! known_headers {
         impl HeaderId {
             /// Recognises a name in any case.
             pub fn of(name: &[u8]) -> Self {
-                $(const { assert!(is_lowercase($name.as_bytes())) };)+
-                match name.len() {
-                    $(n if n == $name.len() && name.eq_ignore_ascii_case($name.as_bytes()) => Self::$id,)+
-                    _ => Self::Other,
-                }
+                const KNOWN: [HeaderId; [$(HeaderId::$id),+].len()] = [$(HeaderId::$id),+];
+                const BY_LENGTH: [HeaderId; KNOWN.len()] = by_length(KNOWN);
+                /// Where those begin whose names have a length.
+                const STARTS: [u8; LONGEST + 2] = starts(&BY_LENGTH);
+                $(const { assert!(is_lowercase($name.as_bytes()) && $name.len() <= LONGEST) };)+
+                let length = name.len();
+                let (Some(&start), Some(&end)) = (STARTS.get(length), STARTS.get(length + 1)) else {
+                    return Self::Other;
+                };
+                let known = BY_LENGTH.get(usize::from(start)..usize::from(end)).unwrap_or_default();
+                known.iter().copied().find(|id| name.eq_ignore_ascii_case(id.name().as_bytes())).unwrap_or(Self::Other)
             }
 
             /// The name in lower case; [`HeaderId::Other`] has none.
-            pub fn name(self) -> &'static str {
+            pub const fn name(self) -> &'static str {
                 match self {
                     $(Self::$id => $name,)+
                     Self::Other => "",
@@ -31,6 +37,38 @@ macro_rules! known_headers {
             }
         }
     };
+}
+
+/// The longest name of a known header.
+const LONGEST: usize = 19;
+
+/// Known headers, in the order of the lengths of their names.
+const fn by_length<const N: usize>(mut known: [HeaderId; N]) -> [HeaderId; N] {
+    let mut sorted = 1;
+    while sorted < N {
+        let mut at = sorted;
+        while at > 0 && known[at - 1].name().len() > known[at].name().len() {
+            known.swap(at - 1, at);
+            at -= 1;
+        }
+        sorted += 1;
+    }
+    known
+}
+
+/// For each length, where its names begin among those in the order of lengths.
+const fn starts(ordered: &[HeaderId]) -> [u8; LONGEST + 2] {
+    let mut starts = [ordered.len() as u8; LONGEST + 2];
+    let mut length = 0;
+    let mut at = 0;
+    while length < starts.len() {
+        while at < ordered.len() && ordered[at].name().len() < length {
+            at += 1;
+        }
+        starts[length] = at as u8;
+        length += 1;
+    }
+    starts
 }
 
 const fn is_lowercase(name: &[u8]) -> bool {
@@ -240,5 +278,21 @@ impl HeaderList {
     /// Puts a field at a position (0 is the first).
     pub fn insert(&mut self, at: usize, header: Header) {
         self.fields.insert(at.min(self.fields.len()), header);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_recognised_in_any_case() {
+        let known = [HeaderId::Host, HeaderId::Te, HeaderId::Etag, HeaderId::IfUnmodifiedSince, HeaderId::RetryAfter];
+        for id in known {
+            assert_eq!(HeaderId::of(id.name().to_ascii_uppercase().as_bytes()), id);
+        }
+        for name in ["", "x", "hos", "hosts", "if-unmodified-sinc", "a-name-longer-than-any-known"] {
+            assert_eq!(HeaderId::of(name.as_bytes()), HeaderId::Other, "{name}");
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! The HTTP server: configuration levels, requests, phases, output and the modules.
 
+pub mod address;
 pub mod body;
 pub(crate) mod build;
 pub(crate) mod cache;

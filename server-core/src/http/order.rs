@@ -9,6 +9,7 @@ use super::modules::auth_basic::AuthBasicHandler;
 use super::modules::auth_request::AuthRequestHandler;
 use super::modules::autoindex::AutoindexHandler;
 use super::modules::dav::DavHandler;
+use super::modules::form_input::FormHandler;
 use super::modules::gzip_static::GzipStaticHandler;
 use super::modules::headers_more::InputHandler;
 use super::modules::index::IndexHandler;
@@ -23,9 +24,9 @@ use super::modules::srcache::FetchHandler;
 use super::modules::static_file::StaticHandler;
 use super::modules::try_files::TryFilesHandler;
 use super::modules::{
-    addition, browser, charset, core, echo, fastcgi, gunzip, gzip, headers, headers_more, http2, limit_conn, limit_req,
-    lua, memc, memcached, not_modified, proxy, range, realip, referer, secure_link, slice, srcache, ssi, ssl,
-    stub_status, sub, upstream, userid, xss,
+    addition, array_var, browser, charset, core, echo, fastcgi, gunzip, gzip, headers, headers_more, http2, limit_conn,
+    limit_req, lua, memc, memcached, not_modified, proxy, range, realip, referer, secure_link, slice, srcache, ssi,
+    ssl, stub_status, sub, upstream, userid, xss,
 };
 use super::output::{BodyFilter, HeaderFilter, Need};
 use super::phases::{Handler, Phase};
@@ -37,6 +38,7 @@ pub(crate) static HANDLERS: &[(Phase, &dyn Handler)] = &[
     (Phase::ServerRewrite, &lua::handlers::ServerRewrite),
     (Phase::ServerRewrite, &RewriteHandler),
     (Phase::Rewrite, &lua::handlers::Rewrite(Turn::First)),
+    (Phase::Rewrite, &FormHandler),
     (Phase::Rewrite, &RewriteHandler),
     (Phase::Rewrite, &InputHandler),
     (Phase::Rewrite, &lua::handlers::Rewrite(Turn::Last)),
@@ -108,6 +110,7 @@ pub(crate) static RESPONSE_FILTERS: &[(Need, BodyFilter)] =
 
 /// The variables that modules define before the configuration is read.
 pub(crate) static VARIABLES: &[&[VariableDef]] = &[
+    array_var::VARIABLES,
     browser::VARIABLES,
     core::VARIABLES,
     echo::VARIABLES,

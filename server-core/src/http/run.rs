@@ -3,7 +3,7 @@
 use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 
 use super::code::Code;
 use super::header::HeaderId;
@@ -26,8 +26,7 @@ pub(crate) async fn serve(r: &Rc<Request>) {
 pub(crate) async fn drive(r: &Rc<Request>, main: impl Future<Output = ()>) {
     let mut main = pin!(main);
     let mut main_ended = false;
-    poll_fn(|cx| {
-        r.conn().set_waker(cx.waker());
+    let mut look = |cx: &mut Context<'_>| {
         loop {
             if !main_ended && main.as_mut().poll(cx).is_ready() {
                 main_ended = true;
@@ -55,6 +54,13 @@ pub(crate) async fn drive(r: &Rc<Request>, main: impl Future<Output = ()>) {
             }
             return if main_ended { Poll::Ready(()) } else { Poll::Pending };
         }
+    };
+    poll_fn(|cx| {
+        r.conn().set_waker(cx.waker());
+        r.conn().set_driven(true);
+        let looked = look(cx);
+        r.conn().set_driven(false);
+        looked
     })
     .await;
     if !r.terminated.get() && r.conn().has_output() {

@@ -489,7 +489,7 @@ async fn serve_connection(server: &Rc<Server>, conn: &Rc<Connection>) {
         serving.set(None);
         let Some(r) = served else { return };
         conn.action.set(Some("keepalive"));
-        conn.set_idle_until(Instant::now() + *r.loc().core.keepalive_timeout);
+        conn.set_idle_until(crate::clock::moment() + *r.loc().core.keepalive_timeout);
         spare = r.recycle();
         reserve = server.reserve();
         if reserve.is_none() {

@@ -317,6 +317,7 @@ pub fn start_with(
     if launch.watch {
         crate::dev::switch_on();
     }
+    crate::slow_network::configure();
     set_console(launch.identity == Identity::Nginx);
     let log = launch.first_log(Level::Notice);
     let signals = Signals::install().map_err(|error| system_failure("sigaction()", &error))?;

@@ -121,6 +121,23 @@ impl Zone {
 
     /// Adds to a number. Where there is none, `init` supplies the start and the life span of a new one.
     pub fn incr(&self, key: &[u8], by: f64, init: Option<(f64, i64)>, now: u64) -> (Result<f64, Failure>, bool) {
+        self.add(key, by, init, false, now)
+    }
+
+    /// Adds to a number, which may be new, and lets it live for `ttl` milliseconds from now on.
+    pub fn renew(&self, key: &[u8], by: f64, ttl: i64, now: u64) -> (Result<f64, Failure>, bool) {
+        self.add(key, by, Some((0.0, ttl)), true, now)
+    }
+
+    #[inline]
+    fn add(
+        &self,
+        key: &[u8],
+        by: f64,
+        init: Option<(f64, i64)>,
+        renews: bool,
+        now: u64,
+    ) -> (Result<f64, Failure>, bool) {
         if key.len() > LONGEST_KEY {
             return (Err(Failure::KeyTooLong), false);
         }
@@ -132,6 +149,9 @@ impl Zone {
                 let Some(Value::Number(old)) = dict.value(found) else {
                     return (Err(Failure::NotANumber), false);
                 };
+                if let Some((_, ttl)) = init.filter(|_| renews) {
+                    dict.journal.set(&found.entry.expires, dict.deadline(ttl));
+                }
                 dict.write_value(found, &(old + by).to_ne_bytes());
                 return (Ok(old + by), false);
             }

@@ -49,6 +49,8 @@ impl Settings {
     pub fn builder(&self) -> Result<SslContextBuilder, String> {
         let mut builder = SslContextBuilder::new(SslMethod::tls()).map_err(failed("SSL_CTX_new() failed"))?;
         sys::set_write_modes(&mut builder);
+        // A record comes with one system call and not with one each for its head and the rest.
+        builder.set_read_ahead(true);
         builder.set_options(SslOptions::NO_COMPRESSION | SslOptions::NO_RENEGOTIATION | SslOptions::SINGLE_DH_USE);
         // An abrupt end of the peer is an end, as it is for plain sockets.
         builder.set_options(SslOptions::IGNORE_UNEXPECTED_EOF);

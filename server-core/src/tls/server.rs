@@ -95,6 +95,13 @@ impl ServerSide {
         unsafe { sys::set_side(tls.ssl(), self) };
     }
 
+    /// Whether the client named a server in the handshake, and not this host.
+    pub(crate) fn has_named_another(&self, ssl: &SslRef, host: &[u8]) -> bool {
+        let named = ssl.servername_raw(NameType::HOST_NAME).map(<[u8]>::to_ascii_lowercase);
+        let is_another = |named: Vec<u8>| named != host && self.port.find_by_name(&bytes::Bytes::from(named)).is_some();
+        named.is_some_and(is_another)
+    }
+
     /// The log of the server at hand.
     fn log(&self) -> Option<&'static ErrorLog> {
         self.srv.get().core.loc.get()?.core.log.as_ref()

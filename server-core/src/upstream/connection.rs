@@ -20,6 +20,7 @@ use tokio::time::Instant;
 use super::address::PeerAddress;
 use crate::datagram_socket::DatagramSocket;
 use crate::deadline::Deadline;
+use crate::slow_network;
 use crate::tls::Tls;
 use crate::tls::stream::Direction;
 use crate::tls::upstream::{ClientSide, Secured};
@@ -112,6 +113,10 @@ impl Readiness for Datagrams {
         into.put_slice(buffer.get(..length).unwrap_or_default());
         Ok(length)
     }
+
+    fn send(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.socket.try_write(|fd| send_message(fd, slices))
+    }
 }
 
 /// A connection to a server behind us, used by one request at a time.
@@ -142,6 +147,12 @@ trait Readiness {
     fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
     fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
     fn receive(&self, into: &mut impl BufMut) -> io::Result<usize>;
+    fn send(&self, slices: &[IoSlice<'_>]) -> io::Result<usize>;
+}
+
+fn send_message(fd: RawFd, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+    let flags = nix::sys::socket::MsgFlags::MSG_NOSIGNAL;
+    Ok(nix::sys::socket::sendmsg::<()>(fd, slices, &[], flags, None)?)
 }
 
 macro_rules! impl_readiness {
@@ -152,11 +163,18 @@ macro_rules! impl_readiness {
             }
 
             fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+                ready!(slow_network::poll_writable(self, cx))?;
                 self.$writable(cx)
             }
 
             fn receive(&self, into: &mut impl BufMut) -> io::Result<usize> {
                 self.$receive(into)
+            }
+
+            fn send(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+                slow_network::write(self, slices, |slices| {
+                    self.try_io(Interest::WRITABLE, || send_message(self.as_raw_fd(), slices))
+                })
             }
         }
     };
@@ -305,10 +323,7 @@ impl Connection {
         }
         loop {
             on_stream!(self, stream => ready!(stream.poll_writable(cx))?);
-            let written = on_stream!(self, stream => stream.try_io(Interest::WRITABLE, || {
-                let flags = nix::sys::socket::MsgFlags::MSG_NOSIGNAL;
-                nix::sys::socket::sendmsg::<()>(stream.as_raw_fd(), slices, &[], flags, None).map_err(io::Error::from)
-            }));
+            let written = on_stream!(self, stream => stream.send(slices));
             match written {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 done => return Poll::Ready(done),

@@ -100,7 +100,7 @@ impl IdlePool {
             return;
         }
         self.make_room(max);
-        let until = Instant::now() + timeout;
+        let until = crate::clock::moment() + timeout;
         Watcher::add(self, Some(until), |cx| connection.poll_ready(Direction::Read, cx).is_ready());
         self.idle.borrow_mut().push_front(Idle { closing, key, connection, until });
     }

@@ -21,6 +21,15 @@ pub struct SpecFile {
     blocks: Vec<Block>,
     environment: Environment,
     interpreter: RefCell<Interpreter>,
+    whole: RefCell<Option<Whole>>,
+}
+
+/// What came out of a file that ran all its blocks by itself.
+#[derive(Debug)]
+struct Whole {
+    /// As [`SpecFile::take_assertions`] finds them.
+    assertions: Vec<Value>,
+    result: Result<(), PerlError>,
 }
 
 /// An assertion that Perl code made itself, by `ok`, `is` and their kind.
@@ -45,7 +54,7 @@ impl SpecFile {
         environment: Environment,
         interpreter: RefCell<Interpreter>,
     ) -> Self {
-        Self { document, only, blocks, environment, interpreter }
+        Self { document, only, blocks, environment, interpreter, whole: RefCell::new(None) }
     }
 
     /// The file.
@@ -183,11 +192,43 @@ impl SpecFile {
     }
 
     /// Runs a block of a file whose own Perl does all the work ([`Flavour::Plain`]).
+    ///
+    /// A file that walks over its blocks does so again for this one alone. One that keeps the list of its blocks runs
+    /// once, to its end; of its assertions a block has those that name it.
     pub fn run_plain(&self, block: &Block) -> Result<(), PerlError> {
+        if self.whole.borrow().is_some() || self.interpreter.borrow().stands_at_assignment() {
+            return self.run_whole(block);
+        }
         self.run(|interpreter| {
             *interpreter.array(&"rsty::blocks".into()).borrow_mut() = vec![Value::Block(block.clone())];
             interpreter.run_again()
         })
+    }
+
+    fn run_whole(&self, block: &Block) -> Result<(), PerlError> {
+        let mut whole = self.whole.borrow_mut();
+        let whole = whole.get_or_insert_with(|| {
+            let result = self.run(|interpreter| {
+                let blocks = self.blocks.iter().cloned().map(Value::Block).collect();
+                *interpreter.array(&"rsty::blocks".into()).borrow_mut() = blocks;
+                interpreter.run_to_end()
+            });
+            let made = self.interpreter.borrow_mut().array(&"rsty::assertions".into());
+            Whole { assertions: std::mem::take(&mut *made.borrow_mut()), result }
+        });
+        let own = whole.assertions.iter().filter(|made| self.named(made) == Some(block.number()));
+        let made = self.interpreter.borrow_mut().array(&"rsty::assertions".into());
+        made.borrow_mut().extend(own.cloned());
+        whole.result.clone()
+    }
+
+    /// The block that an assertion names, or the first one.
+    fn named(&self, made: &Value) -> Option<usize> {
+        let Value::Array(parts) = made else { return None };
+        let name = parts.borrow().get(1).map(Value::to_bytes).unwrap_or_default();
+        let is_named = |block: &&Block| memchr::memmem::find(&name, &block.name()).is_some();
+        let named = self.blocks.iter().filter(is_named).max_by_key(|block| block.name().len());
+        named.or(self.blocks.first()).map(Block::number)
     }
 
     /// The callbacks of `add_response_body_check`, in order. Their arguments are the block, the body,

@@ -241,6 +241,45 @@ fn a_file_may_run_its_blocks_itself() {
 }
 
 #[test]
+fn a_file_may_keep_the_list_of_its_blocks() {
+    let spec = loaded(
+        "use Test::Base;\nplan tests => 3;\nmy @all = blocks();\nmy $at = 0;\n\
+         is $all[$at]->in, 'x', $all[$at++]->name;\nis $all[$at]->in, 'x', $all[$at++]->name;\nok 1, 'nobody';\n\
+         __DATA__\n=== one\n--- in: x\n=== one more\n--- in: y\n",
+    );
+    let blocks = spec.blocks().to_vec();
+    let verdicts = |index: usize| -> Vec<bool> {
+        spec.run_plain(&blocks[index]).unwrap();
+        spec.take_assertions().iter().map(|assertion| assertion.passed).collect()
+    };
+    assert_eq!(verdicts(1), [false]);
+    assert_eq!(verdicts(0), [true, true]);
+    spec.finish().unwrap();
+    assert!(spec.take_assertions().is_empty());
+}
+
+#[test]
+fn the_inner_functions_of_the_harness_can_be_called() {
+    let spec = loaded(
+        "use Test::Nginx::Socket tests => 5;\nfor my $block (blocks) {\n\
+         my $requests = Test::Nginx::Socket::get_req_from_block($block);\n\
+         is_deeply($requests, [[{value => \"GET /a HTTP/1.1\\r\\nHost: localhost\\r\\nConnection: close\\r\\n\\r\\n\"}]]);\n\
+         my ($res, $head, $left) = Test::Nginx::Socket::parse_response('x', \"HTTP/1.1 201 Made\\r\\nA-B: c\\r\\nContent-Length: 2\\r\\n\\r\\nhi!\", 0);\n\
+         is join('|', $res->code, $res->header('a-b'), $res->content, $left), '201|c|hi|!';\n\
+         Test::Nginx::Socket::transform_response_body($block, $res, 0);\n\
+         Test::Nginx::Socket::check_response_body($block, $res, undef, 0, 0, 0);\n\
+         Test::Nginx::Socket::check_response_body($block, $res, 'a reason', 0, 0, 0);\n\
+         my @none = Test::Nginx::Socket::parse_response('bad', \"HTTP/1.1 200 OK\\r\\nTransfer-Encoding: chunked\\r\\n\\r\\nx\", 0);\n}\n\
+         __DATA__\n=== one\n--- request\nGET /a\n--- response_body_filters eval\nsub { 'X' . uc(shift) }\n--- response_body chomp\nXHI\n",
+    );
+    let blocks = spec.blocks().to_vec();
+    spec.run_plain(&blocks[0]).unwrap();
+    let made = spec.take_assertions();
+    let verdicts: Vec<(bool, bool)> = made.iter().map(|made| (made.passed, made.diagnostics == b"skip")).collect();
+    assert_eq!(verdicts, [(true, false), (true, false), (true, false), (true, true), (false, false)], "{made:?}");
+}
+
+#[test]
 fn commands_fill_variables() {
     let mut environment = Environment::new("/");
     environment.variables.insert("PATH".to_owned(), b"/usr/bin:/bin".to_vec());

@@ -30,6 +30,7 @@ use crate::run::conditions::{self, Decision};
 use crate::run::configure::{Configuration, configure};
 use crate::run::expand::Expander;
 use crate::run::idle;
+use crate::run::mockeagain;
 use crate::run::outcome::Attempt;
 use crate::run::perl_side::Spec;
 use crate::run::pressure::Mode;
@@ -107,7 +108,7 @@ pub(crate) struct Gathered<'a> {
 pub fn run_block(spec: &dyn Spec, block: &Block, script: &str, bench: &Bench) -> Attempt {
     let start = Instant::now();
     let settings = spec.settings();
-    let variables = variables(spec, block, &settings);
+    let variables = variables(spec, block, &settings, bench.binary.is_built_in());
     let run = Run::new(spec, block, bench, &settings, &variables);
     let name = format!("{script} {}", String::from_utf8_lossy(&block.name()));
     let mut gathered = Gathered {
@@ -153,19 +154,21 @@ fn append(path: &Path, text: &[u8]) -> std::io::Result<()> {
 /// The `nginx.conf` with which the block would run.
 pub fn render(spec: &dyn Spec, block: &Block, bench: &Bench) -> Result<Vec<u8>, BailOut> {
     let settings = spec.settings();
-    let variables = variables(spec, block, &settings);
+    let variables = variables(spec, block, &settings, bench.binary.is_built_in());
     let mut expander = Expander::new(&variables, settings.server_port);
     Run::new(spec, block, bench, &settings, &variables).configuration(&mut expander)
 }
 
 /// The environment of the block's server.
-fn variables(spec: &dyn Spec, block: &Block, settings: &Settings) -> BTreeMap<String, Vec<u8>> {
+fn variables(spec: &dyn Spec, block: &Block, settings: &Settings, is_built_in: bool) -> BTreeMap<String, Vec<u8>> {
     let mut variables = spec.variables();
     variables
         .entry("TEST_NGINX_SERVER_PORT".to_owned())
         .or_insert_with(|| settings.server_port.to_string().into_bytes());
     if block.has("no_mockeagain") {
-        without_mockeagain(&mut variables);
+        mockeagain::leave_out(&mut variables);
+    } else if is_built_in {
+        mockeagain::build_in(&mut variables);
     }
     variables
 }
@@ -540,13 +543,6 @@ fn missing_directive(log: &[u8]) -> Option<String> {
     let groups = regex.captures_at(log, 0).ok().flatten()?;
     let (from, to) = groups.get(1).copied().flatten()?;
     Some(String::from_utf8_lossy(log.get(from..to)?).into_owned())
-}
-
-fn without_mockeagain(variables: &mut BTreeMap<String, Vec<u8>>) {
-    if let Some(preload) = variables.get_mut("LD_PRELOAD") {
-        let libraries = preload.split(|byte| *byte == b' ').filter(|library| !library.ends_with(b"mockeagain.so"));
-        *preload = libraries.collect::<Vec<_>>().join(b" ".as_slice());
-    }
 }
 
 /// An error with its causes.

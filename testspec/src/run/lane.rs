@@ -331,16 +331,16 @@ impl Lane {
         let root = match self.options.variables.get("TEST_NGINX_SERVROOT") {
             Some(path) if self.options.jobs == 1 => {
                 use std::os::unix::ffi::OsStrExt as _;
-                self.options.working_directory.join(std::ffi::OsStr::from_bytes(path))
+                ServerRoot::new(self.options.working_directory.join(std::ffi::OsStr::from_bytes(path)))
             }
             // Specs look for `t/servroot` in paths.
-            _ => place.join("t/servroot"),
+            _ => ServerRoot::temporary(place.join("t/servroot")),
         };
         std::fs::create_dir_all(place.join("t"))?;
         lend_folders(&self.options.working_directory.join("t"), &place.join("t"))?;
         Ok(Bench {
             binary: Arc::clone(&self.options.binary),
-            root: ServerRoot::new(root),
+            root,
             stderr: place.join("stderr"),
             working_directory: self.options.working_directory.clone(),
             block_limit: self.options.block_limit,

@@ -11,6 +11,7 @@ pub mod expand;
 pub mod idle;
 pub mod lane;
 pub mod mock;
+mod mockeagain;
 mod mocks;
 pub mod namespace;
 pub mod netns;

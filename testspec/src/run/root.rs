@@ -1,7 +1,8 @@
 //! The server root of a lane: the folder that a block's server runs in.
 //!
-//! It is made anew for each block. A root that this module has not made itself is never removed: the original
-//! refuses there too, so that a mistyped path costs nobody their files.
+//! It is made anew for each block. In a folder that a user named, only what belongs to a root is removed: the original
+//! refuses there too, so that a mistyped path costs nobody their files. In a folder of the run's own, what one block
+//! left is no concern of the next.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -50,12 +51,18 @@ pub struct UserFile {
 #[derive(Clone, Debug)]
 pub struct ServerRoot {
     path: PathBuf,
+    is_own: bool,
 }
 
 impl ServerRoot {
-    /// The root at an absolute path.
+    /// The root at an absolute path that a user named.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into() }
+        Self { path: path.into(), is_own: false }
+    }
+
+    /// The root at an absolute path inside a temporary folder of the run.
+    pub fn temporary(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into(), is_own: true }
     }
 
     /// The folder itself.
@@ -90,7 +97,9 @@ impl ServerRoot {
 
     /// Empties the folder and lays it out anew.
     pub fn rebuild(&self) -> Result<(), RootError> {
-        if self.path.is_dir() {
+        if self.is_own {
+            remove(&self.path)?;
+        } else if self.path.is_dir() {
             for name in ["conf", "cache", "html", "logs"] {
                 remove(&self.path.join(name))?;
             }
@@ -283,6 +292,16 @@ mod tests {
         drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
         root.rebuild().unwrap();
         assert!(!socket.exists());
+    }
+
+    #[test]
+    fn a_temporary_folder_is_removed_whatever_a_block_left_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = ServerRoot::temporary(folder.path().join("servroot"));
+        root.rebuild().unwrap();
+        std::fs::write(root.path().join("left"), "x").unwrap();
+        root.rebuild().unwrap();
+        assert!(!root.path().join("left").exists() && root.html().exists());
     }
 
     #[test]

@@ -9,6 +9,7 @@ use crate::{Failure, Outcome};
 const ALLOWED: &[(&str, &[&str])] = &[
     ("rsty", &["rsty-testspec", "rsty-reindex", "rsty-lint", "rsty-lsp", "rsty-server-core", "rsty-diag"]),
     ("rsty-diag", &[]),
+    ("rsty-fuzz", &["rsty-lint", "rsty-reindex", "rsty-testspec", "rsty-server-core", "rsty-diag"]),
     ("rsty-lint", &["rsty-testspec", "rsty-diag"]),
     ("rsty-lsp", &["rsty-lint", "rsty-reindex", "rsty-testspec", "rsty-diag"]),
     ("rsty-reindex", &["rsty-testspec", "rsty-diag"]),
@@ -24,9 +25,17 @@ const LINES_MAX: usize = 800;
 pub(crate) fn check() -> Outcome {
     let mut findings = Vec::new();
     let allowed: BTreeMap<&str, &[&str]> = ALLOWED.iter().copied().collect();
-    for folder in
-        ["cli", "server-core", "testspec", "tools/diag", "tools/lint", "tools/lsp", "tools/reindex", "tools/xtask"]
-    {
+    for folder in [
+        "cli",
+        "server-core",
+        "testspec",
+        "tools/diag",
+        "tools/fuzz",
+        "tools/lint",
+        "tools/lsp",
+        "tools/reindex",
+        "tools/xtask",
+    ] {
         check_manifest(&Path::new(folder).join("Cargo.toml"), &allowed, &mut findings)?;
         check_sizes(Path::new(folder), &mut findings)?;
     }

@@ -11,6 +11,7 @@ use std::process::ExitCode;
 mod abuse;
 mod arrows;
 mod bench;
+mod fuzz;
 mod generate;
 mod perl;
 mod upstream;
@@ -22,6 +23,8 @@ usage: cargo xtask TASK
   abuse [--tier P|N|R] [--only ID] [--program PATH]
                       attack a server and check that it holds: quick checks (P, the default), nightly, before a release
   arrows              check the direction of dependencies and the size of files
+  fuzz TARGET|all [--seconds N] [--seed N]
+                      try what must hold for any bytes on changed seeds (default: 120 seconds a target)
   upstream [DIR]      bring the test suites of upstream modules out of Debian's source packages (default: upstream)
   gen [--check]       write the linter's tables from what the server has, or compare them
   perl DIR LIB [FILE] compare values and plans of spec files with the system's Perl; LIB is test-nginx's lib folder
@@ -40,6 +43,7 @@ fn main() -> ExitCode {
     let outcome = match arguments.as_slice() {
         ["abuse", options @ ..] => abuse::run(options),
         ["arrows"] => arrows::check(),
+        ["fuzz", options @ ..] => fuzz::run(options),
         ["upstream"] => upstream::bring("upstream".as_ref()),
         ["perl", folder, library, files @ ..] => perl::compare(folder.as_ref(), library.as_ref(), files),
         ["verdicts", arguments @ ..] => verdicts::Options::read(arguments).and_then(|options| verdicts::run(&options)),

@@ -7,15 +7,19 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
+use std::rc::Rc;
 
 use bytes::Bytes;
 
 use crate::conf::value::number;
+use crate::http::output::Data;
 
 /// The first line of a file.
 const FORMAT: &[u8] = b"rsty-cache 1";
 /// The longest beginning that is read: what is to know, and the head.
 const START_MAX: usize = 256 * 1024;
+/// What is read of a file at first.
+const START: usize = 8192;
 
 /// What is to know about a kept response. Times are in seconds since 1970.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -39,16 +43,17 @@ pub(crate) struct Meta {
 /// A kept response, open.
 #[derive(Debug)]
 pub(crate) struct Entry {
-    /// The file.
-    pub(crate) file: File,
+    file: Rc<File>,
     /// What is to know.
     pub(crate) meta: Meta,
     /// The head as HTTP/1 text.
     pub(crate) head: Bytes,
+    /// What was read of the file.
+    start: Bytes,
     /// Where the body begins.
-    pub(crate) body_start: u64,
+    body_start: usize,
     /// Where it ends.
-    pub(crate) end: u64,
+    end: u64,
 }
 
 impl Meta {
@@ -98,24 +103,41 @@ impl Entry {
             Err(error) => return Err(error),
         };
         let end = file.metadata()?.len();
-        let mut start = vec![0; usize::try_from(end).unwrap_or(START_MAX).min(8192)];
-        file.read_exact_at(&mut start, 0)?;
-        if parse(&start).is_none() && end > start.len() as u64 {
-            start.resize(usize::try_from(end).unwrap_or(START_MAX).min(START_MAX), 0);
-            file.read_exact_at(&mut start, 0)?;
+        let mut start = read_start(&file, end, START)?;
+        let mut parsed = parse(&start);
+        if parsed.is_none() && end > start.len() as u64 {
+            start = read_start(&file, end, START_MAX)?;
+            parsed = parse(&start);
         }
-        let Some((meta, at, length)) = parse(&start) else { return Ok(None) };
-        let Some(head) = start.get(at..at + length) else { return Ok(None) };
-        if meta.key != key {
-            return Ok(None);
+        let Some((meta, at, length)) = parsed.filter(|(meta, ..)| meta.key == key) else { return Ok(None) };
+        let body_start = at + length;
+        let head = start.slice(at..body_start);
+        Ok(Some(Self { file: Rc::new(file), meta, head, start, body_start, end }))
+    }
+
+    /// The length of the body.
+    pub(crate) fn body_len(&self) -> u64 {
+        self.end - self.body_start as u64
+    }
+
+    /// The body: from memory when it was read with the rest.
+    pub(crate) fn body(&self) -> Data {
+        if self.start.len() as u64 == self.end {
+            return Data::Bytes(self.start.slice(self.body_start..));
         }
-        let head = Bytes::copy_from_slice(head);
-        Ok(Some(Self { file, meta, head, body_start: (at + length) as u64, end }))
+        Data::File { file: Rc::clone(&self.file), start: self.body_start as u64, end: self.end }
     }
 }
 
+/// The first bytes of a file that ends at `end`, at most `most`.
+fn read_start(file: &File, end: u64, most: usize) -> io::Result<Bytes> {
+    let mut start = vec![0; usize::try_from(end).map_or(most, |end| end.min(most))];
+    file.read_exact_at(&mut start, 0)?;
+    Ok(start.into())
+}
+
 /// What is to know, and where the head begins and how long it is.
-fn parse(start: &[u8]) -> Option<(Meta, usize, usize)> {
+fn parse(start: &Bytes) -> Option<(Meta, usize, usize)> {
     let mut meta = Meta::default();
     let mut at = 0;
     let mut length = 0;
@@ -136,23 +158,27 @@ fn parse(start: &[u8]) -> Option<(Meta, usize, usize)> {
             return (start.len() >= at + length).then_some((meta, at, length));
         }
         let space = memchr::memchr(b' ', line)?;
-        let (name, value) = (&line[..space], unescape(&line[space + 1..])?);
-        let time = || number(&value);
+        let (name, text) = (&line[..space], &line[space + 1..]);
+        let time = || number(text);
+        let value = || unescape(start.slice_ref(text));
         match name {
-            b"key" => meta.key = value.into(),
+            b"key" => meta.key = value()?,
             b"valid" => meta.valid = time()?,
             b"stale-updating" => meta.stale_updating = time()?,
             b"stale-error" => meta.stale_error = time()?,
             b"date" => meta.date = time()?,
             b"head" => length = usize::try_from(time()?).ok()?,
-            b"vary" => meta.vary = value.into(),
-            b"variant" => meta.variant = value.into(),
+            b"vary" => meta.vary = value()?,
+            b"variant" => meta.variant = value()?,
             _ => return None,
         }
     }
 }
 
-fn unescape(text: &[u8]) -> Option<Vec<u8>> {
+fn unescape(text: Bytes) -> Option<Bytes> {
+    if memchr::memchr(b'\\', &text).is_none() {
+        return Some(text);
+    }
     let mut out = Vec::with_capacity(text.len());
     let mut bytes = text.iter();
     while let Some(&byte) = bytes.next() {
@@ -171,7 +197,7 @@ fn unescape(text: &[u8]) -> Option<Vec<u8>> {
             other => *other,
         });
     }
-    Some(out)
+    Some(out.into())
 }
 
 #[cfg(test)]
@@ -185,7 +211,7 @@ mod tests {
         fn what_is_written_is_read_again(key in proptest::collection::vec(any::<u8>(), 0..40), valid in 0i64..1 << 40) {
             let meta = Meta { key: key.into(), valid, date: 7, vary: Bytes::from_static(b"Accept"), ..Meta::default() };
             let head = b"HTTP/1.1 200 OK\r\n\r\n";
-            let file = meta.write(head);
+            let file = Bytes::from(meta.write(head));
             let (read, at, length) = parse(&file).expect("just written");
             prop_assert_eq!((read, &file[at..at + length]), (meta, &head[..]));
         }
@@ -194,7 +220,7 @@ mod tests {
         fn no_file_panics(bytes in proptest::collection::vec(any::<u8>(), 0..120)) {
             let mut text = b"rsty-cache 1\n".to_vec();
             text.extend_from_slice(&bytes);
-            let _ = (parse(&bytes), parse(&text));
+            let _ = (parse(&bytes.into()), parse(&text.into()));
         }
     }
 
@@ -206,7 +232,12 @@ mod tests {
         std::fs::write(&path, [&meta.write(b"head")[..], b"body"].concat()).expect("written");
         assert!(Entry::open(&path, b"two").expect("readable").is_none());
         let entry = Entry::open(&path, b"one").expect("readable").expect("its key");
-        assert_eq!((&entry.head[..], entry.end - entry.body_start), (&b"head"[..], 4));
+        assert_eq!((&entry.head[..], entry.body_len()), (&b"head"[..], 4));
+        assert!(matches!(entry.body(), Data::Bytes(body) if body == "body"));
         assert!(Entry::open(&folder.path().join("none"), b"one").expect("readable").is_none());
+        std::fs::write(&path, [&meta.write(b"head")[..], &[b'x'; START]].concat()).expect("written");
+        let entry = Entry::open(&path, b"one").expect("readable").expect("its key");
+        let Data::File { start, end, .. } = entry.body() else { panic!("too much for one read") };
+        assert_eq!((end - start, entry.body_len()), (START as u64, START as u64));
     }
 }

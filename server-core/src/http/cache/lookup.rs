@@ -158,13 +158,13 @@ impl CacheUse {
             return Ok(());
         };
         let now = crate::clock::now().sec;
-        let meta = entry.meta.clone();
+        let is_fresh = entry.meta.valid > now;
+        let may_be_stale = Failure::UPDATING.is_in(*conf.use_stale) || entry.meta.stale_updating > now;
         *self.entry.borrow_mut() = Some(Rc::new(entry));
-        if meta.valid > now {
+        if is_fresh {
             self.status.set(Status::Hit);
             return Ok(());
         }
-        let may_be_stale = Failure::UPDATING.is_in(*conf.use_stale) || meta.stale_updating > now;
         let first = self.zone.begin_fetch(&self.hash, UPDATE_MAX);
         self.fetching.set(first);
         self.status.set(match first {

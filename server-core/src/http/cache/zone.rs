@@ -95,8 +95,7 @@ impl CacheZone {
         let life = i64::try_from(self.inactive.as_millis()).unwrap_or(i64::MAX);
         let now = now_msec();
         let Some(index) = self.index.get() else { return 1 };
-        let (count, _) = index.incr(hash, 1.0, Some((0.0, life)), now);
-        index.set_expire(hash, life, now);
+        let (count, _) = index.renew(hash, 1.0, life, now);
         // An index that is full forgets, which costs no more than a request.
         count.unwrap_or(1.0) as u64
     }

@@ -145,9 +145,9 @@ pub(crate) fn push_settings_ack(out: &mut Vec<u8>) {
 }
 
 /// Appends the answer to a ping.
-pub(crate) fn push_ping_ack(out: &mut Vec<u8>, payload: &[u8; 8]) {
+pub(crate) fn push_ping_ack(out: &mut Vec<u8>, payload: [u8; 8]) {
     push_head(out, 8, Kind::Ping, flags::ACK, 0);
-    out.extend_from_slice(payload);
+    out.extend_from_slice(&payload);
 }
 
 /// Appends more room for a stream, or for the connection.

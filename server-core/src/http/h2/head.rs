@@ -203,7 +203,7 @@ impl Filler<'_> {
         };
         let name = host.name(value);
         if r.conn().port.is_some_and(PortServers::is_named) {
-            use_server(r, &name);
+            use_server(r, &name)?;
         }
         r.headers_in.server.set(name);
         r.headers_in.port.set(host.port);
@@ -236,7 +236,7 @@ impl Filler<'_> {
         let bad = |message: &str| refuse(r, Code::BAD_REQUEST, format_args!("{message}"));
         if !*r.srv().http2.enable && !r.conn().port.is_some_and(|port| port.options.http2) {
             let message = "client attempted to request the server name for which the negotiated protocol is disabled";
-            return refuse(r, Code(421), format_args!("{message}"));
+            return refuse(r, Code::MISDIRECTED_REQUEST, format_args!("{message}"));
         }
         self.request_line()?;
         if !self.cookies.is_empty() {

@@ -262,7 +262,7 @@ impl Reader {
                 let message = "client sent SETTINGS frame with the ACK flag and nonzero length";
                 return fail(session, ErrorCode::FRAME_SIZE_ERROR, message);
             }
-            Kind::Settings if head.len % 6 != 0 => return wrong_length("SETTINGS"),
+            Kind::Settings if !head.len.is_multiple_of(6) => return wrong_length("SETTINGS"),
             Kind::PushPromise => {
                 return fail(session, ErrorCode::PROTOCOL_ERROR, "client sent PUSH_PROMISE frame");
             }
@@ -282,7 +282,7 @@ impl Reader {
     fn payload(&mut self, session: &Rc<Session>, head: Head, start: &[u8]) -> Result<()> {
         let rest = head.len - start.len();
         self.state = match head.kind {
-            Kind::Data => self.begin_data(session, head, start)?,
+            Kind::Data => Self::begin_data(session, head, start)?,
             Kind::Headers => self.begin_block(session, head, start)?,
             Kind::Continuation => {
                 if let Some(block) = &mut self.block {
@@ -317,7 +317,7 @@ impl Reader {
         Ok(())
     }
 
-    fn begin_data(&mut self, session: &Session, head: Head, start: &[u8]) -> Result<State> {
+    fn begin_data(session: &Session, head: Head, start: &[u8]) -> Result<State> {
         let padding = start.first().map_or(0, |&padding| usize::from(padding));
         if !start.is_empty() && padding >= head.len {
             let message =
@@ -377,7 +377,7 @@ impl Reader {
             return fail(session, ErrorCode::PROTOCOL_ERROR, message);
         };
         let last = session.last_stream.get();
-        if id % 2 == 0 || id <= last {
+        if id.is_multiple_of(2) || id <= last {
             let message = format_args!("client sent HEADERS frame with incorrect identifier {id}, the last was {last}");
             return fail(session, ErrorCode::PROTOCOL_ERROR, message);
         }
@@ -477,6 +477,7 @@ impl Reader {
         Ok(())
     }
 
+    /// Order is ours: priorities are only checked.
     fn priority(&mut self, session: &Session, head: Head, start: &[u8]) -> Result<State> {
         self.priorities_left = self.priorities_left.saturating_sub(1);
         if self.priorities_left == 0 {
@@ -488,11 +489,7 @@ impl Reader {
         }
         if number(start) & MAX_WINDOW == id {
             let message = format_args!("client sent PRIORITY frame for stream {id} with incorrect dependency");
-            session.log(Level::Info, message);
-            match session.find(id) {
-                Some(stream) => session.terminate(&stream, ErrorCode::PROTOCOL_ERROR),
-                None => session.reset(id, ErrorCode::PROTOCOL_ERROR),
-            }
+            return fail(session, ErrorCode::PROTOCOL_ERROR, message);
         }
         Ok(State::Head)
     }

@@ -167,6 +167,9 @@ impl Moment {
 
 /// The value of a date header, in any of the three forms that HTTP knows; seconds since 1970.
 pub(crate) fn parse_http_date(text: &[u8]) -> Option<i64> {
+    if let Some(seconds) = parse_fixed_date(text) {
+        return Some(seconds);
+    }
     let text = std::str::from_utf8(text).ok()?.trim();
     let [day, name, year, time] = match text.split_once(',') {
         // `Sun, 06 Nov 1994 08:49:37 GMT`, `Sunday, 06-Nov-94 08:49:37 GMT`
@@ -194,6 +197,26 @@ pub(crate) fn parse_http_date(text: &[u8]) -> Option<i64> {
     };
     let mut clock = time.split(':').map(|part| part.parse::<i64>().ok());
     let (hour, minute, second) = (clock.next()??, clock.next()??, clock.next()??);
+    seconds_at(year, month, day, [hour, minute, second])
+}
+
+/// The form that all servers write now: `Sun, 06 Nov 1994 08:49:37 GMT`.
+fn parse_fixed_date(text: &[u8]) -> Option<i64> {
+    let text: &[u8; 29] = text.try_into().ok()?;
+    let marks = [(3, b','), (4, b' '), (7, b' '), (11, b' '), (16, b' '), (19, b':'), (22, b':')];
+    if marks.iter().any(|&(at, mark)| text[at] != mark) || !text.ends_with(b" GMT") {
+        return None;
+    }
+    let number = |at: usize| match [text[at], text[at + 1]] {
+        [tens @ b'0'..=b'9', ones @ b'0'..=b'9'] => Some(i64::from(tens - b'0') * 10 + i64::from(ones - b'0')),
+        _ => None,
+    };
+    let month = MONTHS.iter().position(|month| month.as_bytes()[..3] == text[8..11])? as i64 + 1;
+    seconds_at(number(12)? * 100 + number(14)?, month, number(5)?, [number(17)?, number(20)?, number(23)?])
+}
+
+/// The seconds since 1970 of a moment that there is in the calendar.
+fn seconds_at(year: i64, month: i64, day: i64, [hour, minute, second]: [i64; 3]) -> Option<i64> {
     let days_in_month = days_before(year + month / 12, month % 12 + 1, 1) - days_before(year, month, 1);
     if !(1..=days_in_month).contains(&day)
         || !(0..24).contains(&hour)

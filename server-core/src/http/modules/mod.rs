@@ -4,6 +4,7 @@
 pub mod access;
 pub mod access_log;
 pub mod addition;
+pub mod array_var;
 pub mod auth_basic;
 pub mod auth_request;
 pub mod autoindex;
@@ -18,8 +19,10 @@ pub mod dav;
 pub mod disable_symlinks;
 pub mod echo;
 pub mod empty_gif;
+pub mod encrypted_session;
 pub mod fastcgi;
 mod file_status;
+pub mod form_input;
 pub mod geo;
 pub mod grpc;
 pub mod gunzip;

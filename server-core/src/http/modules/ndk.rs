@@ -1,12 +1,20 @@
-//! `ngx_devel_kit`: named lists of upstreams (`upstream_list`).
+//! `ngx_devel_kit`: named lists of upstreams (`upstream_list`), and directives as functions.
 
 use std::collections::HashMap;
 
 use bytes::Bytes;
 use rsty_diag::Diagnostic;
 
+use super::encrypted_session;
+use super::set_misc::{self, Filter};
 use crate::conf::{Arity, Contexts, Directive, Rule};
 use crate::http::conf::Scope;
+
+/// A directive that computes a value of one input, as a function.
+pub(crate) fn filter(name: &[u8]) -> Option<&'static Filter> {
+    let mut known = set_misc::FILTERS.iter().chain(encrypted_session::FILTERS);
+    known.find(|(known, _)| known.as_bytes() == name).map(|(_, filter)| filter)
+}
 
 /// Settings of `http { }`: the lists by name.
 #[derive(Default)]

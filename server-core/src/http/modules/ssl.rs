@@ -293,6 +293,11 @@ impl SrvConf {
         Ok(())
     }
 
+    /// Whether clients are asked for a certificate, which then belongs to this server alone.
+    pub(crate) fn asks_for_certificates(&self) -> bool {
+        self.verify_client.unwrap_or(VerifyClient::Off) != VerifyClient::Off
+    }
+
     /// Why a request whose client must show a certificate may not go on: a status, and the words for the log.
     pub(crate) fn refuses(&self, ssl: &SslRef) -> Option<(u16, String)> {
         let verify = self.verify_client.unwrap_or(VerifyClient::Off);

@@ -32,7 +32,7 @@ impl Proxied<'_> {
             r.log(Level::Crit, format_args!("a response in the cache has no valid head"));
             return Code::INTERNAL_SERVER_ERROR;
         };
-        let length = entry.end - entry.body_start;
+        let length = entry.body_len();
         let told = head.fields.contains(HeaderId::ContentLength);
         let carriage = Carriage { content_length: told.then_some(length), ..Carriage::default() };
         let passing = Passing { r, conf: self.conf, protocol: self.protocol, caching: Caching::Kept };
@@ -44,27 +44,19 @@ impl Proxied<'_> {
         if code == Code::ERROR || code.0 > 0 {
             return code;
         }
-        let code = if r.header_only.get() { Code::OK } else { self.send_body(&entry, length) };
+        let code = if r.header_only.get() { Code::OK } else { self.send_body(&entry) };
         if used.updates.get() && !r.background.get() {
             self.update_in_background();
         }
         code
     }
 
-    fn send_body(&self, entry: &Rc<Entry>, length: u64) -> Code {
+    fn send_body(&self, entry: &Entry) -> Code {
         let r = self.r;
-        if length == 0 {
+        if entry.body_len() == 0 {
             return output::write_last(r);
         }
-        let file = match entry.file.try_clone() {
-            Ok(file) => Rc::new(file),
-            Err(error) => {
-                let errno = error.raw_os_error().unwrap_or(0);
-                r.log_errno(Level::Crit, errno, format_args!("dup() of a file in the cache failed"));
-                return Code::ERROR;
-            }
-        };
-        let body = Buf::file(file, entry.body_start, entry.end).ending(r);
+        let body = Buf { data: entry.body(), ..Buf::default() }.ending(r);
         if output::write(r, output::chain(body)) == Code::ERROR { Code::ERROR } else { Code::OK }
     }
 

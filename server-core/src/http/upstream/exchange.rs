@@ -7,7 +7,6 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use tokio::time::Instant;
 
 use super::outgoing::{SendError, Sender};
 use crate::http::code::Code;
@@ -70,7 +69,7 @@ impl Exchange {
             (_, true) => self.timeouts.send,
             (_, false) => self.timeouts.read,
         };
-        let deadline = Instant::now() + limit;
+        let deadline = crate::clock::moment() + limit;
         poll_fn(|cx| {
             let mut broken = None;
             if self.is_sending() {

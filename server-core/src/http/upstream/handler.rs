@@ -27,13 +27,14 @@ async fn serve(r: &Rc<Request>, protocol: &'static dyn Protocol) -> Code {
         r.request_body_in_file_only.set(false);
     }
     // What is here already needs not be streamed.
-    let streams = streams && !body::is_here(r);
+    let is_here = streams && body::is_here(r);
+    let streams = streams && !is_here;
     if streams {
         if !body::begin_stream(r) {
             return Code::INTERNAL_SERVER_ERROR;
         }
     } else {
-        let code = body::read(r).code().await;
+        let code = if is_here { body::read_here(r) } else { body::read(r) }.code().await;
         if code == Code::ERROR || code.is_special_response() {
             return code;
         }

@@ -1,6 +1,9 @@
 //! The head of an HTTP/1 response, from bytes.
 
+use std::ops::Range;
+
 use bytes::Bytes;
+use smallvec::SmallVec;
 
 use super::protocol::Head;
 use crate::http::header::HeaderList;
@@ -18,11 +21,37 @@ pub(crate) struct ResponseHead {
     pub(crate) fields: HeaderList,
 }
 
+/// A head as places in its text.
+#[derive(Debug)]
+pub(crate) struct Places {
+    status: u16,
+    status_line: Range<usize>,
+    is_http11: bool,
+    /// Names and values.
+    fields: SmallVec<[(Range<usize>, Range<usize>); 16]>,
+}
+
+impl Places {
+    /// The head whose text this is.
+    pub(crate) fn head(self, text: &Bytes) -> ResponseHead {
+        let mut fields = HeaderList::with_room();
+        for (name, value) in self.fields {
+            fields.add(text.slice(name), text.slice(value));
+        }
+        ResponseHead {
+            status: self.status,
+            status_line: text.slice(self.status_line),
+            is_http11: self.is_http11,
+            fields,
+        }
+    }
+}
+
 /// What the front of the input holds.
 #[derive(Debug)]
-pub(crate) enum Parsed {
+pub(crate) enum Parsed<H> {
     /// A whole head, and its length.
-    Head(ResponseHead, usize),
+    Head(H, usize),
     /// Not enough yet.
     More,
     /// No status line: a response without head, as of HTTP/0.9.
@@ -34,7 +63,16 @@ pub(crate) enum Parsed {
 pub(crate) struct InvalidField(pub(crate) Vec<u8>, pub(crate) u8);
 
 /// Reads a head from the front of `input`.
-pub(crate) fn parse(input: &Bytes) -> Result<Parsed, InvalidField> {
+pub(crate) fn parse(input: &Bytes) -> Result<Parsed<ResponseHead>, InvalidField> {
+    Ok(match find(input)? {
+        Parsed::Head(places, length) => Parsed::Head(places.head(input), length),
+        Parsed::More => Parsed::More,
+        Parsed::NoHead => Parsed::NoHead,
+    })
+}
+
+/// Finds the parts of a head at the front of `input`.
+pub(crate) fn find(input: &[u8]) -> Result<Parsed<Places>, InvalidField> {
     let (is_http11, status, line_start) = match status_line(input) {
         StatusLine::Is(is_http11, status, start) => (is_http11, status, start),
         StatusLine::More => return Ok(Parsed::More),
@@ -43,16 +81,12 @@ pub(crate) fn parse(input: &Bytes) -> Result<Parsed, InvalidField> {
     let Some(end) = memchr::memchr(b'\n', &input[line_start..]) else { return Ok(Parsed::More) };
     let end = line_start + end;
     let line_end = if input[..end].ends_with(b"\r") { end - 1 } else { end };
-    let mut head = ResponseHead {
-        status,
-        status_line: input.slice(line_start..line_end),
-        is_http11,
-        fields: HeaderList::with_room(),
-    };
+    let mut places = Places { status, status_line: line_start..line_end, is_http11, fields: SmallVec::new() };
     let mut at = end + 1;
     loop {
         let line = &input[at..];
-        let Some(length) = memchr::memchr(b'\n', line) else {
+        let plain = plain_field(line);
+        let Some(length) = plain.map(|(_, length)| length).or_else(|| memchr::memchr(b'\n', line)) else {
             check_field(line)?;
             return Ok(Parsed::More);
         };
@@ -61,26 +95,31 @@ pub(crate) fn parse(input: &Bytes) -> Result<Parsed, InvalidField> {
         let start = at;
         at += length + 1;
         if content.is_empty() {
-            return Ok(Parsed::Head(head, at));
+            return Ok(Parsed::Head(places, at));
         }
-        check_field(content)?;
-        let colon = memchr::memchr(b':', content).unwrap_or(content.len());
+        let colon = match plain {
+            Some((colon, _)) => colon,
+            None => {
+                check_field(content)?;
+                memchr::memchr(b':', content).unwrap_or(content.len())
+            }
+        };
         let value = content.get(colon + 1..).unwrap_or_default();
         let leading = value.iter().take_while(|byte| **byte == b' ').count();
         let trailing = value[leading..].iter().rev().take_while(|byte| **byte == b' ').count();
         let value_start = (start + colon + 1 + leading).min(start + content.len());
         let value_end = (start + content.len() - trailing).max(value_start);
-        head.fields.add(input.slice(start..start + colon), input.slice(value_start..value_end));
+        places.fields.push((start..start + colon, value_start..value_end));
     }
 }
 
-/// Where a head ends: behind the first empty line.
-pub(crate) fn end(input: &[u8]) -> Option<usize> {
-    memchr::memchr_iter(b'\n', input).find_map(|at| match &input[at + 1..] {
-        [b'\n', ..] => Some(at + 2),
-        [b'\r', b'\n', ..] => Some(at + 3),
-        _ => None,
-    })
+/// Where the colon and the end of the first line are, when it is a whole field with nothing to object to: what all lines
+/// should be.
+fn plain_field(line: &[u8]) -> Option<(usize, usize)> {
+    let colon = line.iter().position(|&byte| byte <= b' ' || byte == b':' || byte == 0x7f).filter(|&at| at > 0)?;
+    let value = line.get(colon..).filter(|value| value.starts_with(b":"))?;
+    let end = memchr::memchr2(b'\n', 0, value).filter(|&end| value[end] == b'\n')?;
+    Some((colon, colon + end))
 }
 
 /// A head that is complete, as caches keep it.
@@ -161,7 +200,6 @@ mod tests {
         match parse(&Bytes::from_static(text.as_bytes())) {
             Ok(Parsed::Head(head, length)) => {
                 assert_eq!(length, text.len());
-                assert_eq!(end(text.as_bytes()), Some(length));
                 head
             }
             other => panic!("no head: {other:?}"),
@@ -180,7 +218,6 @@ mod tests {
     fn every_prefix_of_a_head_asks_for_more() {
         let text = b"HTTP/1.0 200 OK\r\nA: b\r\n\r\n";
         for length in 0..text.len() {
-            assert_eq!(end(&text[..length]), None);
             assert!(matches!(parse(&Bytes::from_static(&text[..length])), Ok(Parsed::More)), "{length}");
         }
     }
@@ -201,6 +238,15 @@ mod tests {
     }
 
     proptest::proptest! {
+        #[test]
+        fn a_plain_field_is_one_that_passes_the_checks(line in "[a-c: \\x00\\r\\x7f]{0,6}") {
+            let text = [line.as_bytes(), b"\n"].concat();
+            let content = line.strip_suffix('\r').unwrap_or(&line).as_bytes();
+            let is_right = check_field(content).is_ok() && content.contains(&b':');
+            let expected = is_right.then(|| (memchr::memchr(b':', content).unwrap_or(0), line.len()));
+            proptest::prop_assert_eq!(plain_field(&text), expected);
+        }
+
         #[test]
         fn no_bytes_panic(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..80)) {
             let mut all = b"HTTP/1.1 200 OK\r\n".to_vec();

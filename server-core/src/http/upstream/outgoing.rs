@@ -1,5 +1,6 @@
 //! What is sent to a server: bytes and parts of files, and perhaps a body that the client is still sending.
 
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::os::unix::fs::FileExt as _;
@@ -41,6 +42,31 @@ pub(crate) struct Http2Request {
     pub(crate) headers: http::HeaderMap,
     /// The body.
     pub(crate) body: Vec<Data>,
+    /// The body in place of that, when the client is still sending it.
+    pub(crate) feed: Option<Rc<Feed>>,
+}
+
+/// A body on its way from the client to whoever frames it.
+#[derive(Debug, Default)]
+pub(crate) struct Feed {
+    parts: RefCell<VecDeque<Bytes>>,
+    ended: Cell<bool>,
+}
+
+impl Feed {
+    fn is_full(&self) -> bool {
+        self.parts.borrow().len() >= PARTS_MAX
+    }
+
+    /// The next part, when it is there.
+    pub(crate) fn take(&self) -> Option<Bytes> {
+        self.parts.borrow_mut().pop_front()
+    }
+
+    /// Whether nothing more will come.
+    pub(crate) fn is_ended(&self) -> bool {
+        self.ended.get() && self.parts.borrow().is_empty()
+    }
 }
 
 /// How a body is sent on while it is read.
@@ -52,6 +78,8 @@ pub(crate) enum Encoding {
     Plain,
     /// In FastCGI records.
     Records,
+    /// By the reader of the response, which finds it in a [`Feed`].
+    Frames,
 }
 
 impl Outgoing {
@@ -72,7 +100,8 @@ impl Outgoing {
 
     /// Starts sending from the first byte.
     pub(super) fn sender(&self, r: &Rc<Request>) -> Sender {
-        let stream = self.stream.map(|encoding| Stream { r: Rc::clone(r), encoding, ended: false });
+        let feed = self.http2.as_ref().and_then(|request| request.feed.clone());
+        let stream = self.stream.map(|encoding| Stream { r: Rc::clone(r), encoding, feed, ended: false });
         Sender { pieces: self.pieces.iter().cloned().collect(), sent: 0, stream }
     }
 }
@@ -81,7 +110,15 @@ impl Outgoing {
 struct Stream {
     r: Rc<Request>,
     encoding: Encoding,
+    feed: Option<Rc<Feed>>,
     ended: bool,
+}
+
+impl Stream {
+    /// Whether there is no room for more at its other end.
+    fn is_held_up(&self) -> bool {
+        self.feed.as_ref().is_some_and(|feed| feed.is_full())
+    }
 }
 
 /// How far sending has come.
@@ -123,12 +160,13 @@ impl Sender {
 
     /// Whether the client must send something before more can be sent.
     pub(super) fn awaits_client(&self) -> bool {
-        self.pieces.is_empty() && self.stream.as_ref().is_some_and(|stream| !stream.ended)
+        self.pieces.is_empty() && self.stream.as_ref().is_some_and(|stream| !stream.ended && !stream.is_held_up())
     }
 
     /// Whether there is room for what the client sends.
     fn takes_from_client(&self) -> bool {
-        self.pieces.len() < PIECES_MAX && self.stream.as_ref().is_some_and(|stream| !stream.ended)
+        self.pieces.len() < PIECES_MAX
+            && self.stream.as_ref().is_some_and(|stream| !stream.ended && !stream.is_held_up())
     }
 
     /// Appends bytes.
@@ -139,6 +177,10 @@ impl Sender {
     /// Sends what the connection takes now. Ready when something went, or all is done.
     pub(super) fn poll_send(&mut self, cx: &mut Context<'_>, connection: &Connection) -> Poll<Result<(), SendError>> {
         if self.takes_from_client() && self.poll_client(cx)?.is_pending() && self.pieces.is_empty() {
+            return Poll::Pending;
+        }
+        if self.pieces.is_empty() && self.stream.as_ref().is_some_and(Stream::is_held_up) {
+            // What the server says makes room.
             return Poll::Pending;
         }
         self.read_file()?;
@@ -203,6 +245,12 @@ impl Sender {
         }
         let length: usize = parts.iter().map(Bytes::len).sum();
         match stream.encoding {
+            Encoding::Frames => {
+                if let Some(feed) = &stream.feed {
+                    feed.parts.borrow_mut().extend(parts);
+                    feed.ended.set(stream.ended);
+                }
+            }
             Encoding::Plain => self.pieces.extend(parts.into_iter().map(Data::Bytes)),
             Encoding::Records => {
                 for part in parts {

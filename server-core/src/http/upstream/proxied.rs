@@ -102,7 +102,8 @@ impl<'a> Proxied<'a> {
         *attempts.group.borrow_mut() = Some(Rc::clone(&destination.group));
         let conf = protocol.conf(r.loc());
         let cache = CacheUse::open(r, &conf.cache, || destination.cache_key()).await?;
-        let outgoing = protocol.request(r, &destination)?;
+        let is_answered = cache.as_ref().is_some_and(|used| used.answers() || used.error.get().is_some());
+        let outgoing = if is_answered { Outgoing::default() } else { protocol.request(r, &destination)? };
         debug_assert!(streams || outgoing.stream.is_none(), "only what is streamed is left to be read");
         let mut selection = Selection::new(Rc::clone(&destination.group), choose::key_of(r, &destination.group));
         if destination.group.balancer.is_some() {
@@ -126,7 +127,7 @@ impl<'a> Proxied<'a> {
             destination,
             outgoing,
             selection,
-            started: Instant::now(),
+            started: crate::clock::moment(),
             request_sent: false,
             timeouts,
             keepalive: None,
@@ -335,7 +336,9 @@ impl<'a> Proxied<'a> {
     fn keep(&self, exchange: &Exchange) {
         let Some((keepalive, key)) = &self.keepalive else { return };
         let connection = Rc::clone(&exchange.connection);
-        if connection.requests.get() >= keepalive.requests || connection.opened.elapsed() > keepalive.time {
+        if connection.requests.get() >= keepalive.requests
+            || crate::clock::moment() - connection.opened > keepalive.time
+        {
             return self.drop_connection(Some(&connection));
         }
         let pointer = Rc::as_ptr(&connection).addr();

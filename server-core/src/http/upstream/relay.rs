@@ -63,7 +63,7 @@ impl<'a> Relay<'a> {
             step: if buffering { conf.buffers.size } else { conf.head_max() },
             backlog: Backlog::new(conf),
             rate: rate as u64,
-            began: Instant::now(),
+            began: crate::clock::moment(),
             received: 0,
             store,
         }
@@ -101,7 +101,7 @@ impl<'a> Relay<'a> {
                 continue;
             }
             self.pause().await;
-            let event = exchange.next(self.step.max(1)).await;
+            let event = exchange.next(self.read_size()).await;
             if let Some(end) = self.take(event, framing) {
                 break end;
             }
@@ -199,7 +199,7 @@ impl<'a> Relay<'a> {
                         }
                         break;
                     }
-                    event = exchange.next(self.step.max(1)), if reads => {
+                    event = exchange.next(self.read_size()), if reads => {
                         end = self.take(event, framing);
                         if let Err(broken) = self.unframe(exchange, framing) {
                             end = Some(broken);
@@ -212,6 +212,12 @@ impl<'a> Relay<'a> {
             }
         }
         Ok(None)
+    }
+
+    /// How much is read at once: as much as the buffers take.
+    fn read_size(&self) -> usize {
+        let paced = !self.buffering || self.rate > 0;
+        if paced { self.step.max(1) } else { self.backlog.room().max(self.step) }
     }
 
     /// Whether the client must take something before it gets more.

@@ -67,6 +67,11 @@ impl Backlog {
         self.pieces.is_empty()
     }
 
+    /// Bytes that memory still takes.
+    pub(super) fn room(&self) -> usize {
+        usize::try_from(self.memory_max.saturating_sub(self.in_memory)).unwrap_or(usize::MAX)
+    }
+
     /// Whether more may be read.
     pub(super) fn has_room(&self) -> bool {
         let spooled = self.file.as_ref().map_or(0, |spool| spool.len);

@@ -6,7 +6,8 @@ use bytes::Bytes;
 
 use super::request::hold;
 use super::{DECLINED, ERROR, FfiStr, OK, bytes, export, store};
-use crate::http::modules::set_misc::{FILTERS, Filter};
+use crate::http::modules::ndk;
+use crate::http::modules::set_misc::Filter;
 use crate::http::request::Request;
 use crate::log::Level;
 
@@ -15,9 +16,9 @@ export! {
     ngx_http_lua_ffi_ndk_lookup_directive(name: *const u8, len: usize, function: *mut *const c_void) -> c_int {
         // SAFETY: the contract of the parent module.
         let name = unsafe { bytes(name, len) };
-        let Some((_, filter)) = FILTERS.iter().find(|(known, _)| known.as_bytes() == name) else { return DECLINED };
+        let Some(filter) = ndk::filter(name) else { return DECLINED };
         // SAFETY: the contract of the parent module.
-        unsafe { store(function, (&raw const *filter).cast()) };
+        unsafe { store(function, std::ptr::from_ref(filter).cast()) };
         OK
     }
 

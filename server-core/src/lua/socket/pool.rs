@@ -209,7 +209,7 @@ impl Pool {
             (None, Counted::No) => self.count(),
             (Some(_), Counted::No) | (None, Counted::Yes) => {}
         }
-        let until = timeout.map(|timeout| Instant::now() + timeout);
+        let until = timeout.map(|timeout| crate::clock::moment() + timeout);
         Watcher::add(self, until, |cx| kept.transport.poll_ready(cx, Direction::Read).is_ready());
         self.idle.borrow_mut().push_front(Idle { kept, until });
         self.resume_one();

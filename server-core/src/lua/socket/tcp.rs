@@ -8,8 +8,6 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
-use tokio::time::Instant;
-
 use super::pool::{Kept, Pool};
 use super::read::{Input, Progress, Want};
 use super::transport::Transport;
@@ -309,7 +307,7 @@ impl TcpSocket {
             let transport = self.transport.borrow().clone().ok_or(Failure::Closed)?;
             let size = self.read_size(want);
             let timer = self.timer.borrow().clone();
-            let deadline = Instant::now() + self.timeouts.get().read;
+            let deadline = crate::clock::moment() + self.timeouts.get().read;
             let arrived =
                 std::future::poll_fn(|cx| match transport.poll_read(cx, self.input.borrow_mut().buffer(), size) {
                     Poll::Ready(arrived) => Poll::Ready(arrived.map_err(|error| Failure::from_io(&error))),

@@ -1,7 +1,7 @@
 //! The connection below a cosocket.
 
 use std::cell::RefCell;
-use std::io;
+use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, RawFd};
 use std::path::Path;
@@ -13,6 +13,7 @@ use tokio::io::Interest;
 use tokio::net::{TcpStream, UnixStream};
 
 use crate::interrupted::uninterrupted;
+use crate::slow_network;
 use crate::tls::Tls;
 use crate::tls::stream::Direction;
 
@@ -74,7 +75,7 @@ macro_rules! impl_transport {
 
             fn poll_write(&self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
                 loop {
-                    ready!(self.poll_write_ready(cx))?;
+                    ready!(Transport::poll_ready(self, cx, Direction::Write))?;
                     match Transport::try_write(self, bytes) {
                         Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                         result => return Poll::Ready(result),
@@ -98,13 +99,18 @@ macro_rules! impl_transport {
             }
 
             fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
-                uninterrupted(|| <$stream>::try_write(self, bytes))
+                slow_network::write(self, &[IoSlice::new(bytes)], |slices| {
+                    uninterrupted(|| <$stream>::try_write(self, slices.first().map_or(&[], |slice| &**slice)))
+                })
             }
 
             fn poll_ready(&self, cx: &mut Context<'_>, direction: Direction) -> Poll<io::Result<()>> {
                 match direction {
                     Direction::Read => self.poll_read_ready(cx),
-                    Direction::Write => self.poll_write_ready(cx),
+                    Direction::Write => {
+                        ready!(slow_network::poll_writable(self, cx))?;
+                        self.poll_write_ready(cx)
+                    }
                 }
             }
 

@@ -13,8 +13,6 @@ use crate::log::{LogContext, failure_level, with_process_log};
 
 /// How long one server may take before the next one is asked.
 const SERVER_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a question must have been wanted after its failure for the log to tell about that.
-const WORTH_A_LINE: Duration = Duration::from_secs(1);
 /// The largest answer over UDP that is read.
 const DATAGRAM_MAX: usize = 4096;
 
@@ -30,14 +28,9 @@ pub(super) async fn ask(servers: &[SocketAddr], first: usize, name: &str, kind: 
         match timeout(SERVER_TIMEOUT, ask_one(server, &question, kind)).await {
             Ok(Ok(answer)) => return Some(answer),
             Ok(Err(failure)) => {
-                let is_last = servers.len() <= 1 || at >= first + servers.len();
-                if is_last {
-                    // Most questions that are dropped are dropped right away, and then nobody missed an answer.
-                    tokio::time::sleep(WORTH_A_LINE).await;
-                }
                 failure.log(server);
-                if is_last {
-                    tokio::time::sleep(SERVER_TIMEOUT.saturating_sub(WORTH_A_LINE)).await;
+                if servers.len() <= 1 || at >= first + servers.len() {
+                    tokio::time::sleep(SERVER_TIMEOUT).await;
                 }
             }
             Err(_late) => {}

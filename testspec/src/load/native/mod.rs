@@ -5,6 +5,7 @@
 
 mod command;
 mod data;
+mod inner;
 mod list;
 mod paths;
 mod stream;
@@ -26,6 +27,7 @@ pub(super) fn find(name: &str) -> Option<&'static NativeModule> {
     let groups = [
         command::MODULES,
         data::MODULES,
+        inner::MODULES,
         list::MODULES,
         paths::MODULES,
         test_more::MODULES,

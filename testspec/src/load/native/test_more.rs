@@ -271,7 +271,7 @@ fn joined(values: &[Value]) -> Vec<u8> {
 }
 
 /// Records an assertion for the runner: whether it passed, its name, and what to say about it.
-fn record(
+pub(super) fn record(
     interpreter: &mut Interpreter,
     passed: bool,
     name: Option<&Value>,
@@ -303,7 +303,7 @@ fn skip(interpreter: &mut Interpreter, arguments: Vec<Value>, _: Want) -> Outcom
     Err(Stop::Jump(crate::perl::Jump::Last, Some("SKIP".into())))
 }
 
-fn expectation(got: &Value, expected: &Value) -> Vec<u8> {
+pub(super) fn expectation(got: &Value, expected: &Value) -> Vec<u8> {
     let shown = |value: &Value| if value.is_defined() { format!("'{}'", value.to_text()) } else { "undef".to_owned() };
     format!("         got: {}\n    expected: {}\n", shown(got), shown(expected)).into_bytes()
 }

@@ -3,7 +3,7 @@
 use crate::model::{Regex, Value};
 use crate::perl::{Interpreter, NativeModule, Outcome, Stop, Want};
 
-use super::{first, one, unshift};
+use super::{first, inner, one, unshift};
 
 /// The package that holds the run's settings.
 pub(in crate::load) const UTIL: &str = "Test::Nginx::Util";
@@ -17,10 +17,12 @@ const FUNCTIONS: &[Function] = &[
     ("add_test_cleanup_handler", |it, arguments, _| handler(it, "TestCleanupHandlers", &arguments), Some("$")),
     ("bail_out", bail_out, None),
     ("check_accum_error_log", |it, _, _| set(it, "CheckAccumErrLog", Value::Int(1)), Some("")),
+    ("check_response_body", inner::check_response_body, None),
     ("config_preamble", |it, arguments, _| set(it, "ConfigPreamble", first(&arguments)), Some("$")),
     ("env_to_nginx", env_to_nginx, None),
     ("get_canon_version", canonical_version, None),
     ("get_nginx_version", nginx_version, Some("")),
+    ("get_req_from_block", inner::get_req_from_block, None),
     ("html_dir", |it, _, _| get(it, "HtmlDir"), Some("")),
     ("is_running", |_, _, _| one(0), Some("$")),
     ("is_str", is_str, None),
@@ -42,6 +44,7 @@ const FUNCTIONS: &[Function] = &[
     ("no_nginx_manager", |it, _, _| set(it, "NoNginxManager", Value::Int(1)), Some("")),
     ("no_root_location", |it, _, _| set(it, "NoRootLocation", Value::Int(1)), Some("")),
     ("no_shuffle", |it, _, _| set(it, "NoShuffle", Value::Int(1)), Some("")),
+    ("parse_response", inner::parse_response, None),
     ("parse_time", parse_time, Some("$")),
     ("repeat_each", |it, arguments, _| accessor(it, "RepeatEach", &arguments), None),
     ("run_tests", run_tests, Some("")),
@@ -52,6 +55,7 @@ const FUNCTIONS: &[Function] = &[
     ("server_root", |it, _, _| get(it, "ServRoot"), Some("")),
     ("sleep_time", |it, _, _| get(it, "TestNginxSleep"), None),
     ("timeout", |it, arguments, _| accessor(it, "Timeout", &arguments), None),
+    ("transform_response_body", inner::transform_response_body, None),
     ("trim", trim, None),
     ("use_hup", |it, _, _| set(it, "UseHup", Value::Int(1)), Some("")),
     ("verbose", |it, _, _| get(it, "Verbose"), None),
@@ -197,6 +201,7 @@ pub(super) const MODULES: &[NativeModule] = &[
 /// Notes the flavour; a module that builds on another one is set up after it, so the last one counts.
 fn socket(interpreter: &mut Interpreter, flavour: &str) -> Outcome<()> {
     interpreter.require(UTIL)?;
+    interpreter.require("HTTP::Response")?;
     // `plan` belongs to the exports of these modules too.
     for module in ["Test::Nginx::Socket", "Test::Nginx::LWP"] {
         if let Some(code) = interpreter.code("Test::More::plan") {

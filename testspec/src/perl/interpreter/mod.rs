@@ -29,7 +29,7 @@ use rsty_diag::{Diagnostic, Source, Span};
 
 use crate::model::{Array, Code, Hash, Value};
 
-use super::ast::{Block, Expr, Jump, Name, Sigil, SubDefinition, Unit};
+use super::ast::{Block, Expr, Jump, Name, Sigil, StatementKind, SubDefinition, Unit};
 use super::limits::Limits;
 use super::parser::{ParseError, Parser};
 use super::{Host, PerlError};
@@ -278,6 +278,21 @@ impl Interpreter {
     /// From now on the statement that the main file stops at is run again for each block.
     pub(crate) fn repeat_statement(&mut self) {
         self.repeats_statement = true;
+    }
+
+    /// Whether the main file stopped at a statement that only keeps something in a variable.
+    pub(crate) fn stands_at_assignment(&self) -> bool {
+        let statement = self.pending.as_ref().and_then(|pending| pending.body.front());
+        statement.is_some_and(|statement| matches!(statement.kind, StatementKind::Expr(Expr::Assign(..))))
+    }
+
+    /// Runs the statement that the main file stopped at, and everything behind it.
+    pub(crate) fn run_to_end(&mut self) -> Outcome<()> {
+        self.repeats_statement = false;
+        match self.resume() {
+            Err(Stop::Exit(_)) => Ok(()),
+            other => other,
+        }
     }
 
     /// Leaves the repeated statement behind.

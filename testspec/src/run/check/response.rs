@@ -134,7 +134,8 @@ impl ResponseCheck<'_> {
         Ok(())
     }
 
-    fn filtered_body(&self, response: &Response) -> Result<Vec<u8>, BailOut> {
+    /// The body behind the block's `response_body_filters`.
+    pub(crate) fn filtered_body(&self, response: &Response) -> Result<Vec<u8>, BailOut> {
         let Some(filters) = self.block.value("response_body_filters") else { return Ok(response.content.clone()) };
         let items = match &filters {
             Value::Array(items) => items.borrow().clone(),
@@ -191,7 +192,13 @@ impl ResponseCheck<'_> {
         })
     }
 
-    fn body(&self, body: Option<&[u8]>, expander: &mut Expander<'_>, recorder: &mut Recorder) -> Result<(), BailOut> {
+    /// Checks the filtered body.
+    pub(crate) fn body(
+        &self,
+        body: Option<&[u8]>,
+        expander: &mut Expander<'_>,
+        recorder: &mut Recorder,
+    ) -> Result<(), BailOut> {
         if let (Some(file), Some(body)) = (self.block.value("write_resp_body_file"), body) {
             let path = file.to_text();
             std::fs::write(&path, body)

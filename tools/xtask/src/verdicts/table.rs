@@ -21,7 +21,7 @@ pub(super) fn print(kept: &Kept, files: &[PathBuf]) -> Result<usize, Failure> {
         let rest = if original.gave_up { Some(kept.read(file, Run::Rest)?) } else { None };
         for (name, rsty) in &same.blocks {
             match said(name, &original, rest.as_ref()) {
-                Some(theirs) if theirs.verdict() == rsty.verdict() => compared += 1,
+                Some(theirs) if agree(&theirs, rsty) => compared += 1,
                 Some(theirs) => {
                     compared += 1;
                     let (original, rsty) = (theirs, rsty.clone());
@@ -38,6 +38,11 @@ pub(super) fn print(kept: &Kept, files: &[PathBuf]) -> Result<usize, Failure> {
     }
     println!("\n{compared} blocks compared, {} differ; about {unsaid} the original says nothing", differences.len());
     Ok(differences.len())
+}
+
+/// The original names what it skips by the reason alone, so that nothing it says belongs to such a block.
+fn agree(original: &Counts, rsty: &Counts) -> bool {
+    original.verdict().unwrap_or("skipped") == rsty.verdict().unwrap_or("skipped")
 }
 
 /// What the original says about a block. A run that gave up says nothing about what would have come.
@@ -63,19 +68,48 @@ fn short(file: &Path) -> String {
     file.strip_prefix("t").unwrap_or(file).display().to_string()
 }
 
-/// Prints the sums of the times.
+/// Prints the sums of the times: of all files, and of those that test-nginx ran to the end. Of the others it ran a part
+/// only, and rsty everything.
 pub(super) fn print_times(kept: &Kept, files: &[PathBuf]) -> Outcome {
-    let mut sums = [0.0_f64; 3];
+    let (mut all, mut ended) = (Sums::default(), Sums::default());
     for file in files {
-        for (sum, run) in sums.iter_mut().zip([Run::Original, Run::Same, Run::BuiltIn]) {
-            *sum += kept.read(file, run)?.seconds;
+        let mut times = [0.0; 3];
+        for (time, run) in times.iter_mut().zip([Run::Original, Run::Same, Run::BuiltIn]) {
+            *time = kept.read(file, run)?.seconds;
+        }
+        all.add(times);
+        if !kept.read(file, Run::Original)?.gave_up {
+            ended.add(times);
         }
     }
-    let [original, same, own] = sums;
-    println!("{:>6} {:>12} {:>12} {:>12}", "files", "test-nginx", "same server", "built-in");
-    println!("{:>6} {original:>10.1} s {same:>10.1} s {own:>10.1} s", files.len());
-    println!("{:>6} {:>12} {:>10.1} × {:>10.1} ×", "faster", "", original / same.max(0.001), original / own.max(0.001));
+    println!("| files | test-nginx | same server | built-in | same server | built-in |");
+    println!("|---|---|---|---|---|---|");
+    println!("{}", all.row("all"));
+    println!("{}", ended.row("run to the end by test-nginx"));
     Ok(())
+}
+
+/// Times of the original, of rsty on the same server, and on its own, in seconds.
+#[derive(Default)]
+struct Sums {
+    files: usize,
+    times: [f64; 3],
+}
+
+impl Sums {
+    fn add(&mut self, times: [f64; 3]) {
+        self.files += 1;
+        for (sum, time) in self.times.iter_mut().zip(times) {
+            *sum += time;
+        }
+    }
+
+    fn row(&self, which: &str) -> String {
+        let [original, same, own] = self.times;
+        let (faster, own_faster) = (original / same.max(0.001), original / own.max(0.001));
+        let files = self.files;
+        format!("| {files} {which} | {original:.0} s | {same:.0} s | {own:.0} s | {faster:.1} × | {own_faster:.1} × |")
+    }
 }
 
 #[cfg(test)]
@@ -89,6 +123,23 @@ mod tests {
         let blocks: BTreeMap<_, _> =
             blocks.iter().map(|(name, failed)| ((*name).to_owned(), counts(*failed))).collect();
         Results { gave_up, blocks, ..Results::default() }
+    }
+
+    #[test]
+    fn what_the_original_skips_has_no_name() {
+        let skipped = Counts { skipped: 2, ..Counts::default() };
+        let passed = Counts { passed: 1, ..Counts::default() };
+        assert!(agree(&Counts::default(), &skipped));
+        assert!(agree(&passed, &passed.clone()));
+        assert!(!agree(&Counts::default(), &passed));
+    }
+
+    #[test]
+    fn sums_have_a_ratio() {
+        let mut sums = Sums::default();
+        sums.add([10.0, 2.0, 1.0]);
+        sums.add([10.0, 2.0, 1.0]);
+        assert_eq!(sums.row("all"), "| 2 all | 20 s | 4 s | 2 s | 5.0 × | 10.0 × |");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! `log_format`, `access_log` and the handler of the log phase.
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -237,6 +238,11 @@ impl Parameters {
     }
 }
 
+thread_local! {
+    /// The memory of lines.
+    static LINE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
 /// Writes the lines of a request.
 pub(crate) struct LogHandler;
 
@@ -250,10 +256,12 @@ impl Handler for LogHandler {
                     continue;
                 }
             }
-            let mut line = Vec::with_capacity(256);
+            let mut line = LINE.take();
             log.format.append(r, &mut line);
             line.push(b'\n');
             log.target.write(r, &line);
+            line.clear();
+            LINE.set(line);
         }
         Code::OK.into()
     }

@@ -66,8 +66,12 @@ impl Buffered {
             self.write(line);
             return;
         }
-        let was_empty = self.pending.borrow().is_empty();
-        self.pending.borrow_mut().extend_from_slice(line);
+        let was_empty = {
+            let mut pending = self.pending.borrow_mut();
+            let was_empty = pending.is_empty();
+            pending.extend_from_slice(line);
+            was_empty
+        };
         if was_empty && let Some(flush) = self.flush {
             let this = Rc::clone(self);
             tokio::task::spawn_local(async move {
@@ -78,9 +82,10 @@ impl Buffered {
     }
 
     fn write_out(&self) {
-        let pending = self.pending.take();
+        let mut pending = self.pending.borrow_mut();
         if !pending.is_empty() {
             self.write(&pending);
+            pending.clear();
         }
     }
 

@@ -41,12 +41,12 @@ pub(crate) const VARIABLES: &[VariableDef] = &[
     once("remote_addr", |r, _| Some(r.conn().peer_text.borrow().clone())),
     once("remote_port", |r, _| port(&r.conn().peer.borrow())),
     once("proxy_protocol_addr", |r, _| r.conn().proxy_protocol.get().map(|header| text(header.source.ip()))),
-    once("proxy_protocol_port", |r, _| r.conn().proxy_protocol.get().map(|header| text(header.source.port()))),
+    once("proxy_protocol_port", |r, _| r.conn().proxy_protocol.get().map(|header| number(header.source.port()))),
     once("proxy_protocol_server_addr", |r, _| {
         r.conn().proxy_protocol.get().map(|header| text(header.destination.ip()))
     }),
     once("proxy_protocol_server_port", |r, _| {
-        r.conn().proxy_protocol.get().map(|header| text(header.destination.port()))
+        r.conn().proxy_protocol.get().map(|header| number(header.destination.port()))
     }),
     family("proxy_protocol_tlv_", |r, name| r.conn().proxy_protocol.get()?.tlv(name)),
     once("server_addr", |r, _| Some(server_address(r.conn().local()))),
@@ -67,21 +67,21 @@ pub(crate) const VARIABLES: &[VariableDef] = &[
     once("server_name", |r, _| Some(r.srv().core.server_name.clone())),
     volatile("request_method", |r, _| nonempty(r.main_ref().method_name.get())),
     once("remote_user", |r, _| r.basic_auth().map(|(user, _)| user)),
-    volatile("bytes_sent", |r, _| Some(text(r.bytes_sent()))),
-    volatile("body_bytes_sent", |r, _| Some(text(r.bytes_sent().saturating_sub(r.main_ref().header_size.get())))),
+    volatile("bytes_sent", |r, _| Some(number(r.bytes_sent()))),
+    volatile("body_bytes_sent", |r, _| Some(number(r.bytes_sent().saturating_sub(r.main_ref().header_size.get())))),
     volatile("pipe", |r, _| Some(Bytes::from_static(if r.conn().pipelined.get() { b"p" } else { b"." }))),
     volatile("request_completion", |r, _| {
         Some(Bytes::from_static(if r.main_ref().done.get() && !r.main_ref().terminated.get() { b"OK" } else { b"" }))
     }),
     once("request_body", request_body),
     once("request_body_file", request_body_file),
-    volatile("request_length", |r, _| Some(text(r.main_ref().request_length.get()))),
+    volatile("request_length", |r, _| Some(number(r.main_ref().request_length.get()))),
     volatile("request_time", |r, _| Some(milliseconds(r.elapsed_msec()))),
     once("request_id", request_id),
-    volatile("status", |r, _| Some(status(r).into())),
+    volatile("status", |r, _| Some(status(r))),
     volatile("limit_rate", limit_rate).setter(set_limit_rate),
-    once("connection", |r, _| Some(text(r.conn().number))),
-    once("connection_requests", |r, _| Some(text(r.conn().requests.get()))),
+    once("connection", |r, _| Some(number(r.conn().number))),
+    once("connection_requests", |r, _| Some(number(r.conn().requests.get()))),
     volatile("connection_time", |r, _| {
         Some(milliseconds(crate::clock::now().monotonic_msec - r.conn().opened.monotonic_msec))
     }),
@@ -90,13 +90,13 @@ pub(crate) const VARIABLES: &[VariableDef] = &[
         let name = nix::unistd::gethostname().unwrap_or_default();
         Some(Bytes::copy_from_slice(name.as_bytes()))
     }),
-    once("pid", |_, _| Some(text(std::process::id()))),
+    once("pid", |_, _| Some(number(std::process::id()))),
     volatile("msec", |_, _| Some(milliseconds(crate::clock::now().epoch_msec()))),
-    volatile("time_iso8601", |_, _| Some(date::iso8601(crate::clock::now().sec).into())),
-    volatile("time_local", |_, _| Some(date::log_time(crate::clock::now().sec).into())),
+    volatile("time_iso8601", |_, _| Some(date::iso8601())),
+    volatile("time_local", |_, _| Some(date::log_time())),
     once("request_port", |r, _| {
         let port = r.headers_in.port.get();
-        Some(if port == 0 { Bytes::new() } else { text(port) })
+        Some(if port == 0 { Bytes::new() } else { number(port) })
     }),
     once("is_request_port", |r, _| Some(Bytes::from_static(if r.headers_in.port.get() == 0 { b"" } else { b":" }))),
     volatile("tcpinfo_rtt", |_, _| None),
@@ -107,6 +107,10 @@ pub(crate) const VARIABLES: &[VariableDef] = &[
 
 fn text(value: impl std::fmt::Display) -> Bytes {
     Bytes::from(value.to_string())
+}
+
+fn number(value: impl itoa::Integer) -> Bytes {
+    Bytes::copy_from_slice(itoa::Buffer::new().format(value).as_bytes())
 }
 
 fn nonempty(value: Bytes) -> Value {
@@ -157,7 +161,7 @@ fn sent_header(r: &Request, name: &[u8]) -> Value {
         }
         b"content_length" => match out.value(HeaderId::ContentLength) {
             Some(value) => Some(value),
-            None => (out.content_length.get() >= 0).then(|| text(out.content_length.get())),
+            None => (out.content_length.get() >= 0).then(|| number(out.content_length.get())),
         },
         b"last_modified" => match out.value(HeaderId::LastModified) {
             Some(value) => Some(value),
@@ -216,7 +220,7 @@ fn content_length(r: &Request, _: usize) -> Value {
         return Some(value);
     }
     (r.headers_in.chunked.get() && r.headers_in.content_length.get() >= 0)
-        .then(|| text(r.headers_in.content_length.get()))
+        .then(|| number(r.headers_in.content_length.get()))
 }
 
 fn host(r: &Request, _: usize) -> Value {
@@ -236,7 +240,7 @@ fn binary_address(address: &Address) -> Bytes {
 
 fn port(address: &Address) -> Value {
     Some(match address {
-        Address::Ip(address) => text(address.port()),
+        Address::Ip(address) => number(address.port()),
         Address::Unix(_) => Bytes::new(),
     })
 }
@@ -269,10 +273,10 @@ fn set_args(r: &Request, value: Value, _: usize) {
 fn limit_rate(r: &Request, _: usize) -> Value {
     let main = r.main_ref();
     if main.limit_rate_set.get() {
-        return Some(text(main.limit_rate.get()));
+        return Some(number(main.limit_rate.get()));
     }
     let rate = r.loc().core.limit_rate.as_ref().map(|rate| rate.eval(r));
-    Some(text(rate.and_then(|rate| value::size(&rate)).unwrap_or(0)))
+    Some(number(rate.and_then(|rate| value::size(&rate)).unwrap_or(0)))
 }
 
 fn set_limit_rate(r: &Request, value: Value, _: usize) {
@@ -301,10 +305,10 @@ fn request_id(_: &Request, _: usize) -> Value {
     Some(text(format_args!("{:032x}", u128::from_be_bytes(bytes))))
 }
 
-fn status(r: &Request) -> String {
+fn status(r: &Request) -> Bytes {
     let status = if r.err_status.get() != 0 { r.err_status.get() } else { r.headers_out.status.get() };
     if status == 0 && r.http_version.get() == Version::HTTP_09 {
-        return "009".into();
+        return Bytes::from_static(b"009");
     }
-    format!("{status:03}")
+    if status < 100 { text(format_args!("{status:03}")) } else { number(status) }
 }

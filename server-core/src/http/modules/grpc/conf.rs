@@ -47,6 +47,7 @@ impl Merge for LocConf {
     fn merge(&mut self, outer: &Self) -> Result<(), Diagnostic> {
         // Messages go on as they come, and what follows them tells how the call ended.
         self.upstream.buffering.set(false);
+        self.upstream.request_buffering.set(false);
         self.upstream.pass_trailers.set(true);
         self.upstream.merge(&outer.upstream);
         if self.pass.is_none() {

@@ -21,6 +21,7 @@ use crate::http::phases::{Handler, Outcome};
 use crate::http::request::Request;
 use crate::http::upstream::body::{BodyError, Framing, Unframe};
 use crate::http::upstream::destination::Destination;
+use crate::http::upstream::outgoing::Encoding;
 use crate::http::upstream::{self, Conf, Failure, Head, Outgoing, Protocol, Reader, Route};
 use crate::log::Level;
 
@@ -56,10 +57,15 @@ impl Protocol for Grpc {
         conf::route(r)
     }
 
+    fn streams_body(&self, _r: &Request) -> bool {
+        true
+    }
+
     fn request(&self, r: &Rc<Request>, destination: &Destination) -> Result<Outgoing, Code> {
         let head = request::head(r, destination)?;
         // Everything is sent by the session, which frames it.
-        Ok(Outgoing { http2: Some(Box::new(head)), ..Outgoing::default() })
+        let stream = head.feed.is_some().then_some(Encoding::Frames);
+        Ok(Outgoing { http2: Some(Box::new(head)), stream, ..Outgoing::default() })
     }
 
     fn reader(&self, outgoing: &Outgoing) -> Box<dyn Reader> {

@@ -61,7 +61,8 @@ pub(super) fn head(r: &Rc<Request>, destination: &Destination) -> Result<Http2Re
         }
     }
     let method = Method::from_bytes(&r.method_name.get()).map_err(|_| refuse(r, "method", &r.method_name.get()))?;
-    Ok(Http2Request { method, uri: uri(r, destination, host)?, headers, body })
+    let feed = r.reading_body.get().then(Rc::default);
+    Ok(Http2Request { method, uri: uri(r, destination, host)?, headers, body, feed })
 }
 
 fn uri(r: &Request, destination: &Destination, host: &Bytes) -> Result<Uri, Code> {

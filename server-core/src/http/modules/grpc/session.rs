@@ -19,7 +19,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use crate::http::header::HeaderList;
 use crate::http::output::Data;
 use crate::http::upstream::Head;
-use crate::http::upstream::outgoing::Http2Request;
+use crate::http::upstream::outgoing::{Feed, Http2Request};
 
 /// What the server may send of a body before we have passed it on.
 const WINDOW: u32 = 256 * 1024;
@@ -76,6 +76,8 @@ pub(super) struct Session {
     sending: Option<SendStream<Bytes>>,
     /// What is left of the request's body.
     body: VecDeque<Data>,
+    /// Where more of it comes from.
+    feed: Option<Rc<Feed>>,
 }
 
 impl Session {
@@ -94,15 +96,21 @@ impl Session {
         *head.headers_mut() = request.headers.clone();
         *head.version_mut() = http::Version::HTTP_2;
         let body: VecDeque<Data> = request.body.iter().cloned().collect();
-        let (response, stream) = client.send_request(head, body.is_empty())?;
-        let sending = (!body.is_empty()).then_some(stream);
-        let mut session = Self { wire, connection, _client: client, response, receiving: None, sending, body };
+        let feed = request.feed.clone();
+        let is_bodiless = body.is_empty() && feed.is_none();
+        let (response, stream) = client.send_request(head, is_bodiless)?;
+        let sending = (!is_bodiless).then_some(stream);
+        let mut session = Self { wire, connection, _client: client, response, receiving: None, sending, body, feed };
         session.advance()?;
         Ok(session)
     }
 
     /// Bytes for the server.
     pub(super) fn take_outgoing(&mut self) -> Option<Bytes> {
+        if self.feed.is_some() && self.sending.is_some() {
+            // What the client sent since; an error comes again when the response is read.
+            let _ = self.advance();
+        }
         let outbound = self.wire.borrow_mut().outbound.split().freeze();
         (!outbound.is_empty()).then_some(outbound)
     }
@@ -177,13 +185,22 @@ impl Session {
     fn frame_body(&mut self) -> Result<bool, Error> {
         let mut framed = false;
         while let Some(stream) = &mut self.sending {
+            if self.body.is_empty()
+                && let Some(feed) = &self.feed
+            {
+                match feed.take() {
+                    Some(part) => self.body.push_back(Data::Bytes(part)),
+                    None if feed.is_ended() => self.body.push_back(Data::None),
+                    None => break,
+                }
+            }
             let Some(part) = take_part(&mut self.body, |wanted| {
                 stream.reserve_capacity(wanted);
                 stream.capacity().min(wanted)
             }) else {
                 break;
             };
-            let last = self.body.is_empty();
+            let last = self.body.is_empty() && self.feed.as_ref().is_none_or(|feed| feed.is_ended());
             stream.send_data(part.map_err(|_| Error::from(Reason::INTERNAL_ERROR))?, last)?;
             framed = true;
             if last {
@@ -233,6 +250,7 @@ mod tests {
             uri: "http://a.test/x".parse().expect("an address"),
             headers: http::HeaderMap::new(),
             body: vec![Data::Bytes(body.into())],
+            feed: None,
         }
     }
 

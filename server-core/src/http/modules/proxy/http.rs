@@ -148,25 +148,15 @@ struct HttpReader<const IS_HEAD: bool>;
 impl<const IS_HEAD: bool> Reader for HttpReader<IS_HEAD> {
     fn head(&mut self, r: &Rc<Request>, input: &mut BytesMut) -> Result<Option<Head>, Failure> {
         loop {
-            // The body's first bytes stay where they are.
-            let rest = http_head::end(input).map(|end| input.split_off(end)).unwrap_or_default();
-            let received = std::mem::take(input).freeze();
-            match http_head::parse(&received) {
-                Ok(Parsed::More) => {
-                    *input = received.try_into_mut().unwrap_or_else(|received| BytesMut::from(&received[..]));
-                    input.unsplit(rest);
-                    return Ok(None);
-                }
+            match http_head::find(input) {
+                Ok(Parsed::More) => return Ok(None),
                 Ok(Parsed::NoHead) => {
                     r.log(Level::Error, format_args!("upstream sent no valid HTTP/1.0 header"));
                     r.http_version.set(Version::HTTP_09);
-                    *input = BytesMut::from(&received[..]);
-                    input.unsplit(rest);
                     return Ok(Some(Head { missing: true, ..Head::default() }));
                 }
-                Ok(Parsed::Head(head, length)) => {
-                    debug_assert_eq!(length, received.len(), "a head ends with the first empty line");
-                    *input = rest;
+                Ok(Parsed::Head(places, length)) => {
+                    let head = places.head(&input.split_to(length).freeze());
                     // Other interim responses are for us alone.
                     if head.status == 103 {
                         pass_hints(r, &head.fields);

@@ -49,7 +49,8 @@ impl Merge for LocConf {
 /// What a computation gets: its arguments as text.
 type Args<'a> = &'a [Bytes];
 /// A computation; an error is logged and ends the request with 500.
-type Compute = fn(&Rc<Request>, Args<'_>) -> Result<Vec<u8>, String>;
+trait Compute: Fn(&Rc<Request>, Args<'_>) -> Result<Vec<u8>, String> + 'static {}
+impl<F: Fn(&Rc<Request>, Args<'_>) -> Result<Vec<u8>, String> + 'static> Compute for F {}
 
 const PLACES: Contexts = PROGRAM.or(Contexts::HTTP);
 
@@ -60,7 +61,7 @@ macro_rules! unary {
             name: $name,
             contexts: PLACES,
             args: Arity::Words(1, 2),
-            apply: |scope, directive| in_place(scope, directive, |r, args| filter($name)(r, input(args))),
+            apply: |scope, directive| one_input(scope, directive, filter($name)),
         }
     };
 }
@@ -168,18 +169,24 @@ fn filter(name: &str) -> Filter {
     known.map_or((|_, _| Err("no such function".into())) as Filter, |(_, filter)| *filter)
 }
 
-fn in_place(scope: &mut Scope<'_>, directive: &Directive, compute: Compute) -> Result<(), Diagnostic> {
+/// Adds a directive `set_x $target [value]` to the program; without a value, the target's own value is the input.
+pub(crate) fn one_input(scope: &mut Scope<'_>, directive: &Directive, filter: Filter) -> Result<(), Diagnostic> {
+    let compute = move |r: &Rc<Request>, args: Args<'_>| filter(r, input(args));
     match &directive.args[..] {
         [_] => from_target_and_values(scope, directive, compute),
         _ => from_values(scope, directive, compute),
     }
 }
 
-fn from_values(scope: &mut Scope<'_>, directive: &Directive, compute: Compute) -> Result<(), Diagnostic> {
+fn from_values(scope: &mut Scope<'_>, directive: &Directive, compute: impl Compute) -> Result<(), Diagnostic> {
     push(scope, directive, Vec::new(), compute)
 }
 
-fn from_target_and_values(scope: &mut Scope<'_>, directive: &Directive, compute: Compute) -> Result<(), Diagnostic> {
+fn from_target_and_values(
+    scope: &mut Scope<'_>,
+    directive: &Directive,
+    compute: impl Compute,
+) -> Result<(), Diagnostic> {
     let Some(name) = directive.arg(0).and_then(|word| word.text.strip_prefix(b"$")) else {
         return push(scope, directive, Vec::new(), compute);
     };
@@ -191,7 +198,7 @@ fn push(
     scope: &mut Scope<'_>,
     directive: &Directive,
     mut args: Vec<Argument>,
-    compute: Compute,
+    compute: impl Compute,
 ) -> Result<(), Diagnostic> {
     let [target, values @ ..] = &directive.args[..] else { return Ok(()) };
     for word in values {

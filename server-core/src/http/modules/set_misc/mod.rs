@@ -4,5 +4,5 @@ pub mod base_n;
 mod directives;
 mod quoting;
 
-pub(crate) use directives::{FILTERS, Filter, RULES};
+pub(crate) use directives::{FILTERS, Filter, RULES, one_input};
 pub use directives::{LocConf, MainConf, SrvConf};

@@ -88,12 +88,12 @@ impl Attempts {
 
     /// A server is chosen now: the time of the next attempt runs.
     pub fn start(&self) {
-        self.began.set(Some(Instant::now()));
+        self.began.set(Some(crate::clock::moment()));
     }
 
     /// Milliseconds since the current attempt began.
     pub fn elapsed(&self) -> u64 {
-        let elapsed = self.began.get().map(|began| began.elapsed()).unwrap_or_default();
+        let elapsed = self.began.get().map(|began| crate::clock::moment() - began).unwrap_or_default();
         u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX)
     }
 

@@ -422,7 +422,7 @@ fn finish(child: &Rc<Request>, code: Code, captures: &Captures, index: usize) ->
     if captures.pending.get() == 0
         && let Some(waker) = captures.waker.take()
     {
-        waker.wake();
+        child.conn().wake_waiter(waker);
     }
     let closes = matches!(code, Code::CLOSE | Code::REQUEST_TIME_OUT | Code::CLIENT_CLOSED_REQUEST);
     let answers_itself =

@@ -127,8 +127,9 @@ fn write_failed(state: State, session: &dyn Session, socket: &TcpSocket, failure
         }
         _ => {}
     }
+    // What the peer still sends can be read.
     socket.write_closed.set(true);
-    if socket.kind == Kind::Peer && !socket.reading.get() {
+    if socket.kind == Kind::Peer && socket.read_closed.get() {
         finalize(session, socket);
     }
     // SAFETY: two slots are free.

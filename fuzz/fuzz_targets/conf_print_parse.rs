@@ -1,0 +1,7 @@
+//! `conf_print_parse` of `tools/fuzz`, driven by libFuzzer.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    let target = rsty_fuzz::find("conf_print_parse").expect("a target of that name");
+    (target.run)(bytes);
+});

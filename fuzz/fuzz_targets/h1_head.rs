@@ -1,0 +1,7 @@
+//! `h1_head` of `tools/fuzz`, driven by libFuzzer.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    let target = rsty_fuzz::find("h1_head").expect("a target of that name");
+    (target.run)(bytes);
+});
