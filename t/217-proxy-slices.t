@@ -75,3 +75,36 @@ GET /t
 all of it
 --- no_error_log
 [error]
+
+=== a wrong part ends a response of which nothing has left yet
+--- config
+    location = /origin {
+        content_by_lua_block {
+            if ngx.var.http_range ~= "bytes=0-3" then
+                return ngx.exit(404)
+            end
+            ngx.status = 206
+            ngx.header["Content-Range"] = "bytes 0-3/8"
+            ngx.header["Content-Length"] = 4
+            ngx.print("abcd")
+        }
+    }
+    location = /sliced {
+        slice 4;
+        proxy_set_header Range $slice_range;
+        proxy_pass http://127.0.0.1:$TEST_NGINX_SERVER_PORT/origin;
+    }
+    location = /t {
+        content_by_lua_block {
+            local sock = ngx.socket.tcp()
+            assert(sock:connect("127.0.0.1", $TEST_NGINX_SERVER_PORT))
+            assert(sock:send("GET /sliced HTTP/1.0\r\nHost: a.test\r\n\r\n"))
+            ngx.say("[", sock:receive("*a"), "]")
+        }
+    }
+--- request
+GET /t
+--- response_body
+[]
+--- error_log
+unexpected status code 404 in slice response

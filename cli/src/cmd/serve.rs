@@ -7,6 +7,7 @@ mod console;
 mod options;
 mod quick;
 
+use std::collections::HashSet;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -211,7 +212,9 @@ fn test(launch: &Launch, options: &Options) -> Result<Started, Failure> {
         }
     }
     if options.dump {
-        for source in &sources {
+        // A file that is included twice is shown once.
+        let mut shown = HashSet::new();
+        for source in sources.iter().filter(|source| shown.insert(source.name())) {
             let text = String::from_utf8_lossy(source.bytes());
             ui::answer(&format!("# configuration file {}:\n{text}\n", source.name()));
         }

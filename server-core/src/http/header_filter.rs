@@ -49,6 +49,10 @@ pub(crate) fn filter(r: &Rc<Request>, _next: HeaderNext) -> Code {
             _ => {}
         }
     }
+    if r.keepalive.get() && crate::process::is_exiting() {
+        // The worker closes the connection behind this response; the client may as well know.
+        r.keepalive.set(false);
+    }
     let location = complete_location(r);
     if let Some(stream) = r.conn().http2() {
         let completed = if location == Place::Early { r.headers_out.value(HeaderId::Location) } else { None };

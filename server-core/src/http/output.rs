@@ -213,6 +213,9 @@ pub fn send_header(r: &Rc<Request>) -> Code {
 
 /// Sends a part of the body through the filters.
 pub fn write(r: &Rc<Request>, chain: Chain) -> Code {
+    if r.main_ref().post_action.get() {
+        return Code::OK;
+    }
     let code = BodyNext(&Filters::for_request(r).body).run(r, chain);
     if code == Code::ERROR {
         r.conn().error.set(true);

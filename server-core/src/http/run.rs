@@ -13,12 +13,13 @@ use super::phases::{Outcome, Phase};
 use super::postpone_filter;
 use super::request::{Request, Restart};
 use super::request_log::debug;
-use super::{body, h1, location, special_response};
+use super::{body, h1, location, redirect, special_response};
 use crate::log::Level;
 
 /// Serves a main request with all its subrequests, up to the last byte of the response.
 pub(crate) async fn serve(r: &Rc<Request>) {
     drive(r, run_main(r)).await;
+    run_post_actions(r).await;
 }
 
 /// Polls a main request and the subrequests it makes.
@@ -80,6 +81,27 @@ async fn run_main(r: &Rc<Request>) {
 /// Serves a request whose head was refused.
 pub(crate) async fn serve_refusal(r: &Rc<Request>, code: Code) {
     drive(r, finish(r, code)).await;
+    run_post_actions(r).await;
+}
+
+/// Sends a request whose client has its response, or is gone, to where its location says (`post_action`), as often
+/// as the locations it comes to say so. Nobody gets what is written there.
+async fn run_post_actions(r: &Rc<Request>) {
+    while let Some(target) = &*r.loc().core.post_action
+        && !r.detached.get()
+        && !(r.post_action.get() && r.uri_changes.get() == 0)
+    {
+        debug!(r, "post action: \"{}\"", target.escape_ascii());
+        r.post_action.set(true);
+        r.header_only.set(true);
+        r.terminated.set(false);
+        let code = match target.first() {
+            Some(b'/') => redirect::internal(r, target.clone(), None),
+            _ => redirect::named(r, target),
+        };
+        // Few locations have one, so the others' requests need no room for this.
+        Box::pin(drive(r, finish(r, code))).await;
+    }
 }
 
 /// Logs a request whose client left before its head was complete.
@@ -388,6 +410,10 @@ async fn finish(r: &Rc<Request>, code: Code) {
 async fn finish_main(r: &Rc<Request>) {
     if r.has_postponed() {
         // The driver waits for the subrequests and drains the output.
+        return;
+    }
+    if r.held_back.get() && r.conn().output_len() < *r.loc().core.postpone_output as u64 {
+        // More follows, or an error after which this does not leave at all.
         return;
     }
     if r.conn().has_output() {

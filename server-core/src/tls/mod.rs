@@ -10,6 +10,7 @@ pub mod context;
 pub mod server;
 pub mod stream;
 pub(crate) mod sys;
+pub(crate) mod sys_offers;
 pub(crate) mod sys_upstream;
 pub(crate) mod upstream;
 

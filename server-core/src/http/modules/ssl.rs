@@ -17,7 +17,7 @@ use crate::http::request::Request;
 use crate::http::variables::VariableDef;
 use crate::log::Level;
 use crate::tls::context::{self, Settings};
-use crate::tls::server;
+use crate::tls::{server, sys_offers};
 
 /// Settings of `http { }`.
 pub type MainConf = ();
@@ -336,9 +336,9 @@ const fn once(name: &'static str, get: fn(&Request, usize) -> Option<Bytes>) -> 
 pub(crate) const VARIABLES: &[VariableDef] = &[
     once("ssl_protocol", |r, _| Some(text(ssl(r)?.version_str()))),
     once("ssl_cipher", |r, _| Some(text(ssl(r)?.current_cipher()?.name()))),
-    once("ssl_ciphers", |_, _| None),
-    once("ssl_curve", |_, _| None),
-    once("ssl_curves", |_, _| None),
+    once("ssl_ciphers", |r, _| Some(text(&sys_offers::offered_ciphers(ssl(r)?)?.join(":")))),
+    once("ssl_curve", |r, _| Some(text(&sys_offers::negotiated_group(ssl(r)?)?))),
+    once("ssl_curves", |r, _| Some(text(&sys_offers::offered_groups(ssl(r)?)?.join(":")))),
     once("ssl_session_id", |r, _| {
         let session = ssl(r)?.session()?;
         Some(hex(session.id()))
@@ -350,7 +350,7 @@ pub(crate) const VARIABLES: &[VariableDef] = &[
     once("ssl_client_raw_cert", |r, _| pem(r)),
     once("ssl_client_cert", |r, _| {
         let pem = pem(r)?;
-        let lines: Vec<&[u8]> = pem.split(|byte| *byte == b'\n').collect();
+        let lines: Vec<&[u8]> = pem.trim_ascii_end().split(|byte| *byte == b'\n').collect();
         Some(lines.join(&b"\n\t"[..]).into())
     }),
     once("ssl_client_escaped_cert", |r, _| {
@@ -359,7 +359,7 @@ pub(crate) const VARIABLES: &[VariableDef] = &[
             b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => vec![*byte],
             byte => format!("%{byte:02X}").into_bytes(),
         };
-        Some([&*pem, b"\n"].concat().iter().flat_map(escape).collect::<Vec<u8>>().into())
+        Some(pem.iter().flat_map(escape).collect::<Vec<u8>>().into())
     }),
     once("ssl_client_s_dn", |r, _| Some(rfc2253(certificate(r)?.subject_name()))),
     once("ssl_client_i_dn", |r, _| Some(rfc2253(certificate(r)?.issuer_name()))),
@@ -399,13 +399,9 @@ fn certificate(r: &Request) -> Option<X509> {
     ssl(r)?.peer_certificate()
 }
 
-/// The client's certificate as PEM, without its last line feed.
+/// The client's certificate as PEM.
 fn pem(r: &Request) -> Option<Bytes> {
-    let mut pem = certificate(r)?.to_pem().ok()?;
-    if pem.last() == Some(&b'\n') {
-        pem.pop();
-    }
-    Some(pem.into())
+    Some(certificate(r)?.to_pem().ok()?.into())
 }
 
 fn short(entry: &openssl::x509::X509NameEntryRef) -> String {

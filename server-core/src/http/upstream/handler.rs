@@ -44,7 +44,8 @@ async fn serve(r: &Rc<Request>, protocol: &'static dyn Protocol) -> Code {
     // It is large, so it is not moved any more.
     let mut proxied = pin!(Proxied::answer(r, &attempts, protocol, streams));
     // A response that may be kept is worth fetching even for nobody.
-    let watched = r.is_main() && !r.conn().is_fake() && !*conf.ignore_client_abort && !conf.cache.is_on();
+    let for_client = r.is_main() && !r.conn().is_fake() && !r.post_action.get();
+    let watched = for_client && !*conf.ignore_client_abort && !conf.cache.is_on();
     let code = if watched {
         let gone = async {
             // Who passes a body on sees by itself that the client is gone. Both are polled together, so that the

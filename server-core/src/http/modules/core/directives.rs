@@ -85,6 +85,7 @@ pub(crate) const RULES: &[Rule] = &[
     rule("msie_padding", ALL, Arity::Flag, |s, d| value::set_flag(s.loc.core.msie_padding.slot(), d)),
     rule("msie_refresh", ALL, Arity::Flag, |s, d| value::set_flag(s.loc.core.msie_refresh.slot(), d)),
     rule("log_not_found", ALL, Arity::Flag, |s, d| value::set_flag(s.loc.core.log_not_found.slot(), d)),
+    rule("post_action", ALL_IF, ONE, |s, d| value::set_with(s.loc.core.post_action.slot(), d, |word| Ok(Some(Bytes::copy_from_slice(&word.text))))),
     rule("log_subrequest", ALL, Arity::Flag, |s, d| value::set_flag(s.loc.core.log_subrequest.slot(), d)),
     rule("recursive_error_pages", ALL, Arity::Flag, |s, d| value::set_flag(s.loc.core.recursive_error_pages.slot(), d)),
     rule("chunked_transfer_encoding", ALL, Arity::Flag, |s, d| value::set_flag(s.loc.core.chunked_transfer_encoding.slot(), d)),

@@ -204,6 +204,7 @@ settings! {
         msie_refresh: bool = false;
         log_not_found: bool = true;
         log_subrequest: bool = false;
+        post_action: Option<Bytes> = None;
         recursive_error_pages: bool = false;
         server_tokens: ServerTokens = ServerTokens::On;
         if_modified_since: IfModifiedSince = IfModifiedSince::Exact;
