@@ -25,7 +25,7 @@ fn rows() -> Vec<(String, String, String)> {
 fn every_test_that_the_page_names_exists_and_speaks_of_its_word() {
     for (word, file, test) in rows() {
         let text = std::fs::read_to_string(repository().join(&file)).unwrap_or_else(|error| panic!("{file}: {error}"));
-        let is_there = if file.ends_with(".rs") {
+        let is_there = if Path::new(&file).extension().is_some_and(|extension| extension == "rs") {
             text.contains(&format!("fn {test}("))
         } else {
             file.ends_with(&test) || text.contains(&format!("=== {test}"))

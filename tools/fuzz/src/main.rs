@@ -15,7 +15,9 @@ fn main() -> ExitCode {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let Some((targets, seconds, seed)) = options(&arguments) else {
         eprintln!("usage: cargo xtask fuzz TARGET|all [--seconds N] [--seed N]\n");
-        TARGETS.iter().for_each(|target| eprintln!("  {:18} {}", target.name, target.summary));
+        for target in TARGETS {
+            eprintln!("  {:18} {}", target.name, target.summary);
+        }
         return ExitCode::from(2);
     };
     for target in targets {

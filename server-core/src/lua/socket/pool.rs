@@ -30,7 +30,7 @@ thread_local! {
     static POOLS: RefCell<Vec<(usize, Pools)>> = const { RefCell::new(Vec::new()) };
 }
 
-fn pools_of(all: &mut Vec<(usize, Pools)>, interpreter: usize) -> Option<&mut Pools> {
+fn pools_of(all: &mut [(usize, Pools)], interpreter: usize) -> Option<&mut Pools> {
     all.iter_mut().find(|(known, _)| *known == interpreter).map(|(_, pools)| pools)
 }
 
