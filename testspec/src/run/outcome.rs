@@ -88,10 +88,10 @@ impl Attempt {
         self.bail_out.is_some() || self.failures().next().is_some()
     }
 
-    /// Whether it failed and something in it was refused a connection.
+    /// Whether it failed and something in it was refused a connection, or had no way to where it wanted.
     pub fn found_nobody(&self) -> bool {
         let refused = |text: &Vec<u8>| {
-            ["connection refused", "Connection refused"]
+            ["onnection refused", "etwork is unreachable"]
                 .iter()
                 .any(|words| memchr::memmem::find(text, words.as_bytes()).is_some())
         };
@@ -142,5 +142,25 @@ impl BlockVerdict {
             Self::Passed => "passed",
             Self::Skipped => "skipped",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_failed_attempts_that_reached_nobody_missed_the_machine() {
+        let mut attempt = Attempt::default();
+        attempt.error_log = b"connect() failed (111: Connection refused) while connecting to upstream".to_vec();
+        assert!(!attempt.found_nobody(), "it did not fail");
+        attempt.bail_out = Some("no answer".to_owned());
+        assert!(attempt.found_nobody());
+        attempt.error_log = b"connect() failed (101: Network is unreachable)".to_vec();
+        assert!(attempt.found_nobody());
+        attempt.error_log = b"something else".to_vec();
+        assert!(!attempt.found_nobody());
+        attempt.received = b"failed to connect: network is unreachable".to_vec();
+        assert!(attempt.found_nobody());
     }
 }
