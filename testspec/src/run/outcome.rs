@@ -151,8 +151,8 @@ mod tests {
 
     #[test]
     fn only_failed_attempts_that_reached_nobody_missed_the_machine() {
-        let mut attempt = Attempt::default();
-        attempt.error_log = b"connect() failed (111: Connection refused) while connecting to upstream".to_vec();
+        let refused = b"connect() failed (111: Connection refused) while connecting to upstream";
+        let mut attempt = Attempt { error_log: refused.to_vec(), ..Attempt::default() };
         assert!(!attempt.found_nobody(), "it did not fail");
         attempt.bail_out = Some("no answer".to_owned());
         assert!(attempt.found_nobody());
