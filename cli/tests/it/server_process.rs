@@ -29,6 +29,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         Trial::test("server::a_single_process_that_leaves_removes_its_unix_sockets", removes_sockets),
         Trial::test("server::a_wrong_configuration_is_reported_as_nginx_does", reports),
         Trial::test("server::the_test_option_says_so", tests_configuration),
+        Trial::test("server::a_worker_that_leaves_promises_no_further_requests", leaving_worker_closes),
         Trial::test("server::a_connection_limit_makes_new_ones_wait", limits_connections),
         Trial::test("server::worker_connections_close_idle_ones_for_new_ones", reuses_connections),
         Trial::test("server::hup_leaves_no_descriptor_behind", reload_leaves_nothing),
@@ -300,8 +301,34 @@ fn tests_configuration() -> Checked {
             Path::new(&file).display()
         )
     );
+    fs::write(server.path("shared.conf"), "# said once\n")?;
+    server.configure("include shared.conf;\nevents { include shared.conf; }\n")?;
     let dump = server.nginx(&["-qT"])?;
-    assert!(String::from_utf8_lossy(&dump.stdout).starts_with("# configuration file "));
+    let text = String::from_utf8_lossy(&dump.stdout);
+    assert!(text.starts_with("# configuration file "), "{text}");
+    assert_eq!(text.matches("# said once").count(), 1, "a file that is included twice is shown once:\n{text}");
+    Ok(())
+}
+
+fn leaving_worker_closes() -> Checked {
+    let port = free_port()?;
+    let server = Server::new(&format!(
+        "events {{ }}\nhttp {{ access_log off; server {{ listen 127.0.0.1:{port};
+         location / {{ content_by_lua_block {{
+             ngx.log(ngx.WARN, 'arrived')
+             while not ngx.worker.exiting() do ngx.sleep(0.01) end
+             ngx.say('the last one')
+         }} }} }} }}\n"
+    ))?;
+    let master = server.start()?;
+    let mut client = TcpStream::connect(("127.0.0.1", port))?;
+    client.write_all(b"GET / HTTP/1.1\r\nHost: here\r\n\r\n")?;
+    server.wait_for_log("arrived")?;
+    kill(master, Signal::SIGQUIT)?;
+    client.set_read_timeout(Some(Duration::from_secs(20)))?;
+    let mut answer = String::new();
+    client.read_to_string(&mut answer)?;
+    assert!(answer.contains("\r\nConnection: close\r\n") && answer.contains("the last one"), "{answer}");
     Ok(())
 }
 
