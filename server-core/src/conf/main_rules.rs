@@ -4,7 +4,7 @@ use std::num::NonZero;
 
 use rsty_diag::Diagnostic;
 
-use super::table::{Arity, Contexts, Rule};
+use super::table::{Arity, Contexts, Rule, rule};
 use super::tree::Directive;
 use super::value;
 use crate::cycle::{Account, CycleConf, EnvironmentVariable, ThreadPool};
@@ -12,15 +12,6 @@ use crate::http::conf::Scope;
 use crate::log::Level;
 
 type Applied = Result<(), Diagnostic>;
-
-const fn rule(
-    name: &'static str,
-    contexts: Contexts,
-    args: Arity,
-    apply: fn(&mut Scope<'_>, &Directive) -> Applied,
-) -> Rule {
-    Rule { name, contexts, args, apply }
-}
 
 const MAIN: Contexts = Contexts::MAIN;
 const EVENTS: Contexts = Contexts::EVENTS;

@@ -16,5 +16,6 @@ pub mod tree;
 pub mod value;
 
 pub use message::nginx_message;
+pub(crate) use table::rule;
 pub use table::{Arity, Contexts, Rule};
 pub use tree::{Block, Directive, Word};

@@ -110,6 +110,16 @@ pub struct Rule {
     pub apply: fn(&mut Scope<'_>, &Directive) -> Result<(), Diagnostic>,
 }
 
+/// A row, as tables write it.
+pub(crate) const fn rule(
+    name: &'static str,
+    contexts: Contexts,
+    args: Arity,
+    apply: fn(&mut Scope<'_>, &Directive) -> Result<(), Diagnostic>,
+) -> Rule {
+    Rule { name, contexts, args, apply }
+}
+
 /// The rows of all features, by name.
 fn index() -> &'static HashMap<&'static str, Vec<&'static Rule>> {
     static INDEX: OnceLock<HashMap<&'static str, Vec<&'static Rule>>> = OnceLock::new();

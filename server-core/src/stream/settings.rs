@@ -7,7 +7,7 @@ use bytes::Bytes;
 use rsty_diag::Diagnostic;
 
 use super::blocks;
-use crate::conf::{Arity, Contexts, Directive, Rule, value};
+use crate::conf::{Arity, Contexts, Directive, Rule, rule, value};
 use crate::http::ComplexValue;
 use crate::http::conf::{Merge, Scope};
 use crate::http::modules::lua::LocConf as LuaConf;
@@ -141,15 +141,6 @@ impl Merge for LocConf {
 const STREAM: Contexts = Contexts::STREAM;
 const SERVER: Contexts = Contexts::STREAM_SERVER;
 const BOTH: Contexts = STREAM.or(SERVER);
-
-const fn rule(
-    name: &'static str,
-    contexts: Contexts,
-    args: Arity,
-    apply: fn(&mut Scope<'_>, &Directive) -> Result<(), Diagnostic>,
-) -> Rule {
-    Rule { name, contexts, args, apply }
-}
 
 const ONE: Arity = Arity::Words(1, 1);
 

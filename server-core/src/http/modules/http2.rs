@@ -5,7 +5,7 @@ use bytes::Bytes;
 use rsty_diag::Diagnostic;
 
 use crate::conf::value::{set_flag, set_number, set_size};
-use crate::conf::{Arity, Contexts, Directive, Rule};
+use crate::conf::{Arity, Contexts, Directive, Rule, rule};
 use crate::http::conf::{Merge, Scope};
 use crate::http::request::Request;
 use crate::http::setting::Setting;
@@ -65,15 +65,6 @@ const ALL: Contexts = Contexts::HTTP_SERVER_LOCATION;
 const ONE: Arity = Arity::Words(1, 1);
 
 type Applied = Result<(), Diagnostic>;
-
-const fn rule(
-    name: &'static str,
-    contexts: Contexts,
-    args: Arity,
-    apply: fn(&mut Scope<'_>, &Directive) -> Applied,
-) -> Rule {
-    Rule { name, contexts, args, apply }
-}
 
 /// The directive table.
 pub(crate) const RULES: &[Rule] = &[

@@ -7,7 +7,7 @@ use rsty_diag::Diagnostic;
 
 use super::settings::{BodyInFile, IfModifiedSince, KeepaliveDisable, LingeringClose, Satisfy, ServerTokens};
 use super::{blocks, error_pages, listen, media_types, server_names};
-use crate::conf::{Arity, Contexts, Directive, Rule, value};
+use crate::conf::{Arity, Contexts, Directive, Rule, rule, value};
 use crate::http::complex_value::ComplexValue;
 use crate::http::conf::Scope;
 use crate::http::location::Kind;
@@ -17,15 +17,6 @@ use crate::log::Level;
 use crate::upstream::resolver::ResolverConf;
 
 type Applied = Result<(), Diagnostic>;
-
-const fn rule(
-    name: &'static str,
-    contexts: Contexts,
-    args: Arity,
-    apply: fn(&mut Scope<'_>, &Directive) -> Applied,
-) -> Rule {
-    Rule { name, contexts, args, apply }
-}
 
 const MAIN: Contexts = Contexts::MAIN;
 const HTTP: Contexts = Contexts::HTTP;

@@ -7,7 +7,7 @@ use rsty_diag::Diagnostic;
 use super::conf::StartScript;
 use super::script::{FileScript, Script};
 use super::{filters, handlers};
-use crate::conf::{Arity, Block, Contexts, Directive, Rule, Word, value};
+use crate::conf::{Arity, Block, Contexts, Directive, Rule, Word, rule, value};
 use crate::cycle::Subsystem;
 use crate::http::ComplexValue;
 use crate::http::conf::Scope;
@@ -23,10 +23,6 @@ const HSL: Contexts = Contexts::HTTP_SERVER_LOCATION;
 const LOC_IF: Contexts = Contexts::LOCATION.or(Contexts::IF_IN_LOCATION);
 const SET: Contexts = Contexts::SERVER.or(Contexts::IF_IN_SERVER).or(LOC_IF);
 const HTTP_SERVER: Contexts = Contexts::HTTP.or(Contexts::SERVER);
-
-const fn rule(name: &'static str, contexts: Contexts, args: Arity, apply: Apply) -> Rule {
-    Rule { name, contexts, args, apply }
-}
 
 const fn main(name: &'static str, apply: Apply) -> Rule {
     rule(name, Contexts::HTTP, Arity::Words(1, 1), apply)

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use rsty_diag::Diagnostic;
 
 use crate::conf::value::{invalid_value, push_string, set_bits, set_flag, set_sec, set_size};
-use crate::conf::{Arity, Contexts, Directive, Rule, Word};
+use crate::conf::{Arity, Contexts, Directive, Rule, Word, rule};
 use crate::http::complex_value::ComplexValue;
 use crate::http::conf::{Merge, Scope};
 use crate::http::method::Method;
@@ -138,12 +138,6 @@ impl Merge for LocConf {
 const USUAL: Contexts = Contexts::HTTP_SERVER_LOCATION_IF;
 /// Where the other settings may stand.
 const OUTER: Contexts = Contexts::HTTP_SERVER_LOCATION;
-
-type Apply = fn(&mut Scope<'_>, &Directive) -> Result<(), Diagnostic>;
-
-const fn rule(name: &'static str, contexts: Contexts, args: Arity, apply: Apply) -> Rule {
-    Rule { name, contexts, args, apply }
-}
 
 /// The directive table.
 pub(crate) const RULES: &[Rule] = &[
