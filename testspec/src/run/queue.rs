@@ -319,7 +319,9 @@ mod tests {
                 assert!(queue.next(Reach::Shared).is_none());
                 Some(unit)
             });
-            taken.iter().for_each(|unit| queue.done(unit));
+            for unit in &taken {
+                queue.done(unit);
+            }
             let unit = lane.join().unwrap().unwrap();
             assert_eq!(unit.blocks.iter().map(|block| block.number).collect::<Vec<_>>(), [1, 3]);
         });
