@@ -44,3 +44,26 @@ fn the_page_names_every_section_and_every_function() {
     let missing: Vec<&str> = words.filter(|word| !named.contains(*word) && !excused.contains(word)).collect();
     assert!(missing.is_empty(), "{missing:?}");
 }
+
+#[test]
+fn the_page_names_every_variable_that_is_read() {
+    let page = std::fs::read_to_string(repository().join("docs/design/language.md")).unwrap();
+    let is_name = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
+    let mut missing = BTreeSet::new();
+    for entry in walkdir::WalkDir::new(repository().join("testspec/src")).into_iter().flatten() {
+        let is_code = entry.path().extension().is_some_and(|extension| extension == "rs");
+        if !is_code || entry.path().ends_with("tests.rs") {
+            continue;
+        }
+        let text = std::fs::read_to_string(entry.path()).unwrap();
+        let text = text.split("#[cfg(test)]").next().unwrap_or_default();
+        for after in text.split("\"TEST_NGINX_").skip(1) {
+            let name = format!("TEST_NGINX_{}", after.split(|c| !is_name(c)).next().unwrap());
+            let is_whole = after.get(name.len() - "TEST_NGINX_".len()..).is_some_and(|rest| rest.starts_with('"'));
+            if is_whole && !name.ends_with('_') && !page.contains(&format!("`{name}`")) {
+                missing.insert(name);
+            }
+        }
+    }
+    assert!(missing.is_empty(), "{missing:?}");
+}

@@ -2,6 +2,7 @@
 //! commands with what they answer, in `tests/cmd`.
 
 mod commands;
+mod environment;
 mod http1;
 mod rewriting;
 mod runner;
@@ -19,6 +20,7 @@ fn main() {
     });
     let mut trials = vec![pages];
     trials.extend(commands::trials());
+    trials.extend(environment::trials());
     trials.extend(http1::trials());
     trials.extend(runner::trials());
     trials.extend(rewriting::trials());

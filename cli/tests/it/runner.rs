@@ -30,12 +30,12 @@ const SLOW: &str = "=== TEST 1: hangs\n--- config\n    location = /t { content_b
     --- request\nGET /t\n--- timeout: 60\n--- response_body_like: x\n";
 
 /// A project with one spec, and a folder for temporary files that must be empty in the end.
-struct Project {
+pub(crate) struct Project {
     folder: tempfile::TempDir,
 }
 
 impl Project {
-    fn new(spec: &str) -> Result<Self, Failed> {
+    pub(crate) fn new(spec: &str) -> Result<Self, Failed> {
         let folder = tempfile::tempdir()?;
         for name in ["t", "tmp", "lib"] {
             std::fs::create_dir(folder.path().join(name))?;
@@ -44,11 +44,11 @@ impl Project {
         Ok(Self { folder })
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_rsty"));
         command.args(["--color", "never", "test", "--no-records"]).args(arguments);
         command.current_dir(self.folder.path()).env("TMPDIR", self.path("tmp")).env_remove("CI");
