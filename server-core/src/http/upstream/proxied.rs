@@ -87,8 +87,9 @@ impl<'a> Proxied<'a> {
 
     /// The server has done its work.
     pub(super) fn finish(&mut self) {
-        self.selection.release(Verdict::Served, crate::clock::now().sec);
         self.attempts.end();
+        self.selection.note(self.attempts.times());
+        self.selection.release(Verdict::Served, crate::clock::now().sec);
     }
 
     pub(super) async fn begin(
