@@ -155,5 +155,46 @@ got hello
 --- request
 GET /t
 --- error_code: 502
+--- response_headers
+! Upgrade
 --- error_log
 upstream switched protocols though nobody asked for it
+
+=== a server names the protocols that it would like
+--- http_config
+    server {
+        listen 127.0.0.1:$TEST_NGINX_RAND_PORT_1;
+        location / {
+            more_set_headers "Upgrade: newer/2";
+            return 426 "not like this\n";
+        }
+    }
+--- config
+    location = /t { proxy_pass http://127.0.0.1:$TEST_NGINX_RAND_PORT_1; }
+--- request
+GET /t
+--- error_code: 426
+--- response_headers
+Upgrade: newer/2
+--- response_body
+not like this
+
+=== a client that asks gets the switch that the server makes
+--- http_config
+    server {
+        listen 127.0.0.1:$TEST_NGINX_RAND_PORT_1;
+        location / {
+            content_by_lua_block {
+                local sock = assert(ngx.req.socket(true))
+                sock:send("HTTP/1.1 101 Switching Protocols\r\nUpgrade: echo\r\n\r\n")
+                sock:send(tostring(sock:receive()) .. " came\n")
+            }
+        }
+    }
+--- config
+    location = /t { proxy_pass http://127.0.0.1:$TEST_NGINX_RAND_PORT_1; }
+--- raw_request eval
+"GET /t HTTP/1.1\r\nHost: a\r\nUpgrade: echo\r\nConnection: Upgrade\r\n\r\nmail\n"
+--- error_code: 101
+--- response_body
+mail came

@@ -139,3 +139,63 @@ GET /t
 fine
 --- error_log
 load balancing method redefined
+
+=== the server whose answers take least time is asked, a slow one of them less
+--- http_config
+    upstream timed {
+        least_time last_byte;
+        server 127.0.0.1:$TEST_NGINX_RAND_PORT_1;
+        server 127.0.0.1:$TEST_NGINX_RAND_PORT_2;
+    }
+    server {
+        listen 127.0.0.1:$TEST_NGINX_RAND_PORT_1;
+        location / { content_by_lua_block { ngx.sleep(0.5) ngx.print("slow ") } }
+    }
+    server {
+        listen 127.0.0.1:$TEST_NGINX_RAND_PORT_2;
+        location / { return 200 "quick "; }
+    }
+--- config
+    location = /to { proxy_pass http://timed; }
+    location = /t {
+        content_by_lua_block {
+            for _ = 1, 5 do
+                ngx.print(ngx.location.capture("/to").body)
+            end
+            ngx.say("done")
+        }
+    }
+--- request
+GET /t
+--- response_body
+slow quick quick quick quick done
+--- no_error_log
+[error]
+
+=== least_time knows the points of an answer, and requests under way
+--- http_config
+    upstream heads {
+        least_time header inflight;
+        server 127.0.0.1:$TEST_NGINX_SERVER_PORT;
+        server 127.0.0.1:$TEST_NGINX_SERVER_PORT backup;
+    }
+--- config
+    location = /end { return 200 "served\n"; }
+    location = /t { proxy_pass http://heads/end; }
+--- request
+GET /t
+--- response_body
+served
+--- no_error_log
+[error]
+
+=== least_time of what streams have is not for requests
+--- http_config
+    upstream wrong {
+        least_time first_byte;
+        server 127.0.0.1:1;
+    }
+--- config
+--- must_die
+--- error_log
+invalid value "first_byte"

@@ -199,3 +199,44 @@ default
 default
 --- error_log
 conflicting server name "" on 127.0.0.1:
+
+=== a zone of shared memory has one use
+--- http_config
+    lua_shared_dict larder 128k;
+    proxy_cache_path $TEST_NGINX_SERVER_ROOT/larder keys_zone=larder:128k;
+--- config
+--- must_die
+--- error_log
+the shared memory zone "larder" is already declared for a different use
+
+=== limits of different kinds don't share a zone
+--- http_config
+    limit_conn_zone $uri zone=gate:64k;
+    limit_req_zone $uri zone=gate:64k rate=1r/s;
+--- config
+--- must_die
+--- error_log
+the shared memory zone "gate" is already declared for a different use
+
+=== a parameter of other systems is told and ignored
+--- http_config
+    server {
+        listen 127.0.0.1:$TEST_NGINX_RAND_PORT_2 accept_filter=dataready;
+        return 200 "still here\n";
+    }
+--- config
+    location = /t { proxy_pass http://127.0.0.1:$TEST_NGINX_RAND_PORT_2/; }
+--- request
+GET /t
+--- response_body
+still here
+--- error_log
+accept filters "accept_filter=dataready" are not supported on this platform, ignored
+
+=== an option of sockets that Linux doesn't have is an error
+--- http_config
+    server { listen 127.0.0.1:$TEST_NGINX_RAND_PORT_2 setfib=1; }
+--- config
+--- must_die
+--- error_log
+invalid parameter "setfib=1"

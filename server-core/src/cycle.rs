@@ -70,6 +70,8 @@ pub struct ListenSpec {
     pub fastopen: Option<i32>,
     /// `so_keepalive=`
     pub keepalive: Option<TcpKeepalive>,
+    /// `multipath`: connections may use several paths at once (RFC 8684).
+    pub multipath: bool,
     /// Datagrams instead of a stream (`listen … udp` in `stream`).
     pub datagram: bool,
     /// Who serves it. Two that want one address are refused by the system.
@@ -102,6 +104,7 @@ impl ListenSpec {
             deferred: false,
             fastopen: None,
             keepalive: None,
+            multipath: false,
             datagram: false,
             subsystem: Subsystem::Http,
         }
@@ -230,6 +233,8 @@ pub struct CycleConf {
     pub timer_resolution: Option<Duration>,
     /// `pcre_jit`
     pub pcre_jit: Option<bool>,
+    /// The zones of shared memory so far: name, the directive that declared each, and its subsystem.
+    pub zones: Vec<(Box<[u8]>, &'static str, Subsystem)>,
     /// `thread_pool`
     pub thread_pools: Vec<ThreadPool>,
     /// Whether `events { }` was there.

@@ -33,6 +33,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         Trial::test("server::a_connection_limit_makes_new_ones_wait", limits_connections),
         Trial::test("server::worker_connections_close_idle_ones_for_new_ones", reuses_connections),
         Trial::test("server::hup_leaves_no_descriptor_behind", reload_leaves_nothing),
+        Trial::test("server::a_cache_survives_a_restart", cache_stays),
         Trial::test("server::a_worker_in_an_endless_loop_leaves_the_others_serving", loops_alone),
         Trial::test("server::a_folder_does_not_show_what_is_private", folder_keeps_secrets),
     ]
@@ -444,6 +445,46 @@ fn reload_leaves_nothing() -> Checked {
     }
     let after = count();
     if after <= before { Ok(()) } else { Err(format!("{before} descriptors became {after}").into()) }
+}
+
+fn cache_stays() -> Checked {
+    let port = free_port()?;
+    let server = Server::new(&format!(
+        "events {{ }}
+         http {{
+             access_log off;
+             proxy_cache_path kept keys_zone=kept:1m levels=1:2;
+             lua_shared_dict asked 100k;
+             server {{
+                 listen 127.0.0.1:{port};
+                 location / {{
+                     proxy_cache kept;
+                     proxy_cache_valid 200 1h;
+                     proxy_pass http://127.0.0.1:{port}/behind/;
+                 }}
+                 location /behind/ {{
+                     content_by_lua_block {{ ngx.say('asked ', ngx.shared.asked:incr('times', 1, 0), ' of ', ngx.var.pid) }}
+                 }}
+             }}
+         }}"
+    ))?;
+    let get = || -> Result<String, Failed> {
+        let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+        stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+        stream.write_all(b"GET /page HTTP/1.0\r\n\r\n")?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text)?;
+        let body = text.split_once("\r\n\r\n").map(|(_, body)| body.to_owned());
+        body.filter(|body| body.starts_with("asked")).ok_or_else(|| format!("no such page: {text}").into())
+    };
+    let master = server.start()?;
+    let before = eventually("an answer", || get().ok())?;
+    kill(master, Signal::SIGQUIT)?;
+    eventually("the end", || (!alive(master)).then_some(()))?;
+    server.start()?;
+    let after = eventually("an answer of the successor", || get().ok())?;
+    // The number of the process that made the page is in it.
+    if before == after { Ok(()) } else { Err(format!("{before:?} became {after:?}").into()) }
 }
 
 fn folder_keeps_secrets() -> Checked {

@@ -192,6 +192,21 @@ impl Scope<'_> {
 }
 
 impl Scope<'_> {
+    /// Declares a zone of shared memory. The same kind of directive may name one again, as far as it allows that.
+    pub fn declare_zone(&mut self, directive: &Directive, kind: &'static str, name: &[u8]) -> Result<(), Diagnostic> {
+        let subsystem = self.main.core.subsystem;
+        match self.cycle.zones.iter().find(|(known, ..)| **known == *name) {
+            None => self.cycle.zones.push((name.into(), kind, subsystem)),
+            Some((_, of, within)) if (*of, *within) == (kind, subsystem) => {}
+            Some(_) => {
+                let name = String::from_utf8_lossy(name);
+                let message = format!("the shared memory zone \"{name}\" is already declared for a different use");
+                return Err(directive.error("duplicate_zone", message));
+            }
+        }
+        Ok(())
+    }
+
     /// Checks one directive against the tables and applies it.
     pub fn apply(&mut self, directive: &Directive) -> Result<(), Diagnostic> {
         let rule = crate::conf::table::rule_for(directive, self.context)?;

@@ -147,6 +147,7 @@ fn bind(spec: &ListenSpec) -> Result<Socket, BindFailure> {
     let protocol = match &spec.address {
         ListenAddress::Unix(_) => None,
         ListenAddress::Inet(_) if spec.datagram => Some(Protocol::UDP),
+        ListenAddress::Inet(_) if spec.multipath => Some(Protocol::MPTCP),
         ListenAddress::Inet(_) => Some(Protocol::TCP),
     };
     let socket = Socket::new(domain, kind, protocol).map_err(failed("socket()"))?;

@@ -144,6 +144,7 @@ const SHARED: &[(&[&str], Contexts, Contexts)] = &[
             "balancer_by_lua_file",
             "zone",
             "least_conn",
+            "least_time",
             "hash",
             "random",
             "resolver",

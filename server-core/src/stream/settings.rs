@@ -182,6 +182,8 @@ pub(crate) const RULES: &[Rule] = &[
     rule("proxy_socket_keepalive", BOTH, Arity::Flag, |s, d| {
         value::set_flag(s.loc.stream.upstream.socket_keepalive.slot(), d)
     }),
+    rule("proxy_socket_rcvbuf", BOTH, ONE, |s, d| value::set_size(s.loc.stream.upstream.socket_rcvbuf.slot(), d)),
+    rule("proxy_socket_sndbuf", BOTH, ONE, |s, d| value::set_size(s.loc.stream.upstream.socket_sndbuf.slot(), d)),
     rule("proxy_bind", BOTH, Arity::Words(1, 2), |s, d| {
         let bind = rules::bind(s, d)?;
         rules::set(s.loc.stream.upstream.bind.slot(), d, bind)

@@ -45,6 +45,10 @@ pub(crate) struct Options {
     pub(crate) transparent: bool,
     /// The system looks whether the peer is still there.
     pub(crate) keepalive: bool,
+    /// Bytes of the system's buffer for what comes; 0 leaves that to the system.
+    pub(crate) receive_buffer: usize,
+    /// The same for what goes.
+    pub(crate) send_buffer: usize,
     /// Datagrams instead of a stream: a read is one of them, and so is a write.
     pub(crate) datagrams: bool,
 }
@@ -195,6 +199,7 @@ impl Connection {
                 if options.keepalive && !options.datagrams {
                     socket.set_keepalive(true)?;
                 }
+                buffers(&socket, options)?;
                 if let Some(local) = options.local {
                     bind(&socket, local, options.transparent).map_err(StartError::Bind)?;
                 }
@@ -210,6 +215,7 @@ impl Connection {
             PeerAddress::Unix(path) => {
                 let kind = if options.datagrams { Type::DGRAM } else { Type::STREAM };
                 let socket = Socket::new(Domain::UNIX, kind.nonblocking().cloexec(), None)?;
+                buffers(&socket, options)?;
                 let path: &std::ffi::OsStr = std::os::unix::ffi::OsStrExt::from_bytes(path);
                 if options.datagrams {
                     // Without a name it could not be answered.
@@ -388,6 +394,17 @@ const DATAGRAM_MAX: usize = 65_535;
 /// The most that goes into one TLS record.
 const RECORD_SIZE: usize = 16 * 1024;
 
+/// Asks the system for buffers of these sizes.
+fn buffers(socket: &Socket, options: Options) -> io::Result<()> {
+    if options.receive_buffer > 0 {
+        socket.set_recv_buffer_size(options.receive_buffer)?;
+    }
+    if options.send_buffer > 0 {
+        socket.set_send_buffer_size(options.send_buffer)?;
+    }
+    Ok(())
+}
+
 fn bind(socket: &Socket, local: SocketAddr, transparent: bool) -> io::Result<()> {
     use nix::sys::socket::{setsockopt, sockopt};
     if transparent {
@@ -409,5 +426,23 @@ fn begin(socket: &Socket, address: &SockAddr) -> io::Result<()> {
     match socket.connect(address) {
         Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => Err(error),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn buffers_are_as_large_as_asked_for() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = PeerAddress::Ip(listener.local_addr().expect("an address"));
+        let options = Options { receive_buffer: 20_000, send_buffer: 30_000, ..Options::default() };
+        let connection = Connection::start(&address, options).expect("a connection");
+        let Stream::Tcp(stream) = &connection.stream else { panic!("not over TCP") };
+        let socket = socket2::SockRef::from(stream);
+        // The system takes as much again for its own use.
+        let sizes = (socket.recv_buffer_size().expect("a size"), socket.send_buffer_size().expect("a size"));
+        assert_eq!(sizes, (40_000, 60_000));
     }
 }

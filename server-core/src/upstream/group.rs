@@ -12,6 +12,7 @@ use super::peer::{Peer, Setting};
 use super::resolver::ResolverConf;
 use super::ring::Ring;
 use super::roster::Roster;
+use super::timing::LeastTime;
 use crate::http::ComplexValue;
 use crate::http::modules::lua::script::Script;
 use crate::tls::upstream::Sessions;
@@ -42,6 +43,8 @@ pub enum Method {
     IpHash,
     /// The one with the fewest requests for its weight.
     LeastConnections,
+    /// The one that is done with everything soonest, for its weight.
+    LeastTime(LeastTime),
     /// By chance; of two the one with fewer requests for its weight, if asked for.
     Random {
         /// Whether two are compared.
@@ -50,6 +53,13 @@ pub enum Method {
     /// By turns.
     #[default]
     RoundRobin,
+}
+
+impl Method {
+    /// Whether there may be servers for when no other is left.
+    pub fn takes_backups(&self) -> bool {
+        matches!(self, Self::RoundRobin | Self::LeastConnections | Self::LeastTime(_))
+    }
 }
 
 /// A `server` of the configuration.

@@ -19,7 +19,7 @@ enum Cells {
 }
 
 /// Numbers that each server has.
-pub(crate) const CELLS: usize = 11;
+pub(crate) const CELLS: usize = 16;
 
 const CURRENT_WEIGHT: usize = 0;
 const EFFECTIVE_WEIGHT: usize = 1;
@@ -32,6 +32,16 @@ const WEIGHT: usize = 7;
 const MAX_CONNS: usize = 8;
 const MAX_FAILS: usize = 9;
 const FAIL_TIMEOUT: usize = 10;
+/// How long answers take (see [`super::timing`]).
+pub(super) const TIME: usize = 11;
+/// Requests under way, where they count.
+pub(super) const FLYING: usize = 12;
+/// How long they have been under way, together, until `FLYING_SINCE`.
+pub(super) const FLYING_SUM: usize = 13;
+/// When their number changed.
+pub(super) const FLYING_SINCE: usize = 14;
+/// How long they are under way.
+pub(super) const FLYING_TIME: usize = 15;
 
 /// One server of a group.
 ///
@@ -124,15 +134,15 @@ impl Peer {
         }
     }
 
-    fn get(&self, at: usize) -> i64 {
+    pub(super) fn get(&self, at: usize) -> i64 {
         self.cell(at).load(Ordering::Relaxed)
     }
 
-    fn set(&self, at: usize, value: i64) {
+    pub(super) fn set(&self, at: usize, value: i64) {
         self.cell(at).store(value, Ordering::Relaxed);
     }
 
-    fn add(&self, at: usize, value: i64) -> i64 {
+    pub(super) fn add(&self, at: usize, value: i64) -> i64 {
         self.cell(at).fetch_add(value, Ordering::Relaxed) + value
     }
 
@@ -170,6 +180,7 @@ impl Peer {
         for cell in [CURRENT_WEIGHT, FAILS, CHECKED, ACCESSED, CONNS, DOWN] {
             self.set(cell, 0);
         }
+        (TIME..CELLS).for_each(|cell| self.set(cell, 0));
         self.set(EFFECTIVE_WEIGHT, self.weight());
     }
 

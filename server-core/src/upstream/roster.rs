@@ -17,8 +17,8 @@ use crate::shared_dict::Numbers;
 const STATE: usize = CELLS;
 const LENGTH: usize = CELLS + 1;
 const TEXT: usize = CELLS + 2;
-/// Numbers of a row: four cache lines.
-const ROW: usize = 32;
+/// Numbers of a row: five cache lines.
+const ROW: usize = 40;
 /// Numbers before the first row; the first of them is the edition.
 const HEAD: usize = 8;
 /// Bytes that an address may have: more than the path of a unix socket takes.

@@ -8,6 +8,7 @@ use smallvec::SmallVec;
 
 use super::group::{Group, Method, Peers};
 use super::peer::Peer;
+use super::timing::{Measure, Times};
 
 /// How an attempt with a server went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +32,9 @@ pub struct Selection {
     tried: SmallVec<[bool; 8]>,
     in_backup: bool,
     current: Option<Rc<Peer>>,
+    /// Whether the request counts among those that are under way to the current server.
+    is_flying: bool,
+    times: Times,
     /// Attempts that are left.
     pub tries: u32,
     /// What the choice goes by, if the method is of that kind.
@@ -58,6 +62,8 @@ impl Selection {
             tried: SmallVec::new(),
             in_backup: false,
             current: None,
+            is_flying: false,
+            times: Times::default(),
             tries: tries as u32,
             key,
             keyed_tries: 0,
@@ -102,6 +108,10 @@ impl Selection {
         let at = self.by_method(list, now).or_else(|| self.by_turns(list, now, |_, _| true))?;
         let peer = Rc::clone(&list[at]);
         peer.check(now);
+        if matches!(&self.group.method, Method::LeastTime(how) if how.in_flight) {
+            peer.take_off(moment());
+            self.is_flying = true;
+        }
         self.tried[at] = true;
         Some(peer)
     }
@@ -110,12 +120,22 @@ impl Selection {
     fn by_method(&mut self, list: &[Rc<Peer>], now: i64) -> Option<usize> {
         let group = Rc::clone(&self.group);
         match &group.method {
-            _ if self.in_backup && !matches!(group.method, Method::LeastConnections) => None,
+            method if self.in_backup && !method.takes_backups() => None,
             Method::RoundRobin => None,
             Method::LeastConnections => {
                 let usable = list.iter().enumerate().filter(|(at, peer)| self.is_able(*at, peer, now));
                 let least = usable.map(|(_, peer)| load(peer)).min()?;
                 self.by_turns(list, now, |_, peer| load(peer) == least)
+            }
+            Method::LeastTime(how) => {
+                if how.in_flight {
+                    let able = list.iter().enumerate().filter(|(at, peer)| self.is_able(*at, peer, now));
+                    able.for_each(|(_, peer)| peer.watch_flying(moment()));
+                }
+                let cost = |peer: &Peer| peer.expected_time(now) * LOAD_SCALE / peer.weight().max(1);
+                let usable = list.iter().enumerate().filter(|(at, peer)| self.is_able(*at, peer, now));
+                let least = usable.map(|(_, peer)| cost(peer)).min()?;
+                self.by_turns(list, now, |_, peer| cost(peer) == least)
             }
             Method::Hash(_) | Method::ConsistentHash(_) if self.key.is_empty() => None,
             Method::Hash(_) => self.by_remainder(list, now, |selection| {
@@ -207,10 +227,40 @@ impl Selection {
         first
     }
 
+    /// What is known of the times of the attempt; to be said when the head has come and before it is over.
+    pub fn note(&mut self, times: Times) {
+        self.times = times;
+        if let Method::LeastTime(how) = &self.group.method
+            && how.measure == Measure::Head
+            && self.is_flying
+            && let (Some(peer), Some(time)) = (&self.current, times.of(Measure::Head))
+        {
+            peer.took(time);
+            peer.land(moment(), time);
+            self.is_flying = false;
+        }
+    }
+
+    /// What the times of the attempt tell about its server, now that it is over.
+    fn account(&mut self, peer: &Peer, has_served: bool) {
+        let Method::LeastTime(how) = &self.group.method else { return };
+        let times = std::mem::take(&mut self.times);
+        if std::mem::take(&mut self.is_flying) {
+            peer.land(moment(), times.of(Measure::Whole).unwrap_or(0));
+        } else if how.in_flight {
+            // Told when the head came.
+            return;
+        }
+        if let Some(time) = times.of(how.measure).filter(|_| has_served) {
+            peer.took(time);
+        }
+    }
+
     /// The attempt with the current server is over. Whether the server is left alone from now on.
     pub fn release(&mut self, verdict: Verdict, now: i64) -> bool {
         let Some(peer) = self.current.take() else { return false };
         peer.end();
+        self.account(&peer, verdict == Verdict::Served);
         if self.peers.is_single() {
             self.tries = 0;
             return false;
@@ -231,8 +281,14 @@ impl Drop for Selection {
         // A request that was cut off holds its server no longer, and says nothing about it.
         if let Some(peer) = self.current.take() {
             peer.end();
+            self.account(&peer, false);
         }
     }
+}
+
+/// This moment in milliseconds.
+fn moment() -> i64 {
+    crate::clock::now().monotonic_msec
 }
 
 /// The requests of a server in relation to its weight.

@@ -195,6 +195,13 @@ pub(crate) fn path(scope: &mut Scope<'_>, directive: &Directive) -> Result<(), D
         let message = format!("\"{}\" must have \"keys_zone\" parameter", directive.name());
         return Err(directive.error("no_keys_zone", message));
     };
+    let kind = match &*directive.name.text {
+        b"fastcgi_cache_path" => "fastcgi_cache_path",
+        b"scgi_cache_path" => "scgi_cache_path",
+        b"uwsgi_cache_path" => "uwsgi_cache_path",
+        _ => "proxy_cache_path",
+    };
+    scope.declare_zone(directive, kind, name)?;
     if scope.main.upstream.caches.iter().any(|cache| *cache.name == *name) {
         let message = format!("duplicate zone \"{}\"", String::from_utf8_lossy(name));
         return Err(directive.error("duplicate_zone", message));

@@ -66,6 +66,7 @@ fn limit_conn_zone(scope: &mut Scope<'_>, directive: &Directive) -> Result<(), D
         return Err(lacks_zone(directive));
     }
     let zone = ZoneSpec::parse(directive, zone, text)?;
+    scope.declare_zone(directive, "limit_conn_zone", zone.name)?;
     scope.main.limit_conn.zones.declare(directive, &zone, key, 0)
 }
 

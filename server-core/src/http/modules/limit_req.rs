@@ -77,6 +77,7 @@ fn limit_req_zone(scope: &mut Scope<'_>, directive: &Directive) -> Result<(), Di
         }
     }
     let Some(zone) = zone else { return Err(lacks_zone(directive)) };
+    scope.declare_zone(directive, "limit_req_zone", zone.name)?;
     scope.main.limit_req.zones.declare(directive, &zone, key, rate)
 }
 

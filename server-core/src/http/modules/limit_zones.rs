@@ -273,7 +273,7 @@ pub(crate) fn open_all(cycle: &'static Cycle) -> io::Result<()> {
 /// `zone=NAME:SIZE`
 pub(super) struct ZoneSpec<'a> {
     word: &'a Word,
-    name: &'a [u8],
+    pub(super) name: &'a [u8],
     size: usize,
 }
 

@@ -168,6 +168,10 @@ fn protocols(scope: &mut Scope<'_>, directive: &Directive) -> Result<(), Diagnos
 fn session_cache(scope: &mut Scope<'_>, directive: &Directive) -> Result<(), Diagnostic> {
     let mut on = None;
     for word in &directive.args {
+        if let Some(zone) = word.text.strip_prefix(b"shared:") {
+            let name = zone.split(|byte| *byte == b':').next().unwrap_or_default();
+            scope.declare_zone(directive, "ssl_session_cache", name)?;
+        }
         on = match &*word.text {
             b"off" => Some(false),
             b"none" => None,

@@ -27,7 +27,7 @@ pub(super) fn key_of(r: &Rc<Request>, group: &Group) -> Bytes {
             Address::Ip(SocketAddr::V6(address)) => Bytes::copy_from_slice(&address.ip().octets()),
             Address::Unix(_) => Bytes::from_static(&[0; 3]),
         },
-        Method::LeastConnections | Method::Random { .. } | Method::RoundRobin => Bytes::new(),
+        Method::LeastConnections | Method::LeastTime(_) | Method::Random { .. } | Method::RoundRobin => Bytes::new(),
     }
 }
 

@@ -134,6 +134,9 @@ settings! {
     pass_request_body: bool = true;
     pass_trailers: bool = false;
     socket_keepalive: bool = false;
+    /// Bytes of the system's buffers; 0 leaves that to the system.
+    socket_rcvbuf: usize = 0;
+    socket_sndbuf: usize = 0;
     send_lowat: usize = 0;
     connect_timeout: Duration = Duration::from_mins(1);
     send_timeout: Duration = Duration::from_mins(1);

@@ -95,7 +95,9 @@ impl<P: Dialing + ?Sized + 'static> Proxied<'_, P> {
         let transparent = bind.is_some_and(|bind| bind.transparent);
         let keepalive = *self.conf.socket_keepalive;
         let datagrams = r.conn().datagrams().is_some();
-        let connection = match Connection::start(address, Options { local, transparent, keepalive, datagrams }) {
+        let (receive_buffer, send_buffer) = (*self.conf.socket_rcvbuf, *self.conf.socket_sndbuf);
+        let options = Options { local, transparent, keepalive, receive_buffer, send_buffer, datagrams };
+        let connection = match Connection::start(address, options) {
             Ok(connection) => connection,
             Err(StartError::Bind(error)) => {
                 let errno = error.raw_os_error().unwrap_or(0);

@@ -99,12 +99,13 @@ impl Proxied<'_> {
     }
 
     /// Keeps what variables tell about a head.
-    fn note(&self, head: &Head) {
+    fn note(&mut self, head: &Head) {
         let elapsed = self.attempts.elapsed();
         self.attempts.last(|attempt| {
             attempt.status = if head.missing { 200 } else { head.status };
             attempt.header_time = Some(elapsed);
         });
+        self.selection.note(self.attempts.times());
         self.attempts.headers.replace(Rc::clone(&head.fields));
         debug!(self.r, "http upstream process header, status {}", head.status);
     }

@@ -215,7 +215,8 @@ impl Passing<'_> {
     pub(super) fn pass_on(&self, head: &Head, carriage: &Carriage) {
         let r = self.r;
         for field in head.fields.iter() {
-            if field.id == HeaderId::Upgrade && head.status != 101 {
+            // HTTP/2 has no such header (RFC 9113, 8.2.2).
+            if field.id == HeaderId::Upgrade && r.conn().http2().is_some() {
                 continue;
             }
             // Of the headers that we know, these may be hidden though nobody said so.

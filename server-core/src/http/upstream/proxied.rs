@@ -116,8 +116,9 @@ impl<'a, P: Dialing + ?Sized + 'static> Proxied<'a, P> {
 
     /// The server has done its work.
     pub(super) fn finish(&mut self) {
-        self.selection.release(Verdict::Served, crate::clock::now().sec);
         self.attempts.end();
+        self.selection.note(self.attempts.times());
+        self.selection.release(Verdict::Served, crate::clock::now().sec);
     }
 
     /// An attempt failed: the code with which the request ends, unless another one follows.
@@ -296,12 +297,12 @@ impl<'a> Proxied<'a> {
         if let Some(code) = passing.accel_redirect(&head) {
             return code;
         }
-        passing.pass_on(&head, &carriage);
         let switches = head.status == 101 && r.is_main() && self.outgoing.upgrades;
         if head.status == 101 && !switches {
             r.log(Level::Error, format_args!("upstream switched protocols though nobody asked for it"));
             return self.next(Failure::INVALID_HEADER).unwrap_or(Code::BAD_GATEWAY);
         }
+        passing.pass_on(&head, &carriage);
         let code = output::send_header(r);
         if code == Code::ERROR || code.0 > 0 {
             return code;

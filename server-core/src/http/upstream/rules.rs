@@ -51,6 +51,8 @@ macro_rules! base_rules {
             }),
             setting!($module, concat!($prefix, "_buffer_size"), ONE, set_size, buffer_size),
             setting!($module, concat!($prefix, "_socket_keepalive"), Arity::Flag, set_flag, socket_keepalive),
+            setting!($module, concat!($prefix, "_socket_rcvbuf"), ONE, set_size, socket_rcvbuf),
+            setting!($module, concat!($prefix, "_socket_sndbuf"), ONE, set_size, socket_sndbuf),
             setting!($module, concat!($prefix, "_connect_timeout"), ONE, set_msec, connect_timeout),
             setting!($module, concat!($prefix, "_send_timeout"), ONE, set_msec, send_timeout),
             setting!($module, concat!($prefix, "_read_timeout"), ONE, set_msec, read_timeout),

@@ -8,7 +8,6 @@ use super::{DECLINED, ERROR, OK, bytes, export, store};
 use crate::http::modules::upstream::MainConf;
 use crate::http::modules::upstream::blocks::Named;
 use crate::http::request::Request;
-use crate::upstream::group::Method;
 use crate::upstream::peer::{Peer, Setting};
 use crate::upstream::roster::{Entry, Refusal};
 
@@ -223,8 +222,7 @@ export! {
         let (text, entry) = unsafe { (bytes(text, len), entry.as_ref()) };
         let (Some(named), Some(entry)) = (named(group), entry) else { return ERROR };
         let Some(roster) = &named.group.roster else { return NO_ZONE };
-        let takes_backups = matches!(named.group.method, Method::RoundRobin | Method::LeastConnections);
-        if entry.backup != 0 && !takes_backups {
+        if entry.backup != 0 && !named.group.method.takes_backups() {
             return NO_BACKUPS;
         }
         let entry = Entry {

@@ -44,8 +44,8 @@ pub(crate) fn apply(scope: &mut Scope<'_>, directive: &Directive) -> Result<(), 
         let mut has_socket_options = false;
         for word in options {
             has_socket_options |= option(&mut spec, &mut listen, directive, word)?;
-            if let Some(notice) = deprecated(directive, word) {
-                scope.cycle.notice(Level::Warn, notice);
+            if let Some((level, notice)) = remark(directive, word) {
+                scope.cycle.notice(level, notice);
             }
         }
         if spec.datagram {
@@ -108,10 +108,17 @@ fn check_datagrams(directive: &Directive, options: &[Word]) -> Result<(), Diagno
     Ok(())
 }
 
-/// What nginx tells of `http2` as a word of `listen`: it works, and a directive took its place.
-fn deprecated(directive: &Directive, word: &Word) -> Option<Diagnostic> {
-    let message = "the \"listen ... http2\" directive is deprecated, use the \"http2\" directive instead";
-    (&*word.text == b"http2").then(|| directive.error_at(word, "deprecated_parameter", message))
+/// What nginx tells of words of `listen`: of `http2`, which works, that a directive took its place; of a filter of other
+/// systems, that Linux has none.
+fn remark(directive: &Directive, word: &Word) -> Option<(Level, Diagnostic)> {
+    if &*word.text == b"http2" {
+        let message = "the \"listen ... http2\" directive is deprecated, use the \"http2\" directive instead";
+        return Some((Level::Warn, directive.error_at(word, "deprecated_parameter", message)));
+    }
+    word.text.starts_with(b"accept_filter=").then(|| {
+        let message = format!("accept filters \"{}\" are not supported on this platform, ignored", word.lossy());
+        (Level::Emerg, directive.error_at(word, "unsupported_parameter", message))
+    })
 }
 
 /// One word behind the address; says whether it is about the socket.
@@ -148,7 +155,11 @@ fn option(
             return Err(directive.error_at(word, "unsupported_parameter", message));
         }
         (b"proxy_protocol", None) => listen.proxy_protocol = true,
-        (b"bind" | b"multipath", None) => return Ok(name == b"bind"),
+        (b"bind", None) => return Ok(true),
+        (b"multipath", None) => {
+            spec.multipath = true;
+            return Ok(true);
+        }
         (b"deferred", None) => {
             spec.deferred = true;
             return Ok(true);
@@ -173,7 +184,8 @@ fn option(
             spec.fastopen = Some(number(text).ok_or_else(invalid)?);
             return Ok(true);
         }
-        (b"setfib" | b"accept_filter", Some(_)) => return Ok(true),
+        // See `remark`.
+        (b"accept_filter", Some(_)) => {}
         (b"ipv6only", Some(text)) => {
             spec.ipv6_only = match text {
                 b"on" => true,

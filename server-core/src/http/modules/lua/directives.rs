@@ -225,6 +225,7 @@ fn shared_dict(scope: &mut Scope<'_>, directive: &Directive) -> Result<(), Diagn
         let message = format!("invalid lua shared dict size \"{}\"", size.lossy());
         return Err(directive.error_at(size, "invalid_value", message));
     };
+    scope.declare_zone(directive, "lua_shared_dict", &name.text)?;
     let dicts = &mut scope.main.lua.shared_dicts;
     if let Some((_, before)) = dicts.iter().find(|(known, _)| *known == name.text) {
         let name_text = name.lossy();

@@ -1,6 +1,6 @@
 //! `ngx.timer`: callbacks that run later, each with a request of its own that no client made.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::ffi::c_int;
 use std::future::{Future, poll_fn};
 use std::rc::Rc;
@@ -8,6 +8,7 @@ use std::task::{Context, Waker};
 use std::time::Duration;
 
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use super::apps;
 use super::session::ctx_of;
@@ -31,6 +32,7 @@ thread_local! {
     static PENDING: Cell<usize> = const { Cell::new(0) };
     static RUNNING: Cell<usize> = const { Cell::new(0) };
     static EXITING: Cell<bool> = const { Cell::new(false) };
+    static OVERDUE: RefCell<Vec<(Instant, Timer)>> = const { RefCell::new(Vec::new()) };
     static EXIT: Rc<Notify> = Rc::new(Notify::new());
 }
 
@@ -96,34 +98,56 @@ pub(crate) struct Timer {
 /// Puts a timer to work.
 pub(crate) fn schedule(timer: Timer) {
     // The worker's own VM is not counted.
-    let is_private = timer.main_conf.lua.vm.get().is_none_or(|vm| !Rc::ptr_eq(vm, &timer.vm));
-    if is_private {
+    if is_private(&timer) {
         timer.vm.retain();
     }
     PENDING.set(PENDING.get() + 1);
     if let Some(space) = &timer.app {
         space.timers.set(space.timers.get() + 1);
     }
-    let mut sleep = Box::pin(tokio::time::sleep_until(clock::moment() + timer.delay));
-    if !timer.delay.is_zero() {
-        // The place in the line of those who wait for the same moment is given now, not when the task runs first.
-        let _pending = sleep.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+    let until = clock::moment() + timer.delay;
+    if timer.delay.is_zero() || EXITING.get() || is_retired(&timer) {
+        let premature = !timer.delay.is_zero();
+        return run_after(timer, async move |_| {
+            next_turn().await;
+            premature
+        });
     }
-    tokio::task::spawn_local(async move {
-        let exit = EXIT.with(Rc::clone);
-        let premature = if timer.delay.is_zero() {
-            next_turn().await;
-            false
-        } else if EXITING.get() || is_retired(&timer) {
-            next_turn().await;
-            true
-        } else {
-            tokio::select! {
-                () = sleep => false,
-                () = exit.notified() => true,
-                () = end_of_app(timer.app.as_ref()) => true,
+    if until <= Instant::now() {
+        return OVERDUE.with_borrow_mut(|overdue| {
+            overdue.push((until, timer));
+            if overdue.len() == 1 {
+                tokio::task::spawn_local(async { run_overdue() });
             }
-        };
+        });
+    }
+    let mut sleep = Box::pin(tokio::time::sleep_until(until));
+    // The place in the line of those who wait for the same moment is given now, not when the task runs first.
+    let _pending = sleep.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+    run_after(timer, async move |timer| {
+        let exit = EXIT.with(Rc::clone);
+        tokio::select! {
+            () = sleep => false,
+            () = exit.notified() => true,
+            () = end_of_app(timer.app.as_ref()) => true,
+        }
+    });
+}
+
+/// Runs the timers that were due before they were made, since the turn took long: in the order of their moments.
+fn run_overdue() {
+    let mut overdue = OVERDUE.take();
+    overdue.sort_by_key(|(until, _)| *until);
+    for (_, timer) in overdue {
+        run_after(timer, async |timer| EXITING.get() || is_retired(timer));
+    }
+}
+
+/// Runs a timer when `wait` is over, which says whether that is too early.
+fn run_after(timer: Timer, wait: impl AsyncFnOnce(&Timer) -> bool + 'static) {
+    let is_private = is_private(&timer);
+    tokio::task::spawn_local(async move {
+        let premature = wait(&timer).await;
         PENDING.set(PENDING.get().saturating_sub(1));
         if timer.every && !EXITING.get() && !is_retired(&timer) {
             schedule(next(&timer));
@@ -137,6 +161,11 @@ pub(crate) fn schedule(timer: Timer) {
             vm.release();
         }
     });
+}
+
+/// Whether a timer runs in an interpreter other than the worker's own.
+fn is_private(timer: &Timer) -> bool {
+    timer.main_conf.lua.vm.get().is_none_or(|vm| !Rc::ptr_eq(vm, &timer.vm))
 }
 
 /// Whether the app of whoever created a timer was deployed anew since.

@@ -71,9 +71,7 @@ pub(super) fn write(r: &Rc<Request>, destination: &Destination) -> Outgoing {
             }
         }
     }
-    let mut upgrades = false;
     for (name, value) in configured.iter().filter(|(_, value)| !value.is_empty()) {
-        upgrades |= name.eq_ignore_ascii_case(b"Upgrade");
         field(name, value);
     }
     let streams = r.reading_body.get() && set_body.is_none() && *conf.upstream.pass_request_body;
@@ -108,8 +106,7 @@ pub(super) fn write(r: &Rc<Request>, destination: &Destination) -> Outgoing {
     outgoing.is_head = &*method == Method::HEAD.name().unwrap_or_default();
     // Nobody may switch protocols unless the client asked for it in a version that knows how.
     let knows_how = r.http_version.get() >= Version::HTTP_11 && r.conn().http2().is_none();
-    let asked = knows_how && r.headers_in.value(HeaderId::Upgrade).is_some();
-    outgoing.upgrades = upgrades && asked;
+    outgoing.upgrades = knows_how && r.headers_in.value(HeaderId::Upgrade).is_some();
     outgoing.stream = stream;
     match set_body {
         Some(body) => outgoing.pieces.push(Data::Bytes(body)),

@@ -10,6 +10,7 @@ use crate::http::header::HeaderList;
 use crate::http::request::Request;
 use crate::upstream::connection::Connection;
 use crate::upstream::group::Group;
+use crate::upstream::timing::Times;
 
 /// One attempt with one server. Times are in milliseconds; `None` when that point was not reached.
 #[derive(Clone, Debug, Default)]
@@ -95,6 +96,14 @@ impl Attempts {
     pub fn elapsed(&self) -> u64 {
         let elapsed = self.began.get().map(|began| crate::clock::moment() - began).unwrap_or_default();
         u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// The times of the last attempt.
+    pub(crate) fn times(&self) -> Times {
+        match self.list.borrow().last() {
+            Some(Some(last)) => Times { connect: last.connect_time, head: last.header_time, whole: last.response_time },
+            _ => Times::default(),
+        }
     }
 
     /// The current attempt has ended.

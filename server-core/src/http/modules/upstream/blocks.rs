@@ -16,6 +16,7 @@ use crate::http::complex_value::ComplexValue;
 use crate::http::conf::Scope;
 use crate::upstream::address::Target;
 use crate::upstream::group::{Group, Keepalive, Method, Server};
+use crate::upstream::timing::{LeastTime, Measure};
 
 /// A group that exists when the configuration is complete.
 pub type GroupRef = Rc<OnceCell<Rc<Group>>>;
@@ -166,6 +167,7 @@ pub(crate) const RULES: &[Rule] = &[
         with(scope, |building| value::set_msec(&mut building.group.resolver_timeout, directive)).unwrap_or(Ok(()))
     }),
     inner("least_conn", Arity::Words(0, 0), |scope, directive| method(scope, directive, Method::LeastConnections)),
+    inner("least_time", Arity::Words(1, 2), least_time),
     inner("ip_hash", Arity::Words(0, 0), |scope, directive| method(scope, directive, Method::IpHash)),
     inner("hash", Arity::Words(1, 2), hash),
     inner("random", Arity::Words(0, 2), random),
@@ -332,6 +334,28 @@ fn random(scope: &mut Scope<'_>, directive: &Directive) -> Result<(), Diagnostic
         return Err(directive.error_at(word, "invalid_parameter", message));
     }
     method(scope, directive, Method::Random { two: directive.arg(0).is_some() })
+}
+
+/// `least_time header | last_byte [inflight]`; in `stream { }`, `connect | first_byte | last_byte [inflight]`
+fn least_time(scope: &mut Scope<'_>, directive: &Directive) -> Result<(), Diagnostic> {
+    let in_stream = scope.context == Contexts::STREAM_UPSTREAM;
+    let word = directive.arg(0).ok_or_else(|| invalid_value(directive))?;
+    let measure = match &*word.text {
+        b"header" if !in_stream => Measure::Head,
+        b"connect" if in_stream => Measure::Connect,
+        b"first_byte" if in_stream => Measure::Head,
+        b"last_byte" => Measure::Whole,
+        _ => return Err(directive.error_at(word, "invalid_value", format!("invalid value \"{}\"", word.lossy()))),
+    };
+    let in_flight = match directive.arg(1) {
+        None => false,
+        Some(word) if word.is("inflight") => true,
+        Some(word) => {
+            let message = format!("invalid parameter \"{}\"", word.lossy());
+            return Err(directive.error_at(word, "invalid_parameter", message));
+        }
+    };
+    method(scope, directive, Method::LeastTime(LeastTime { measure, in_flight }))
 }
 
 fn balancer_by_lua(scope: &mut Scope<'_>, directive: &Directive) -> Result<(), Diagnostic> {

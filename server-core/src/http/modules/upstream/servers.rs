@@ -10,7 +10,7 @@ use crate::conf::value;
 use crate::conf::{Directive, Word};
 use crate::http::conf::Scope;
 use crate::upstream::address::Target;
-use crate::upstream::group::{Group, Method, Server};
+use crate::upstream::group::{Group, Server};
 use crate::upstream::peer::Peer;
 use crate::upstream::resolver::ResolverConf;
 use crate::upstream::roster::Roster;
@@ -38,8 +38,7 @@ pub(super) fn server(scope: &mut Scope<'_>, directive: &Directive) -> Result<(),
     for word in parameters {
         read(directive, word, &mut server)?;
     }
-    let takes_backup =
-        with(scope, |building| matches!(building.group.method, Method::RoundRobin | Method::LeastConnections));
+    let takes_backup = with(scope, |building| building.group.method.takes_backups());
     if server.backup && takes_backup == Some(false) {
         let message = "balancing method does not support parameter \"backup\"";
         return Err(directive.error("invalid_parameter", message));
@@ -111,6 +110,9 @@ pub(super) fn zone(scope: &mut Scope<'_>, directive: &Directive) -> Result<(), D
             let message = format!("zone \"{}\" is too small", name.lossy());
             return Err(directive.error_at(word, "invalid_value", message));
         }
+    }
+    if let Some(name) = directive.arg(0) {
+        scope.declare_zone(directive, "zone", &name.text)?;
     }
     with(scope, |building| building.zone = Some(size));
     Ok(())
