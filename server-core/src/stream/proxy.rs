@@ -98,7 +98,7 @@ impl Protocol for Plain {
         Ok(Outgoing::default())
     }
 
-    fn reader(&self, _: &Outgoing) -> Box<dyn Reader> {
+    fn reader(&self, _: &Request, _: &Outgoing) -> Box<dyn Reader> {
         unreachable!("a session is dialled, not asked")
     }
 }

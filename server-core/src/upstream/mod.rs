@@ -9,3 +9,4 @@ pub mod resolver;
 pub mod ring;
 pub(crate) mod roster;
 pub mod selection;
+pub(crate) mod windows;

@@ -131,7 +131,7 @@ impl Protocol for Uwsgi {
         Ok(outgoing)
     }
 
-    fn reader(&self, _outgoing: &Outgoing) -> Box<dyn Reader> {
+    fn reader(&self, _r: &Request, _outgoing: &Outgoing) -> Box<dyn Reader> {
         Box::new(CgiReader)
     }
 }

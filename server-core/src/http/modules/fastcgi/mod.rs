@@ -79,7 +79,7 @@ impl Protocol for Fastcgi {
         Ok(outgoing)
     }
 
-    fn reader(&self, _outgoing: &Outgoing) -> Box<dyn Reader> {
+    fn reader(&self, _r: &Request, _outgoing: &Outgoing) -> Box<dyn Reader> {
         Box::new(FastcgiReader(Some(Decoder::default())))
     }
 }

@@ -91,7 +91,7 @@ impl<const GETS: bool> Protocol for Memc<GETS> {
         call.write(r)
     }
 
-    fn reader(&self, _outgoing: &Outgoing) -> Box<dyn Reader> {
+    fn reader(&self, _r: &Request, _outgoing: &Outgoing) -> Box<dyn Reader> {
         if GETS { Box::new(ValueReader::new(Gzip::Never)) } else { Box::new(reply::ReplyReader::default()) }
     }
 }

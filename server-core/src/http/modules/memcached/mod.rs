@@ -86,7 +86,7 @@ impl Protocol for Memcached {
         Ok(Outgoing::of([&b"get "[..], &key, b"\r\n"].concat()))
     }
 
-    fn reader(&self, _outgoing: &Outgoing) -> Box<dyn Reader> {
+    fn reader(&self, _r: &Request, _outgoing: &Outgoing) -> Box<dyn Reader> {
         Box::new(ValueReader::new(Gzip::ByFlag))
     }
 }
