@@ -14,6 +14,7 @@ mod bench;
 mod fuzz;
 mod generate;
 mod perl;
+mod speed;
 mod upstream;
 mod verdicts;
 
@@ -33,6 +34,9 @@ usage: cargo xtask TASK
                       --time: the wall time of both, and of `rsty test` on the built-in server;
                       --keep: keep each file's results, and do not repeat them;
                       --part: only run a part of the files, and keep the results
+  speed [--rsty PATH] [--selene PATH] [--reindex PATH] DIR…
+                      compare the linter with luacheck and selene, and the formatter with the original script, in CPU time
+                      and memory on the files below DIR; needs GNU time
   bench [SECONDS] [--only CASE]
                       compare rsty with nginx in alternating runs (default: all cases, 2 seconds a run)
 ";
@@ -50,6 +54,7 @@ fn main() -> ExitCode {
         ["upstream", folder] => upstream::bring(folder.as_ref()),
         ["gen"] => generate::write(false),
         ["gen", "--check"] => generate::write(true),
+        ["speed", arguments @ ..] => speed::run(arguments),
         ["bench", options @ ..] => match bench_options(options) {
             Ok((seconds, only)) => bench::run(seconds, only),
             Err(failure) => Err(failure),

@@ -554,21 +554,21 @@ fn keep(state: State, session: &dyn Session, socket: &Rc<TcpSocket>, timeout: Du
         return sys::succeed(state);
     }
     session_debug!(session, "lua tcp socket set keepalive: saving connection {pointer:016X}");
-    // SAFETY: argument 1 is a table; the key is popped again.
-    let key = unsafe {
+    let used = socket.pool.borrow().clone();
+    // SAFETY: argument 1 is a table; the key stays on the stack as long as it is looked at.
+    let pool = unsafe {
         lua_rawgeti_(state, 1, object::KEY);
-        let key = sys::bytes(state, -1).map(<[u8]>::to_vec);
+        let Some(key) = sys::bytes(state, -1) else { return sys::fail(state, "key not found") };
+        let pool = match used.filter(|pool| pool.is_for(key)).or_else(|| Pool::find(key)) {
+            Some(pool) => pool,
+            None if size <= 0 => {
+                let index = sys::top(state) - 1;
+                return Err(Error::Argument(index, format!("bad \"pool_size\" option value: {size}").into()));
+            }
+            None => create_pool(session, key, size as usize, None),
+        };
         lua_settop(state, -2);
-        key
-    };
-    let Some(key) = key else { return sys::fail(state, "key not found") };
-    let pool = match Pool::find(&key) {
-        Some(pool) => pool,
-        None if size <= 0 => {
-            let index = sys::top(state);
-            return Err(Error::Argument(index, format!("bad \"pool_size\" option value: {size}").into()));
-        }
-        None => create_pool(session, &key, size as usize, None),
+        pool
     };
     let counted = if socket.pool.take().is_some() { Counted::Yes } else { Counted::No };
     session_debug!(session, "lua tcp socket clear current socket connection");
