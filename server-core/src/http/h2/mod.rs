@@ -13,7 +13,7 @@
 //! with nginx, see `docs/design/http2.md`.
 
 pub(crate) mod body;
-pub(crate) mod client;
+pub mod client;
 pub(crate) mod frame;
 mod head;
 mod hpack;
