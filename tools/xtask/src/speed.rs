@@ -156,6 +156,8 @@ fn reindex(options: &Options<'_>, rsty: &Path, scratch: &Path) -> Result<Vec<Str
             let fresh = |program: &Path, arguments: &[&str]| -> Result<Cost, Failure> {
                 fs::remove_dir_all(&folder)?;
                 copy(&options.folders, "t", &folder)?;
+                // What the copies left for the disk is not the program's to write.
+                Command::new("sync").status()?;
                 let mut command = Command::new(program);
                 command.args(arguments);
                 measure(command, scratch)

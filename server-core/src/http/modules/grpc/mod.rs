@@ -17,7 +17,7 @@ use crate::http::phases::{Handler, Outcome};
 use crate::http::request::Request;
 use crate::http::upstream::destination::Destination;
 use crate::http::upstream::http2::{Http2Reader, Lengths};
-use crate::http::upstream::{self, Conf, Outgoing, Protocol, Reader, Route};
+use crate::http::upstream::{self, Conf, Dialing, Outgoing, Protocol, Reader, Route};
 
 /// `grpc_pass`
 pub(super) struct GrpcHandler;
@@ -34,13 +34,9 @@ impl Handler for GrpcHandler {
 
 struct Grpc;
 
-impl Protocol for Grpc {
+impl Dialing for Grpc {
     fn conf(&self, loc: &'static Loc) -> &'static Conf {
         &loc.grpc.upstream
-    }
-
-    fn hidden(&self) -> &'static [&'static str] {
-        conf::HIDDEN
     }
 
     fn alpn(&self) -> Option<&'static [u8]> {
@@ -51,12 +47,18 @@ impl Protocol for Grpc {
         conf::route(r)
     }
 
-    fn streams_body(&self, _r: &Request) -> bool {
-        true
-    }
-
     fn request(&self, r: &Rc<Request>, destination: &Destination) -> Result<Outgoing, Code> {
         request::encode(r, destination).map_err(|Broken| Code::INTERNAL_SERVER_ERROR)
+    }
+}
+
+impl Protocol for Grpc {
+    fn hidden(&self) -> &'static [&'static str] {
+        conf::HIDDEN
+    }
+
+    fn streams_body(&self, _r: &Request) -> bool {
+        true
     }
 
     fn reader(&self, r: &Request, outgoing: &Outgoing) -> Box<dyn Reader> {

@@ -20,7 +20,7 @@ use crate::http::upstream::body::Framing;
 use crate::http::upstream::destination::Destination;
 use crate::http::upstream::http_head::{self, InvalidField, Parsed, ResponseHead};
 use crate::http::upstream::http2::{Http2Reader, Lengths};
-use crate::http::upstream::{self, Conf, Failure, Head, Outgoing, Protocol, Reader, Route, early_hints};
+use crate::http::upstream::{self, Conf, Dialing, Failure, Head, Outgoing, Protocol, Reader, Route, early_hints};
 use crate::log::Level;
 
 /// `proxy_pass`
@@ -41,13 +41,13 @@ struct Http {
     is_http2: bool,
 }
 
-impl Protocol for Http {
+impl Dialing for Http {
     fn conf(&self, loc: &'static LocConf) -> &'static Conf {
         &loc.proxy.upstream
     }
 
-    fn hidden(&self) -> &'static [&'static str] {
-        HIDDEN
+    fn alpn(&self) -> Option<&'static [u8]> {
+        self.is_http2.then_some(b"\x02h2")
     }
 
     fn route(&self, r: &Rc<Request>) -> Result<Route, Code> {
@@ -61,9 +61,11 @@ impl Protocol for Http {
             Ok(request::write(r, destination))
         }
     }
+}
 
-    fn alpn(&self) -> Option<&'static [u8]> {
-        self.is_http2.then_some(b"\x02h2")
+impl Protocol for Http {
+    fn hidden(&self) -> &'static [&'static str] {
+        HIDDEN
     }
 
     fn reader(&self, r: &Request, outgoing: &Outgoing) -> Box<dyn Reader> {

@@ -6,10 +6,11 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::object::{self, Uses};
+use crate::cycle::Subsystem;
 use crate::lua::api::running;
 use crate::lua::ffi::worker;
 use crate::lua::session::{Session, level, session_debug, session_log};
-use crate::lua::socket::pattern::Pattern;
+use crate::lua::socket::pattern::{Counting, Pattern};
 use crate::lua::socket::pool::{Counted, Pool};
 use crate::lua::socket::read::Want;
 use crate::lua::socket::tcp::{Failure, Kind, TcpSocket, Timeouts, errno_text};
@@ -41,6 +42,7 @@ pub(super) fn finalize(session: &dyn Session, socket: &TcpSocket) {
     session_debug!(session, "lua finalize socket");
     if socket.is_connected() {
         session_debug!(session, "lua close socket connection");
+        session_debug!(session, "reusable connection: 0");
         if let Ok((ctx, _)) = running() {
             ctx.free_cleanup();
         }
@@ -242,7 +244,8 @@ c_function! {
         if bytes.is_empty() {
             return sys::fail(state, "pattern is empty");
         }
-        let pattern = Rc::new(Pattern::new(bytes, inclusive));
+        let counting = if session.subsystem() == Subsystem::Stream { Counting::Held } else { Counting::Data };
+        let pattern = Rc::new(Pattern::new(bytes, inclusive, counting));
         // SAFETY: the userdatum has room for one pointer, which its `__gc` gives back.
         unsafe {
             lua_settop(state, 1);
@@ -420,6 +423,7 @@ impl Drop for UnderWay {
             worker::debug(format_args!("lua finalize socket"));
             if self.socket.is_connected() && self.socket.kind == Kind::Peer {
                 worker::debug(format_args!("lua close socket connection"));
+                worker::debug(format_args!("reusable connection: 0"));
             }
             self.socket.close();
         }
