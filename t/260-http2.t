@@ -240,3 +240,45 @@ true
 true
 --- no_error_log
 [error]
+
+=== TEST 11: a request that comes with its body is asked first how much of it may come
+--- http_config
+    server {
+        listen 127.0.0.1:$TEST_NGINX_RAND_PORT_1;
+        http2 on;
+        location / { content_by_lua_block { ngx.req.read_body() ngx.print(ngx.var.request_length) } }
+    }
+--- config
+    location = /t {
+        content_by_lua_block {
+            local function frame(kind, flags, stream, payload)
+                local length = #payload
+                return string.char(math.floor(length / 65536), math.floor(length / 256) % 256, length % 256, kind, flags,
+                                   0, 0, 0, stream) .. payload
+            end
+            local sock = ngx.socket.tcp()
+            sock:settimeout(10000)
+            assert(sock:connect("127.0.0.1", $TEST_NGINX_RAND_PORT_1))
+            -- More than the window that was announced, at once: nginx's clients may do so.
+            assert(sock:send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" .. frame(4, 0, 0, "")
+                             .. frame(1, 4, 1, "\x83\x86\x84\x01\x01a") .. frame(0, 1, 1, string.rep("x", 66000))))
+            while true do
+                local head = assert(sock:receive(9))
+                local l1, l2, l3, kind = head:byte(1, 4)
+                local length = l1 * 65536 + l2 * 256 + l3
+                local payload = length > 0 and assert(sock:receive(length)) or ""
+                if kind == 3 or kind == 7 then
+                    return ngx.say("ended by ", kind)
+                end
+                if kind == 0 then
+                    return ngx.say(tonumber(payload) > 66000)
+                end
+            end
+        }
+    }
+--- request
+GET /t
+--- response_body
+true
+--- no_error_log
+[error]

@@ -12,7 +12,7 @@ pub mod connection;
 pub mod date;
 pub mod error;
 pub mod h1;
-pub(crate) mod h2;
+pub mod h2;
 mod head_reader;
 pub mod header;
 mod header_filter;

@@ -18,6 +18,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::time::Instant;
 
 use super::address::PeerAddress;
+use super::windows::Windows;
 use crate::datagram_socket::DatagramSocket;
 use crate::deadline::Deadline;
 use crate::slow_network;
@@ -134,6 +135,8 @@ pub(crate) struct Connection {
     pub(crate) opened: Instant,
     /// What ends the waits of the request that uses it.
     pub(crate) timer: Deadline,
+    /// What was agreed on, when it speaks HTTP/2.
+    pub(crate) windows: OnceCell<Rc<Windows>>,
 }
 
 macro_rules! on_stream {
@@ -231,7 +234,8 @@ impl Connection {
             }
         };
         let timer = Deadline::default();
-        Ok(Self { secured: OnceCell::new(), stream, requests: Cell::new(0), opened: Instant::now(), timer })
+        let (secured, windows) = (OnceCell::new(), OnceCell::new());
+        Ok(Self { secured, stream, requests: Cell::new(0), opened: Instant::now(), timer, windows })
     }
 
     /// Waits until the connection stands, or has failed.

@@ -10,3 +10,4 @@ pub mod ring;
 pub(crate) mod roster;
 pub mod selection;
 pub mod timing;
+pub(crate) mod windows;

@@ -51,6 +51,12 @@ pub static TARGETS: &[Target] = &[
         summary: "a request's head is read alike whatever follows it; places lie inside the line",
         run: server::h1_head,
     },
+    #[cfg(feature = "server")]
+    Target {
+        name: "h2_response",
+        summary: "a response over HTTP/2 is read, or refused, alike however it is cut",
+        run: server::h2_response,
+    },
     Target {
         name: "lint_conf",
         summary: "Lua inside nginx configuration is judged without a panic; places lie inside the text",

@@ -7,6 +7,7 @@ use rsty_server_core::conf::parser;
 use rsty_server_core::conf::tree::{Block, Directive, Word};
 use rsty_server_core::http::h1::chunked::{ChunkError, Decoder, Step};
 use rsty_server_core::http::h1::head::{HeaderLine, Parsed, Underscores, header_line, request_line};
+use rsty_server_core::http::h2::client::Trial;
 
 fn parsed(bytes: &[u8]) -> Option<Vec<Directive>> {
     // Included files are looked for where there are none.
@@ -138,4 +139,13 @@ fn decoded(bytes: &[u8], size: usize) -> Result<(Vec<u8>, bool), ChunkError> {
         }
     }
     Ok((data, decoder.is_done()))
+}
+
+/// A response over HTTP/2 is read, or refused, alike however it is cut.
+pub(crate) fn h2_response(bytes: &[u8]) {
+    let whole = Trial::of(bytes, bytes.len());
+    assert!(!whole.complete || whole.status.is_some());
+    for size in [1, 2, 7] {
+        assert_eq!(Trial::of(bytes, size), whole, "cut into pieces of {size}");
+    }
 }

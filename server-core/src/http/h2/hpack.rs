@@ -10,7 +10,7 @@ use bytes::Bytes;
 use super::huffman;
 
 /// The size of the dynamic table that we offer; what entries count for is the RFC's formula.
-const TABLE_SIZE: usize = 4096;
+pub(crate) const TABLE_SIZE: usize = 4096;
 /// What an entry counts for besides its texts.
 const ENTRY_OVERHEAD: usize = 32;
 /// Bytes that a number may have behind its first one.
@@ -81,8 +81,18 @@ const STATIC: [(&str, &str); 61] = [
     ("www-authenticate", ""),
 ];
 
-/// Places of names in the static table that responses use.
+/// Places of whole fields in the static table that requests use.
+pub(crate) mod index {
+    pub(crate) const METHOD_GET: usize = 2;
+    pub(crate) const METHOD_POST: usize = 3;
+    pub(crate) const PATH_ROOT: usize = 4;
+    pub(crate) const SCHEME_HTTP: usize = 6;
+    pub(crate) const SCHEME_HTTPS: usize = 7;
+}
+
+/// Places of names in the static table that requests and responses use.
 pub(crate) mod name {
+    pub(crate) const AUTHORITY: usize = 1;
     pub(crate) const STATUS: usize = 8;
     pub(crate) const CONTENT_LENGTH: usize = 28;
     pub(crate) const CONTENT_TYPE: usize = 31;
@@ -103,17 +113,46 @@ pub(crate) struct Field {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum HpackError {
     #[error("client sent header block with too long number")]
-    NumberTooLong,
+    NumberTooLong(Place),
     #[error("client sent invalid encoded header field")]
     Huffman,
     #[error("client sent invalid hpack table index {0}")]
     Index(usize),
     #[error("client sent invalid table size update: {0}")]
     TableSize(usize),
+    /// A name and its value together, or all fields.
     #[error("client sent too large header")]
     TooLarge,
+    /// One text, and its length.
+    #[error("client sent too large header")]
+    TextTooLarge(Place, usize),
     #[error("client sent zero header name length")]
     EmptyName,
+}
+
+/// What in a field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    Index,
+    Name,
+    Value,
+}
+
+impl HpackError {
+    /// What the log says that a server behind us sent; the error's own text is about clients.
+    pub(crate) fn of_server(self) -> String {
+        let length_of = |place| if place == Place::Name { "name length" } else { "value length" };
+        match self {
+            Self::EmptyName => "zero http2 header name length".into(),
+            Self::Huffman => "invalid encoded header".into(),
+            Self::Index(index) => format!("invalid http2 table index: {index}"),
+            Self::NumberTooLong(Place::Index) => "http2 table index with continuation flag".into(),
+            Self::NumberTooLong(place) => format!("too large http2 header {}", length_of(place)),
+            Self::TableSize(size) => format!("invalid http2 dynamic table size update: {size}"),
+            Self::TextTooLarge(place, length) => format!("too large http2 header {}: {length}", length_of(place)),
+            Self::TooLarge => "too large http2 header".into(),
+        }
+    }
 }
 
 /// What the front of a block holds.
@@ -133,22 +172,25 @@ pub(crate) struct Decoder {
     table: VecDeque<Field>,
     size: usize,
     capacity: usize,
+    /// What the peer may make of the capacity.
+    capacity_max: usize,
     text_max: usize,
     /// Where texts are decoded.
     scratch: Vec<u8>,
 }
 
 impl Decoder {
-    /// A decoder of texts that have at most `text_max` bytes as they are sent.
-    pub(crate) fn new(text_max: usize) -> Self {
-        Self { table: VecDeque::new(), size: 0, capacity: TABLE_SIZE, text_max, scratch: Vec::new() }
+    /// A decoder of texts that have at most `text_max` bytes as they are sent, with a table of `capacity`.
+    pub(crate) fn new(text_max: usize, capacity: usize) -> Self {
+        let (table, scratch) = (VecDeque::new(), Vec::new());
+        Self { table, size: 0, capacity, capacity_max: capacity, text_max, scratch }
     }
 
     /// Decodes what the front of `block` holds. Name and value may have `limit` bytes together.
     pub(crate) fn step(&mut self, block: &[u8], limit: usize) -> Result<Step, HpackError> {
         let Some(&first) = block.first() else { return Ok(Step::More) };
         if first & 0x80 != 0 {
-            let Some((index, used)) = number(block, 7)? else { return Ok(Step::More) };
+            let Some((index, used)) = number(block, 7, Place::Index)? else { return Ok(Step::More) };
             let field = self.entry(index)?;
             if field.name.len() + field.value.len() > limit {
                 return Err(HpackError::TooLarge);
@@ -156,8 +198,8 @@ impl Decoder {
             return Ok(Step::Field(field, used));
         }
         if first & 0xe0 == 0x20 {
-            let Some((capacity, used)) = number(block, 5)? else { return Ok(Step::More) };
-            if capacity > TABLE_SIZE {
+            let Some((capacity, used)) = number(block, 5, Place::Index)? else { return Ok(Step::More) };
+            if capacity > self.capacity_max {
                 return Err(HpackError::TableSize(capacity));
             }
             self.capacity = capacity;
@@ -165,11 +207,12 @@ impl Decoder {
             return Ok(Step::Resized(used));
         }
         let is_indexed = first & 0x40 != 0;
-        let Some((index, mut used)) = number(block, if is_indexed { 6 } else { 4 })? else { return Ok(Step::More) };
+        let prefix = if is_indexed { 6 } else { 4 };
+        let Some((index, mut used)) = number(block, prefix, Place::Index)? else { return Ok(Step::More) };
         let name = if index > 0 {
             self.entry(index)?.name
         } else {
-            let Some((name, length)) = self.text(&block[used..], limit)? else { return Ok(Step::More) };
+            let Some((name, length)) = self.text(&block[used..], limit, Place::Name)? else { return Ok(Step::More) };
             if name.is_empty() {
                 return Err(HpackError::EmptyName);
             }
@@ -177,7 +220,7 @@ impl Decoder {
             name
         };
         let left = limit.checked_sub(name.len()).ok_or(HpackError::TooLarge)?;
-        let Some((value, length)) = self.text(&block[used..], left)? else { return Ok(Step::More) };
+        let Some((value, length)) = self.text(&block[used..], left, Place::Value)? else { return Ok(Step::More) };
         let field = Field { name, value };
         if is_indexed {
             self.insert(field.clone());
@@ -213,11 +256,11 @@ impl Decoder {
     }
 
     /// Reads a text of at most `limit` bytes.
-    fn text(&mut self, block: &[u8], limit: usize) -> Result<Option<(Bytes, usize)>, HpackError> {
-        let Some((length, start)) = number(block, 7)? else { return Ok(None) };
+    fn text(&mut self, block: &[u8], limit: usize, place: Place) -> Result<Option<(Bytes, usize)>, HpackError> {
+        let Some((length, start)) = number(block, 7, place)? else { return Ok(None) };
         let is_coded = block.first().is_some_and(|first| first & 0x80 != 0);
         if length > self.text_max {
-            return Err(HpackError::TooLarge);
+            return Err(HpackError::TextTooLarge(place, length));
         }
         let Some(text) = block.get(start..start + length) else { return Ok(None) };
         if !is_coded {
@@ -236,7 +279,7 @@ impl Decoder {
 }
 
 /// Reads a number whose first byte has `prefix` bits for it; says how many bytes it took.
-fn number(block: &[u8], prefix: u32) -> Result<Option<(usize, usize)>, HpackError> {
+fn number(block: &[u8], prefix: u32, place: Place) -> Result<Option<(usize, usize)>, HpackError> {
     let Some((&first, rest)) = block.split_first() else { return Ok(None) };
     let most = (1 << prefix) - 1;
     let mut value = usize::from(first) & most;
@@ -249,7 +292,7 @@ fn number(block: &[u8], prefix: u32) -> Result<Option<(usize, usize)>, HpackErro
             return Ok(Some((value, at + 2)));
         }
     }
-    if rest.len() >= NUMBER_MAX { Err(HpackError::NumberTooLong) } else { Ok(None) }
+    if rest.len() >= NUMBER_MAX { Err(HpackError::NumberTooLong(place)) } else { Ok(None) }
 }
 
 fn push_number(out: &mut Vec<u8>, value: usize, prefix: u32, pattern: u8) {
@@ -297,6 +340,11 @@ pub(crate) fn push_status(out: &mut Vec<u8>, status: u16) {
     out.extend_from_slice(&[3, digit(status / 100), digit(status / 10), digit(status)]);
 }
 
+/// Appends a whole field of the static table.
+pub(crate) fn push_indexed(out: &mut Vec<u8>, index: usize) {
+    push_number(out, index, 7, 0x80);
+}
+
 /// Appends a field whose name is in the static table.
 pub(crate) fn push_known(out: &mut Vec<u8>, index: usize, value: &[u8]) {
     push_number(out, index, 4, 0);
@@ -341,7 +389,7 @@ mod tests {
     /// RFC 7541, appendix C.4: three requests over one connection.
     #[test]
     fn the_requests_of_the_rfc_decode() {
-        let mut decoder = Decoder::new(4096);
+        let mut decoder = Decoder::new(4096, TABLE_SIZE);
         let first = b"\x82\x86\x84\x41\x8c\xf1\xe3\xc2\xe5\xf2\x3a\x6b\xa0\xab\x90\xf4\xff";
         let common = [(":method", "GET"), (":scheme", "http"), (":path", "/"), (":authority", "www.example.com")];
         assert_eq!(decode(&mut decoder, first).unwrap(), pairs(&common));
@@ -378,21 +426,21 @@ mod tests {
             ("x-long", &long),
             ("x-empty", ""),
         ];
-        assert_eq!(decode(&mut Decoder::new(4096), &block).unwrap(), pairs(&expected));
+        assert_eq!(decode(&mut Decoder::new(4096, TABLE_SIZE), &block).unwrap(), pairs(&expected));
     }
 
     #[test]
     fn a_block_may_come_byte_by_byte() {
         let block = b"\x40\x0acustom-key\x0dcustom-header";
         for end in 0..block.len() {
-            assert_eq!(Decoder::new(4096).step(&block[..end], 4096), Ok(Step::More), "{end} bytes");
+            assert_eq!(Decoder::new(4096, TABLE_SIZE).step(&block[..end], 4096), Ok(Step::More), "{end} bytes");
         }
-        assert!(matches!(Decoder::new(4096).step(block, 4096), Ok(Step::Field(_, 26))));
+        assert!(matches!(Decoder::new(4096, TABLE_SIZE).step(block, 4096), Ok(Step::Field(_, 26))));
     }
 
     #[test]
     fn old_entries_make_room() {
-        let mut decoder = Decoder::new(4096);
+        let mut decoder = Decoder::new(4096, TABLE_SIZE);
         for number in 0..100 {
             let mut block = vec![0x40];
             push_text(&mut block, format!("name-{number}").as_bytes());
@@ -410,11 +458,11 @@ mod tests {
     fn what_is_too_large_is_refused_before_it_is_there() {
         let mut block = b"\x40\x01a".to_vec();
         push_number(&mut block, 100, 7, 0);
-        assert_eq!(Decoder::new(99).step(&block, 1000), Err(HpackError::TooLarge));
-        assert_eq!(Decoder::new(100).step(&block, 1000), Ok(Step::More));
+        assert_eq!(Decoder::new(99, TABLE_SIZE).step(&block, 1000), Err(HpackError::TextTooLarge(Place::Value, 100)));
+        assert_eq!(Decoder::new(100, TABLE_SIZE).step(&block, 1000), Ok(Step::More));
         block.extend_from_slice(&[b'v'; 100]);
-        assert_eq!(Decoder::new(100).step(&block, 100), Err(HpackError::TooLarge));
-        assert!(matches!(Decoder::new(100).step(&block, 101), Ok(Step::Field(..))));
+        assert_eq!(Decoder::new(100, TABLE_SIZE).step(&block, 100), Err(HpackError::TooLarge));
+        assert!(matches!(Decoder::new(100, TABLE_SIZE).step(&block, 101), Ok(Step::Field(..))));
     }
 
     #[test]
@@ -422,12 +470,12 @@ mod tests {
         for (block, error) in [
             (&b"\x80"[..], HpackError::Index(0)),
             (b"\xc0", HpackError::Index(64)),
-            (b"\xff\xff\xff\xff", HpackError::NumberTooLong),
+            (b"\xff\xff\xff\xff", HpackError::NumberTooLong(Place::Index)),
             (b"\x3f\xe2\x1f", HpackError::TableSize(4097)),
             (b"\x40\x00\x00", HpackError::EmptyName),
             (b"\x40\x81\xfe\x00", HpackError::Huffman),
         ] {
-            assert_eq!(Decoder::new(4096).step(block, 100), Err(error), "{block:02x?}");
+            assert_eq!(Decoder::new(4096, TABLE_SIZE).step(block, 100), Err(error), "{block:02x?}");
         }
     }
 }

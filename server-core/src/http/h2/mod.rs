@@ -1,4 +1,4 @@
-//! HTTP/2 (RFC 9113) in front of the server: one connection whose streams are requests.
+//! HTTP/2 (RFC 9113): in front of the server, one connection whose streams are requests; [`client`] is for servers behind us.
 //!
 //! A stream is a [`Connection`](super::connection::Connection) to its request, as a socket is; phases, filters and
 //! handlers don't know the difference. What is different are the two ends of a request's way: [`head`] makes a request
@@ -13,6 +13,7 @@
 //! with nginx, see `docs/design/http2.md`.
 
 pub(crate) mod body;
+pub mod client;
 pub(crate) mod frame;
 mod head;
 mod hpack;

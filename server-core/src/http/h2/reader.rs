@@ -9,7 +9,7 @@ use std::rc::Rc;
 use bytes::{Buf as _, BytesMut};
 
 use super::frame::{self, ErrorCode, HEAD_LEN, Head, Kind, MAX_WINDOW, PREFACE, flags, settings};
-use super::hpack::{Decoder, Field, HpackError, Step};
+use super::hpack::{Decoder, Field, HpackError, Step, TABLE_SIZE};
 use super::session::Session;
 use super::{head, serve};
 use crate::http::request_log::debug;
@@ -64,18 +64,21 @@ pub(super) struct Reader {
     /// Streams that were opened since the client was last answered.
     new_streams: usize,
     priorities_left: usize,
+    /// Input waits until the request that began before it had its turn.
+    awaits_request: bool,
 }
 
 impl Reader {
     pub(super) fn new(session: &Session) -> Self {
         Self {
             state: State::Preface,
-            decoder: Decoder::new(session.srv.core.large_client_header_buffers.size),
+            decoder: Decoder::new(session.srv.core.large_client_header_buffers.size, TABLE_SIZE),
             block: None,
             total_bytes: 0,
             payload_bytes: 0,
             new_streams: 0,
             priorities_left: session.streams_max().max(100),
+            awaits_request: false,
         }
     }
 
@@ -100,15 +103,20 @@ impl Reader {
 
     /// The client is answered before more is read.
     pub(super) fn begin_turn(&mut self) {
-        self.new_streams = 0;
+        if !self.awaits_request {
+            self.new_streams = 0;
+        }
     }
 
-    /// Uses what was received, as far as it goes.
-    pub(super) fn process(&mut self, session: &Rc<Session>) -> Result<()> {
+    /// Uses what was received, as far as it goes; behind the head of a request whose body follows, not before the
+    /// request had its turn: who serves it says how much of the body may come. Whether something is left to use.
+    pub(super) fn process(&mut self, session: &Rc<Session>) -> Result<bool> {
         let mut input = session.conn.input.take();
         let before = input.len();
+        self.awaits_request = false;
         let result = loop {
             match self.step(session, &mut input) {
+                Ok(true) if self.awaits_request && !input.is_empty() => break Ok(()),
                 Ok(true) => {}
                 Ok(false) => break Ok(()),
                 Err(code) => break Err(code),
@@ -121,7 +129,8 @@ impl Reader {
             session.log(Level::Info, format_args!("http2 flood detected"));
             return Err(ErrorCode::ENHANCE_YOUR_CALM);
         }
-        Ok(())
+        self.awaits_request &= !session.conn.input.borrow().is_empty();
+        Ok(self.awaits_request)
     }
 
     /// Uses one piece of the input. Whether there may be another one.
@@ -440,7 +449,7 @@ impl Reader {
                 Ok(Step::More) => return Ok(()),
                 Err(error) => {
                     let code = match error {
-                        HpackError::TooLarge => ErrorCode::ENHANCE_YOUR_CALM,
+                        HpackError::TooLarge | HpackError::TextTooLarge(..) => ErrorCode::ENHANCE_YOUR_CALM,
                         HpackError::EmptyName => ErrorCode::PROTOCOL_ERROR,
                         _ => ErrorCode::COMPRESSION_ERROR,
                     };
@@ -473,6 +482,7 @@ impl Reader {
         }
         debug!(r, "http2 request of stream {}", block.id);
         let refusal = head::fill(&r, &stream, &block.fields).err();
+        self.awaits_request = !block.ends_stream;
         serve::start(session, stream, r, refusal);
         Ok(())
     }

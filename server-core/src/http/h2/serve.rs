@@ -130,7 +130,10 @@ impl<'a> Driver<'a> {
         for _ in 0..READS_MAX {
             if !conn.input.borrow().is_empty() {
                 crate::clock::step();
-                self.reader.process(session).map_err(End::Because)?;
+                if self.reader.process(session).map_err(End::Because)? {
+                    cx.waker().wake_by_ref();
+                    return Ok(());
+                }
             }
             if session.is_full() {
                 // Whoever takes nothing is not listened to; what makes room wakes us.

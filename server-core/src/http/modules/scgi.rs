@@ -112,7 +112,7 @@ impl Protocol for Scgi {
         cgi::HIDDEN
     }
 
-    fn reader(&self, _outgoing: &Outgoing) -> Box<dyn Reader> {
+    fn reader(&self, _r: &Request, _outgoing: &Outgoing) -> Box<dyn Reader> {
         Box::new(CgiReader)
     }
 }

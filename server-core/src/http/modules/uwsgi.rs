@@ -133,7 +133,7 @@ impl Protocol for Uwsgi {
         cgi::HIDDEN
     }
 
-    fn reader(&self, _outgoing: &Outgoing) -> Box<dyn Reader> {
+    fn reader(&self, _r: &Request, _outgoing: &Outgoing) -> Box<dyn Reader> {
         Box::new(CgiReader)
     }
 }

@@ -10,6 +10,9 @@ pub(crate) enum BodyError {
     /// Chunks that aren't.
     #[error("upstream sent invalid chunked response")]
     Chunk,
+    /// Something that was logged already.
+    #[error("upstream sent an invalid response")]
+    Logged,
     /// What another protocol has to complain about.
     #[error("{0}")]
     Protocol(String),
@@ -19,11 +22,6 @@ pub(crate) enum BodyError {
 pub(crate) trait Unframe {
     /// As [`Framing::take`].
     fn take(&mut self, input: &mut BytesMut) -> Result<Option<Bytes>, BodyError>;
-
-    /// What the server must get now.
-    fn take_outgoing(&mut self) -> Option<Bytes> {
-        None
-    }
 
     /// The lines behind the body.
     fn take_trailers(&mut self) -> Vec<u8> {
@@ -41,6 +39,11 @@ pub(crate) trait Unframe {
     /// Whether the connection is fit for another request then.
     fn keeps(&self) -> bool {
         true
+    }
+
+    /// Whether the server may say something behind the end.
+    fn goes_on(&self) -> bool {
+        false
     }
 }
 
@@ -119,12 +122,9 @@ impl Framing {
         }
     }
 
-    /// What the server must get now.
-    pub(super) fn take_outgoing(&mut self) -> Option<Bytes> {
-        match self {
-            Self::Custom(custom) => custom.take_outgoing(),
-            Self::Chunked(_) | Self::Ended | Self::Length(_) | Self::ToEnd => None,
-        }
+    /// Whether bytes behind the body belong to it no less.
+    pub(super) fn goes_on(&self) -> bool {
+        matches!(self, Self::Custom(custom) if custom.goes_on())
     }
 
     /// The lines behind the last chunk.

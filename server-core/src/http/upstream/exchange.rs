@@ -3,11 +3,12 @@
 use std::future::poll_fn;
 use std::io;
 use std::rc::Rc;
-use std::task::Poll;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::BytesMut;
 
+use super::body::Framing;
 use super::outgoing::{SendError, Sender};
 use crate::http::code::Code;
 use crate::http::inputs;
@@ -59,6 +60,21 @@ impl Exchange {
     /// Whether the request still waits to be sent.
     pub(super) fn is_sending(&self) -> bool {
         !self.sender.is_done() && !self.write_failed
+    }
+
+    /// Whether nothing of the exchange is left, so that its connection may serve another request. What still waits to
+    /// be sent behind a complete response is tried once more.
+    pub(super) fn is_spent(&mut self, framing: &Framing) -> bool {
+        if !framing.keeps() || !self.input.is_empty() {
+            return false;
+        }
+        let mut cx = Context::from_waker(Waker::noop());
+        while self.is_sending() && !self.sender.awaits_client() {
+            if !matches!(self.sender.poll_send(&mut cx, &self.connection), Poll::Ready(Ok(()))) {
+                return false;
+            }
+        }
+        self.sender.is_done()
     }
 
     /// Waits for the next event; at most `most` bytes are read. Cancel-safe.

@@ -45,9 +45,6 @@ impl Proxied<'_> {
         let mut received = 0;
         self.timer_added(&exchange.connection, self.timeouts.send);
         loop {
-            if let Some(bytes) = reader.take_outgoing() {
-                exchange.sender.push(bytes);
-            }
             let event = exchange.next(size.saturating_sub(exchange.input.len())).await;
             if !matches!(event, Event::Sent) && (!exchange.is_sending() || !matches!(event, Event::TimedOut)) {
                 r.conn().action.set(Some("reading response header from upstream"));
@@ -67,7 +64,7 @@ impl Proxied<'_> {
                         self.note(&head);
                         return Ok(head);
                     }
-                    if received > size.saturating_mul(INTERIM_MAX) {
+                    if received > size.saturating_mul(INTERIM_MAX) && !reader.sets_limits() {
                         r.log(Level::Error, format_args!("upstream sent too many interim responses"));
                         return Err(Failure::INVALID_HEADER.into());
                     }

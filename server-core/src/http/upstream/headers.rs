@@ -70,6 +70,8 @@ impl Carriage {
                 return Err(());
             }
             carriage.content_length = value;
+        } else if head.is_all {
+            carriage.content_length = Some(0);
         }
         if let Some(field) = coding {
             if length.is_some() {
@@ -242,9 +244,6 @@ impl Passing<'_> {
         if *self.conf.force_ranges {
             r.allow_ranges.set(true);
             r.single_range.set(self.caching != Caching::Kept);
-        }
-        if *self.conf.pass_trailers && (carriage.chunked || self.protocol.alpn().is_some()) {
-            r.expect_trailers.set(true);
         }
     }
 

@@ -131,7 +131,7 @@ pub(crate) fn parse_head(text: &Bytes) -> Option<Head> {
                 // Its protocol had no reasons.
                 status_line.clear();
             }
-            Some(Head { status, status_line, keeps: is_http11, missing: false, fields: fields.into() })
+            Some(Head { status, status_line, keeps: is_http11, fields: fields.into(), ..Head::default() })
         }
         Ok(Parsed::More | Parsed::NoHead) | Err(InvalidField(..)) => None,
     }

@@ -3,7 +3,7 @@
 //! A [`Dialing`] says where a request goes, a [`Protocol`] reads the answer, too; the rest is here. [`handler`] begins,
 //! [`proxied`] runs the attempts, [`choose`] and [`connect`] find and reach a server ([`dial`] does no more than that) ([`handshake`] through TLS),
 //! [`exchange`] sends ([`outgoing`]) and reads at the same time, [`head`] waits for the answer's head, [`headers`]
-//! passes that on, [`relay`] the body ([`body`]), [`cached`] what comes out of a cache or goes into one, [`tunnel`] everything after a switch of protocols. [`conf`] holds
+//! passes that on ([`early_hints`] what comes before it), [`relay`] the body ([`body`]), [`cached`] what comes out of a cache or goes into one, [`http2`] reads responses for those who ask over HTTP/2, [`tunnel`] everything after a switch of protocols. [`conf`] holds
 //! the settings that `proxy_pass` and its kin share, [`rules`] their directives.
 
 pub(crate) mod body;
@@ -13,11 +13,13 @@ pub(crate) mod conf;
 mod connect;
 pub(crate) mod destination;
 mod dial;
+pub(crate) mod early_hints;
 mod exchange;
 mod handler;
 mod handshake;
 mod head;
 mod headers;
+pub(crate) mod http2;
 pub(crate) mod http_head;
 pub(crate) mod outgoing;
 mod protocol;

@@ -1,6 +1,5 @@
 //! What is sent to a server: bytes and parts of files, and perhaps a body that the client is still sending.
 
-use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::os::unix::fs::FileExt as _;
@@ -11,10 +10,12 @@ use bytes::{Buf as _, Bytes};
 
 use crate::http::body;
 use crate::http::code::Code;
+use crate::http::h2::client::{Flow, Framer, Speaker};
 use crate::http::modules::fastcgi::stdin_header;
 use crate::http::output::Data;
 use crate::http::request::Request;
 use crate::upstream::connection::Connection;
+use crate::upstream::windows::Windows;
 
 /// A request, ready to be sent as often as needed.
 #[derive(Debug, Default)]
@@ -27,46 +28,17 @@ pub(crate) struct Outgoing {
     pub(crate) upgrades: bool,
     /// A body follows that has not been read yet.
     pub(crate) stream: Option<Encoding>,
-    /// All of the request, when the reader of the response frames it.
-    pub(crate) http2: Option<Box<Http2Request>>,
+    /// Over HTTP/2, the head; `pieces` are the body then.
+    pub(crate) http2: Option<Http2Head>,
 }
 
-/// A request over HTTP/2.
+/// The head of a request over HTTP/2.
 #[derive(Debug)]
-pub(crate) struct Http2Request {
-    /// The method.
-    pub(crate) method: http::Method,
-    /// Scheme, host and path.
-    pub(crate) uri: http::Uri,
-    /// The headers.
-    pub(crate) headers: http::HeaderMap,
-    /// The body.
-    pub(crate) body: Vec<Data>,
-    /// The body in place of that, when the client is still sending it.
-    pub(crate) feed: Option<Rc<Feed>>,
-}
-
-/// A body on its way from the client to whoever frames it.
-#[derive(Debug, Default)]
-pub(crate) struct Feed {
-    parts: RefCell<VecDeque<Bytes>>,
-    ended: Cell<bool>,
-}
-
-impl Feed {
-    fn is_full(&self) -> bool {
-        self.parts.borrow().len() >= PARTS_MAX
-    }
-
-    /// The next part, when it is there.
-    pub(crate) fn take(&self) -> Option<Bytes> {
-        self.parts.borrow_mut().pop_front()
-    }
-
-    /// Whether nothing more will come.
-    pub(crate) fn is_ended(&self) -> bool {
-        self.ended.get() && self.parts.borrow().is_empty()
-    }
+pub(crate) struct Http2Head {
+    /// The header fields, encoded.
+    block: Rc<[u8]>,
+    /// What sending and receiving share.
+    pub(super) flow: Rc<Flow>,
 }
 
 /// How a body is sent on while it is read.
@@ -78,7 +50,7 @@ pub(crate) enum Encoding {
     Plain,
     /// In FastCGI records.
     Records,
-    /// By the reader of the response, which finds it in a [`Feed`].
+    /// In frames of HTTP/2.
     Frames,
 }
 
@@ -86,6 +58,13 @@ impl Outgoing {
     /// A request without body.
     pub(crate) fn of(head: impl Into<Bytes>) -> Self {
         Self { pieces: vec![Data::Bytes(head.into())], ..Self::default() }
+    }
+
+    /// A request over HTTP/2 with these header fields, as yet without body; when it `streams`, one follows that has not
+    /// been read.
+    pub(crate) fn over_http2(block: Rc<[u8]>, speaker: Rc<dyn Speaker>, streams: bool) -> Self {
+        let http2 = Some(Http2Head { block, flow: Rc::new(Flow::new(speaker)) });
+        Self { http2, stream: streams.then_some(Encoding::Frames), ..Self::default() }
     }
 
     /// Appends the request's body, as far as it is here.
@@ -98,11 +77,16 @@ impl Outgoing {
         self.pieces.extend(body.bufs.borrow().iter().cloned().map(Data::Bytes));
     }
 
-    /// Starts sending from the first byte.
-    pub(super) fn sender(&self, r: &Rc<Request>) -> Sender {
-        let feed = self.http2.as_ref().and_then(|request| request.feed.clone());
-        let stream = self.stream.map(|encoding| Stream { r: Rc::clone(r), encoding, feed, ended: false });
-        Sender { pieces: self.pieces.iter().cloned().collect(), sent: 0, stream }
+    /// Starts sending over a connection, from the first byte.
+    pub(super) fn sender(&self, r: &Rc<Request>, connection: &Connection) -> Sender {
+        let stream = self.stream.map(|encoding| Stream { r: Rc::clone(r), encoding, ended: false });
+        let mut pieces: VecDeque<Data> = self.pieces.iter().cloned().collect();
+        let framer = self.http2.as_ref().map(|head| {
+            head.flow.begin(Rc::clone(connection.windows.get_or_init(|| Rc::new(Windows::new()))));
+            let body = std::mem::take(&mut pieces);
+            Framer::new(Rc::clone(&head.flow), Rc::clone(&head.block), body, stream.is_some())
+        });
+        Sender { pieces, sent: 0, stream, framer }
     }
 }
 
@@ -110,15 +94,7 @@ impl Outgoing {
 struct Stream {
     r: Rc<Request>,
     encoding: Encoding,
-    feed: Option<Rc<Feed>>,
     ended: bool,
-}
-
-impl Stream {
-    /// Whether there is no room for more at its other end.
-    fn is_held_up(&self) -> bool {
-        self.feed.as_ref().is_some_and(|feed| feed.is_full())
-    }
 }
 
 /// How far sending has come.
@@ -127,6 +103,8 @@ pub(super) struct Sender {
     /// Bytes sent.
     pub(super) sent: u64,
     stream: Option<Stream>,
+    /// Who cuts everything into frames, over HTTP/2.
+    framer: Option<Framer>,
 }
 
 /// Why sending can't go on.
@@ -155,18 +133,23 @@ const PIECES_MAX: usize = 4;
 impl Sender {
     /// Whether everything has been sent.
     pub(super) fn is_done(&self) -> bool {
-        self.pieces.is_empty() && self.stream.as_ref().is_none_or(|stream| stream.ended)
+        self.pieces.is_empty()
+            && self.stream.as_ref().is_none_or(|stream| stream.ended)
+            && self.framer.as_ref().is_none_or(Framer::is_done)
     }
 
     /// Whether the client must send something before more can be sent.
     pub(super) fn awaits_client(&self) -> bool {
-        self.pieces.is_empty() && self.stream.as_ref().is_some_and(|stream| !stream.ended && !stream.is_held_up())
+        self.pieces.is_empty()
+            && self.stream.as_ref().is_some_and(|stream| !stream.ended)
+            && self.framer.as_ref().is_none_or(|framer| framer.waiting() == 0 && !framer.has_frames())
     }
 
     /// Whether there is room for what the client sends.
     fn takes_from_client(&self) -> bool {
         self.pieces.len() < PIECES_MAX
-            && self.stream.as_ref().is_some_and(|stream| !stream.ended && !stream.is_held_up())
+            && self.stream.as_ref().is_some_and(|stream| !stream.ended)
+            && self.framer.as_ref().is_none_or(|framer| framer.waiting() < PIECES_MAX)
     }
 
     /// Appends bytes.
@@ -176,12 +159,17 @@ impl Sender {
 
     /// Sends what the connection takes now. Ready when something went, or all is done.
     pub(super) fn poll_send(&mut self, cx: &mut Context<'_>, connection: &Connection) -> Poll<Result<(), SendError>> {
-        if self.takes_from_client() && self.poll_client(cx)?.is_pending() && self.pieces.is_empty() {
-            return Poll::Pending;
-        }
-        if self.pieces.is_empty() && self.stream.as_ref().is_some_and(Stream::is_held_up) {
-            // What the server says makes room.
-            return Poll::Pending;
+        let awaits_client = self.takes_from_client() && self.poll_client(cx)?.is_pending();
+        match &mut self.framer {
+            Some(framer) => {
+                framer.advance(&mut self.pieces)?;
+                if self.pieces.is_empty() && !self.is_done() {
+                    // The client, or what the server says about its windows, makes this go on.
+                    return Poll::Pending;
+                }
+            }
+            None if awaits_client && self.pieces.is_empty() => return Poll::Pending,
+            None => {}
         }
         self.read_file()?;
         let mut written = {
@@ -246,9 +234,11 @@ impl Sender {
         let length: usize = parts.iter().map(Bytes::len).sum();
         match stream.encoding {
             Encoding::Frames => {
-                if let Some(feed) = &stream.feed {
-                    feed.parts.borrow_mut().extend(parts);
-                    feed.ended.set(stream.ended);
+                if let Some(framer) = &mut self.framer {
+                    framer.extend(parts);
+                    if stream.ended {
+                        framer.close();
+                    }
                 }
             }
             Encoding::Plain => self.pieces.extend(parts.into_iter().map(Data::Bytes)),

@@ -42,6 +42,8 @@ pub(crate) struct Head {
     pub(crate) keeps: bool,
     /// There was none: everything is body.
     pub(crate) missing: bool,
+    /// The response has ended, so a body whose length is not told has none.
+    pub(crate) is_all: bool,
     /// The fields.
     pub(crate) fields: Rc<HeaderList>,
 }
@@ -76,7 +78,7 @@ pub(crate) trait Protocol: Dialing {
     fn hidden(&self) -> &'static [&'static str];
 
     /// Who reads the response to a request.
-    fn reader(&self, outgoing: &Outgoing) -> Box<dyn Reader>;
+    fn reader(&self, r: &Request, outgoing: &Outgoing) -> Box<dyn Reader>;
 
     /// Whether an answer that there is nothing becomes an error page.
     fn intercepts_404(&self) -> bool {
@@ -104,9 +106,9 @@ pub(crate) trait Reader {
     /// Takes the head from the front of the input; `None` asks for more. A failure is logged.
     fn head(&mut self, r: &Rc<Request>, input: &mut BytesMut) -> Result<Option<Head>, Failure>;
 
-    /// What the server must get now, for protocols in which both sides talk all the time.
-    fn take_outgoing(&mut self) -> Option<Bytes> {
-        None
+    /// Whether the reader itself limits what may come before a head.
+    fn sets_limits(&self) -> bool {
+        false
     }
 
     /// How the body behind a head is framed. `length` and `chunked` are what the head says about it.

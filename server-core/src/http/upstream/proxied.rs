@@ -244,8 +244,9 @@ impl<'a> Proxied<'a> {
             Err(none) => return none.into(),
         };
         self.r.conn().action.set(Some("sending request to upstream"));
-        let mut exchange = Exchange::new(reached.connection, self.outgoing.sender(self.r), self.timeouts);
-        let mut reader = self.protocol.reader(&self.outgoing);
+        let sender = self.outgoing.sender(self.r, &reached.connection);
+        let mut exchange = Exchange::new(reached.connection, sender, self.timeouts);
+        let mut reader = self.protocol.reader(self.r, &self.outgoing);
         match self.read_head(&mut exchange, &mut *reader).await {
             Ok(head) => Attempt::Answered(exchange, head, reader),
             Err(none) => {
@@ -277,7 +278,7 @@ impl<'a> Proxied<'a> {
         if let Some(code) = self.revalidated(&head) {
             self.attempts.last(|attempt| attempt.bytes_sent = exchange.sender.sent);
             let framing = reader.framing(&head, None, false);
-            if framing.keeps() && head.keeps && exchange.input.is_empty() {
+            if head.keeps && exchange.is_spent(&framing) {
                 self.keep(&exchange);
             }
             return code;
@@ -320,8 +321,7 @@ impl<'a> Proxied<'a> {
             used.release();
         }
         self.attempts.last(|attempt| attempt.bytes_sent = exchange.sender.sent);
-        let reusable = framing.keeps() && !carriage.closes && exchange.sender.is_done() && exchange.input.is_empty();
-        if reusable {
+        if !carriage.closes && exchange.is_spent(&framing) {
             self.keep(&exchange);
         } else {
             self.drop_connection(Some(&exchange.connection));

@@ -7,9 +7,11 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::Poll;
 
+use bytes::Bytes;
+use smallvec::SmallVec;
 use tokio::time::{Duration, Instant};
 
-use super::body::Framing;
+use super::body::{BodyError, Framing};
 use super::conf::Conf;
 use super::exchange::{Event, Exchange};
 use super::proxied::Proxied;
@@ -91,7 +93,7 @@ impl<'a> Relay<'a> {
                 }
             }
             if framing.is_ended() && self.backlog.is_empty() {
-                if !exchange.input.is_empty() {
+                if !exchange.input.is_empty() && !framing.goes_on() {
                     let message = "upstream sent more data than specified in \"Content-Length\" header";
                     r.log(Level::Warn, format_args!("{message}"));
                 }
@@ -139,24 +141,27 @@ impl<'a> Relay<'a> {
 
     /// Moves what has arrived into the backlog.
     fn unframe(&mut self, exchange: &mut Exchange, framing: &mut Framing) -> Result<(), End> {
-        loop {
-            let taken = framing.take(&mut exchange.input);
-            if let Some(bytes) = framing.take_outgoing() {
-                exchange.sender.push(bytes);
-            }
-            match taken {
-                Ok(Some(part)) => {
-                    self.attempts.last(|attempt| attempt.response_length += part.len() as u64);
-                    self.keep(&part);
-                    self.backlog.push(self.r, part).map_err(|()| End::Broken { passes_rest: false })?;
-                }
-                Ok(None) => return Ok(()),
-                Err(error) => {
-                    self.r.log(Level::Error, format_args!("{error}"));
+        let mut parts: SmallVec<[Bytes; 4]> = SmallVec::new();
+        let taken = loop {
+            match framing.take(&mut exchange.input) {
+                Ok(Some(part)) => parts.push(part),
+                Ok(None) => break Ok(()),
+                Err(BodyError::Logged) => {
+                    // What came together with nonsense is not trusted, either.
                     return Err(End::Broken { passes_rest: true });
                 }
+                Err(error) => {
+                    self.r.log(Level::Error, format_args!("{error}"));
+                    break Err(End::Broken { passes_rest: true });
+                }
             }
+        };
+        for part in parts {
+            self.attempts.last(|attempt| attempt.response_length += part.len() as u64);
+            self.keep(&part);
+            self.backlog.push(self.r, part).map_err(|()| End::Broken { passes_rest: false })?;
         }
+        taken
     }
 
     /// Writes a part to the cache. What can't be written is not kept.
@@ -330,7 +335,7 @@ fn trailers_of(lines: &[u8]) -> HeaderList {
 }
 
 /// One piece as a chain.
-pub(super) fn chain_of(bytes: bytes::Bytes, flush: bool) -> Chain {
+pub(super) fn chain_of(bytes: Bytes, flush: bool) -> Chain {
     output::chain(Buf { flush, ..Buf::bytes(bytes) })
 }
 

@@ -71,5 +71,5 @@ pub(crate) fn parse_cgi(r: &Request, input: &[u8]) -> Result<Option<(Head, usize
         status = 302;
     }
     debug!(r, "http cgi status {status}");
-    Ok(Some((Head { status, status_line, keeps: false, missing: false, fields: head.fields.into() }, length)))
+    Ok(Some((Head { status, status_line, keeps: false, fields: head.fields.into(), ..Head::default() }, length)))
 }

@@ -81,7 +81,7 @@ impl Protocol for Fastcgi {
         true
     }
 
-    fn reader(&self, _outgoing: &Outgoing) -> Box<dyn Reader> {
+    fn reader(&self, _r: &Request, _outgoing: &Outgoing) -> Box<dyn Reader> {
         Box::new(FastcgiReader(Some(Decoder::default())))
     }
 }

@@ -71,7 +71,15 @@ impl LocConf {
 }
 
 /// Headers that are passed on only when `grpc_pass_header` says so.
-pub(super) const HIDDEN: &[&str] = &["Date", "Server", "X-Accel-Expires"];
+pub(super) const HIDDEN: &[&str] = &[
+    "Date",
+    "Server",
+    "X-Accel-Expires",
+    "X-Accel-Redirect",
+    "X-Accel-Limit-Rate",
+    "X-Accel-Buffering",
+    "X-Accel-Charset",
+];
 
 /// The directive table.
 pub(crate) const RULES: &[Rule] = base_rules!("grpc", grpc;

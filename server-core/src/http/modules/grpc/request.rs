@@ -3,20 +3,17 @@
 use std::rc::Rc;
 
 use bytes::Bytes;
-use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 
-use crate::http::code::Code;
 use crate::http::h1;
-use crate::http::header::HeaderId;
+use crate::http::h2::client::{Broken, RequestBlock};
+use crate::http::method::Method;
 use crate::http::request::Request;
-use crate::http::request_log::debug;
+use crate::http::upstream::Outgoing;
 use crate::http::upstream::destination::Destination;
-use crate::http::upstream::outgoing::{Http2Request, Outgoing};
-use crate::log::Level;
+use crate::http::upstream::http2::RequestSpeaker;
 
-/// Headers that HTTP/2 has no place for, or that are made anew.
-const REPLACED: &[&[u8]] = &[
+/// Fields of the client that HTTP/2 has no place for, or that are made anew.
+const REPLACED: [&[u8]; 9] = [
     b"connection",
     b"content-length",
     b"expect",
@@ -29,51 +26,46 @@ const REPLACED: &[&[u8]] = &[
 ];
 
 /// Makes a request. What can't be sent is logged.
-pub(super) fn head(r: &Rc<Request>, destination: &Destination) -> Result<Http2Request, Code> {
+pub(super) fn encode(r: &Rc<Request>, destination: &Destination) -> Result<Outgoing, Broken> {
     let conf = &r.loc().grpc;
     let configured: Vec<(Bytes, Bytes)> =
         conf.set_headers.iter().map(|(name, value)| (name.eval(r), value.eval(r))).collect();
     let is_configured = |name: &[u8]| configured.iter().any(|(known, _)| known.eq_ignore_ascii_case(name));
-    let host = configured.iter().find(|(name, value)| name.eq_ignore_ascii_case(b"Host") && !value.is_empty());
-    let host = host.map_or(&destination.host, |(_, value)| value);
-    let mut headers = HeaderMap::new();
-    let mut outgoing = Outgoing::default();
-    outgoing.push_body(r);
-    let body = outgoing.pieces;
+    let speaker = Rc::new(RequestSpeaker { r: Rc::clone(r), label: "grpc" });
+    let method = r.method_name.get();
+    let authority = (!is_configured(b"Host")).then_some(&destination.host[..]);
+    let mut block = RequestBlock::begin(&*speaker, &method, destination.tls, &destination.uri, authority)?;
+    for (name, value) in configured.iter().filter(|(_, value)| !value.is_empty()) {
+        block.field(name, value)?;
+    }
     let length = r.headers_in.content_length.get();
     if length >= 0 && !is_configured(b"Content-Length") {
-        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+        block.field(b"Content-Length", itoa::Buffer::new().format(length).as_bytes())?;
     }
-    let asks_trailers = |value: &Bytes| value.split(|byte| *byte == b',').any(|word| word.trim_ascii() == b"trailers");
-    if r.headers_in.list.borrow().named(b"TE").any(|field| asks_trailers(&field.value)) && !is_configured(b"TE") {
-        headers.insert(header::TE, HeaderValue::from_static("trailers"));
+    if asks_trailers(r) && !is_configured(b"TE") {
+        block.field(b"TE", b"trailers")?;
     }
-    for (name, value) in configured.iter().filter(|(name, value)| {
-        let is_framing = REPLACED.iter().any(|known| name.eq_ignore_ascii_case(known));
-        !value.is_empty() && (!is_framing || name.eq_ignore_ascii_case(b"TE"))
-    }) {
-        add(r, &mut headers, name, value)?;
-    }
-    for field in &*r.headers_in.list.borrow() {
-        let is_replaced = REPLACED.iter().any(|known| field.name.eq_ignore_ascii_case(known));
-        if !is_replaced && field.id != HeaderId::Host && !is_configured(&field.name) {
-            add(r, &mut headers, &field.name, &field.value)?;
+    if *conf.upstream.pass_request_headers {
+        for field in &*r.headers_in.list.borrow() {
+            let is_replaced = REPLACED.iter().any(|known| field.name.eq_ignore_ascii_case(known));
+            if !is_replaced && !is_configured(&field.name) {
+                block.field(&field.name, &field.value)?;
+            }
         }
     }
-    let method = Method::from_bytes(&r.method_name.get()).map_err(|_| refuse(r, "method", &r.method_name.get()))?;
-    let feed = r.reading_body.get().then(Rc::default);
-    Ok(Http2Request { method, uri: uri(r, destination, host)?, headers, body, feed })
+    let block = block.finish().into();
+    let streams = r.reading_body.get();
+    let mut outgoing = Outgoing::over_http2(block, speaker, streams);
+    outgoing.is_head = r.method.get() == Method::HEAD;
+    if !streams {
+        outgoing.push_body(r);
+    }
+    Ok(outgoing)
 }
 
-fn uri(r: &Request, destination: &Destination, host: &Bytes) -> Result<Uri, Code> {
-    let path = &destination.uri;
-    debug!(r, "grpc header: \":path: {}\"", path.escape_ascii());
-    debug!(r, "grpc header: \":authority: {}\"", host.escape_ascii());
-    let mut parts = http::uri::Parts::default();
-    parts.scheme = Some(if destination.tls { Scheme::HTTPS } else { Scheme::HTTP });
-    parts.authority = Some(Authority::from_maybe_shared(host.clone()).map_err(|_| refuse(r, "host", host))?);
-    parts.path_and_query = Some(PathAndQuery::from_maybe_shared(path.clone()).map_err(|_| refuse(r, "address", path))?);
-    Uri::from_parts(parts).map_err(|_| refuse(r, "address", path))
+fn asks_trailers(r: &Request) -> bool {
+    let names_them = |value: &[u8]| value.windows(b"trailers".len()).any(|word| word.eq_ignore_ascii_case(b"trailers"));
+    r.headers_in.list.borrow().named(b"TE").any(|field| names_them(&field.value))
 }
 
 /// The address that is asked for: as the client wrote it, unless it was changed since.
@@ -87,17 +79,4 @@ pub(super) fn path(r: &Request) -> Bytes {
         path.extend_from_slice(&r.args.borrow());
     }
     path.into()
-}
-
-fn add(r: &Request, headers: &mut HeaderMap, name: &[u8], value: &[u8]) -> Result<(), Code> {
-    let known = HeaderName::from_bytes(name).map_err(|_| refuse(r, "header", name))?;
-    let text = HeaderValue::from_bytes(value).map_err(|_| refuse(r, "header", name))?;
-    debug!(r, "grpc header: \"{}: {}\"", known.as_str(), value.escape_ascii());
-    headers.append(known, text);
-    Ok(())
-}
-
-fn refuse(r: &Request, what: &str, text: &[u8]) -> Code {
-    r.log_bytes(Level::Error, &[what.as_bytes(), b" \"", text, b"\" can not be sent over HTTP/2"]);
-    Code::BAD_REQUEST
 }

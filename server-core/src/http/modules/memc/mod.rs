@@ -93,7 +93,7 @@ impl<const GETS: bool> Protocol for Memc<GETS> {
         true
     }
 
-    fn reader(&self, _outgoing: &Outgoing) -> Box<dyn Reader> {
+    fn reader(&self, _r: &Request, _outgoing: &Outgoing) -> Box<dyn Reader> {
         if GETS { Box::new(ValueReader::new(Gzip::Never)) } else { Box::new(reply::ReplyReader::default()) }
     }
 }

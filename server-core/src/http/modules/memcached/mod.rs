@@ -88,7 +88,7 @@ impl Protocol for Memcached {
         true
     }
 
-    fn reader(&self, _outgoing: &Outgoing) -> Box<dyn Reader> {
+    fn reader(&self, _r: &Request, _outgoing: &Outgoing) -> Box<dyn Reader> {
         Box::new(ValueReader::new(Gzip::ByFlag))
     }
 }

@@ -46,7 +46,7 @@ pub(crate) const RULES: &[Rule] = table!("proxy", proxy;
         value::set_number(scope.loc.proxy.headers_hash_bucket_size.slot(), directive)
     }),
     rule("proxy_http_version", ONE, |scope, directive| {
-        let words = [("1.0", Version::HTTP_10), ("1.1", Version::HTTP_11)];
+        let words = [("1.0", Version::HTTP_10), ("1.1", Version::HTTP_11), ("2", Version::HTTP_20)];
         value::set_enum(scope.loc.proxy.http_version.slot(), directive, &words)
     }),
     rule("proxy_method", ONE, |scope, directive| {

@@ -1,4 +1,4 @@
-//! HTTP/1 to servers behind us.
+//! HTTP to servers behind us, in the version that `proxy_http_version` says.
 
 use std::rc::Rc;
 
@@ -7,13 +7,11 @@ use bytes::{Bytes, BytesMut};
 use super::conf::{HIDDEN, Pass, Redirect};
 use super::directives::default_rule;
 use super::{cookies, request, target};
-use crate::http::cache::conf::any_says_yes;
 use crate::http::code::Code;
 use crate::http::complex_value::ComplexValue;
 use crate::http::conf::LocConf;
 use crate::http::h1::chunked::Decoder;
-use crate::http::h2;
-use crate::http::header::{Header, HeaderId, HeaderList};
+use crate::http::h2::client::Broken;
 use crate::http::method::Version;
 use crate::http::phases::{Handler, Outcome};
 use crate::http::request::Request;
@@ -21,7 +19,8 @@ use crate::http::request_log::debug;
 use crate::http::upstream::body::Framing;
 use crate::http::upstream::destination::Destination;
 use crate::http::upstream::http_head::{self, InvalidField, Parsed, ResponseHead};
-use crate::http::upstream::{self, Conf, Dialing, Failure, Head, Outgoing, Protocol, Reader, Route};
+use crate::http::upstream::http2::{Http2Reader, Lengths};
+use crate::http::upstream::{self, Conf, Dialing, Failure, Head, Outgoing, Protocol, Reader, Route, early_hints};
 use crate::log::Level;
 
 /// `proxy_pass`
@@ -33,15 +32,22 @@ impl Handler for ProxyHandler {
     }
 
     fn handle(&self, r: &Rc<Request>) -> Outcome {
-        upstream::answer(r, &Http)
+        let is_http2 = *r.loc().proxy.http_version == Version::HTTP_20;
+        upstream::answer(r, if is_http2 { &Http { is_http2: true } } else { &Http { is_http2: false } })
     }
 }
 
-struct Http;
+struct Http {
+    is_http2: bool,
+}
 
 impl Dialing for Http {
     fn conf(&self, loc: &'static LocConf) -> &'static Conf {
         &loc.proxy.upstream
+    }
+
+    fn alpn(&self) -> Option<&'static [u8]> {
+        self.is_http2.then_some(b"\x02h2")
     }
 
     fn route(&self, r: &Rc<Request>) -> Result<Route, Code> {
@@ -49,7 +55,11 @@ impl Dialing for Http {
     }
 
     fn request(&self, r: &Rc<Request>, destination: &Destination) -> Result<Outgoing, Code> {
-        Ok(request::write(r, destination))
+        if self.is_http2 {
+            request::encode(r, destination).map_err(|Broken| Code::INTERNAL_SERVER_ERROR)
+        } else {
+            Ok(request::write(r, destination))
+        }
     }
 }
 
@@ -58,7 +68,10 @@ impl Protocol for Http {
         HIDDEN
     }
 
-    fn reader(&self, outgoing: &Outgoing) -> Box<dyn Reader> {
+    fn reader(&self, r: &Request, outgoing: &Outgoing) -> Box<dyn Reader> {
+        if self.is_http2 {
+            return Box::new(Http2Reader::new(outgoing, self.conf(r.loc()), HIDDEN, Lengths::AsTold));
+        }
         if outgoing.is_head { Box::new(HttpReader::<true>) } else { Box::new(HttpReader::<false>) }
     }
 
@@ -106,44 +119,6 @@ fn rewrite(r: &Rc<Request>, value: &Bytes, start: usize) -> Option<Bytes> {
     }
 }
 
-/// Passes on what a server says before its response, when `early_hints` wants that.
-fn pass_hints(r: &Request, fields: &HeaderList) {
-    const FRAMING: [HeaderId; 5] = [
-        HeaderId::Connection,
-        HeaderId::ContentLength,
-        HeaderId::KeepAlive,
-        HeaderId::TransferEncoding,
-        HeaderId::Upgrade,
-    ];
-    let wanted = r.is_main() && !r.header_sent.get() && r.http_version.get() >= Version::HTTP_11;
-    if !wanted || !any_says_yes(&r.loc().core.early_hints, r) {
-        return;
-    }
-    let conf = &r.loc().proxy.upstream;
-    if let Some(stream) = r.conn().http2() {
-        let passed = |field: &&Header| !FRAMING.contains(&field.id) && !conf.hides(&field.name, HIDDEN);
-        let mut passed = fields.iter().filter(passed).peekable();
-        if passed.peek().is_some() {
-            h2::response::send_hints(stream, passed);
-        }
-        return;
-    }
-    let mut head = b"HTTP/1.1 103 Early Hints\r\n".to_vec();
-    let empty = head.len();
-    for field in fields.iter().filter(|field| !FRAMING.contains(&field.id) && !conf.hides(&field.name, HIDDEN)) {
-        for part in [&field.name[..], b": ", &field.value, b"\r\n"] {
-            head.extend_from_slice(part);
-        }
-    }
-    if head.len() > empty {
-        debug!(r, "http send early hints \"{}\"", r.uri.borrow().escape_ascii());
-        head.extend_from_slice(b"\r\n");
-        r.conn().append_slice(&head);
-        // Whoever sends the response notices a connection that is broken.
-        let _ = r.conn().send(u64::MAX);
-    }
-}
-
 /// Reads a response; that to a HEAD request has no body.
 struct HttpReader<const IS_HEAD: bool>;
 
@@ -161,7 +136,7 @@ impl<const IS_HEAD: bool> Reader for HttpReader<IS_HEAD> {
                     let head = places.head(&input.split_to(length).freeze());
                     // Other interim responses are for us alone.
                     if head.status == 103 {
-                        pass_hints(r, &head.fields);
+                        early_hints::pass_on(r, &head.fields, &r.loc().proxy.upstream, HIDDEN);
                     }
                     if (100..200).contains(&head.status) && head.status != 101 {
                         continue;
@@ -177,8 +152,8 @@ impl<const IS_HEAD: bool> Reader for HttpReader<IS_HEAD> {
                         status,
                         status_line,
                         keeps: is_http11,
-                        missing: false,
                         fields: fields.into(),
+                        ..Head::default()
                     }));
                 }
                 Err(InvalidField(shown, byte)) => {

@@ -1,4 +1,4 @@
-//! `ngx_http_proxy_module`: requests answered by other servers over HTTP/1.
+//! `ngx_http_proxy_module`: requests answered by other servers over HTTP/1 or HTTP/2.
 //!
 //! [`conf`] holds the settings, [`directives`] fills them, [`target`] decides where a request goes, [`request`]
 //! writes what is sent, [`cookies`] changes cookies on their way;
