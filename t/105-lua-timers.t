@@ -145,3 +145,34 @@ GET /patience
 true
 --- no_error_log
 [error]
+
+
+
+=== timers of init_worker count from the beginning of the worker and go before those without a delay
+--- http_config
+    init_worker_by_lua_block {
+        order = {}
+        local function note(_, name)
+            order[#order + 1] = name
+        end
+        local began = os.clock()
+        repeat until os.clock() - began > 0.06
+        ngx.timer.at(0, note, "prompt")
+        ngx.timer.at(0.03, note, "second")
+        ngx.timer.at(0.02, note, "first")
+    }
+--- config
+    location = /order {
+        content_by_lua_block {
+            repeat
+                ngx.sleep(0.005)
+            until #order == 3
+            ngx.say(table.concat(order, " "))
+        }
+    }
+--- request
+GET /order
+--- response_body
+first second prompt
+--- no_error_log
+[error]

@@ -524,3 +524,52 @@ location = /t { return 200; }
 --- must_die
 --- error_log
 lua_app "empty" has neither "root" nor "lua_package_path"
+
+
+
+=== worker threads run an app's own modules, and those of the deployment that asks
+--- main_config
+thread_pool jobs threads=1;
+--- http_config
+lua_package_path "$prefix/html/server/?.lua;;";
+lua_app_shared_path "$prefix/html/shared/?.lua";
+lua_worker_thread_vm_pool_size 1;
+lua_app east { root html/east; }
+lua_app west { root html/west; }
+--- config
+location /east { lua_app east; content_by_lua_file html/ask.lua; }
+location /west { lua_app west; content_by_lua_file html/ask.lua; }
+location /server { content_by_lua_file html/ask.lua; }
+location = /t {
+    content_by_lua_block {
+        for _, uri in ipairs { "/east", "/west", "/server", "/east" } do
+            ngx.print(ngx.location.capture(uri).body)
+        end
+        local file = assert(io.open(ngx.config.prefix() .. "html/east/job.lua", "w"))
+        file:write("return { name = function () return 'east renewed', require('all') end }")
+        file:close()
+        assert(require("rsty.apps").reload("east"))
+        ngx.print(ngx.location.capture("/east").body)
+    }
+}
+--- user_files
+>>> ask.lua
+ngx.say(ngx.run_worker_thread("jobs", "job", "name"))
+>>> east/job.lua
+return { name = function () return "east", require("all") end }
+>>> west/job.lua
+return { name = function () return "west", require("all") end }
+>>> server/job.lua
+return { name = function () return "server", (pcall(require, "all")) end }
+>>> shared/all.lua
+return "shared"
+--- request
+GET /t
+--- response_body
+trueeastshared
+truewestshared
+trueserverfalse
+trueeastshared
+trueeast renewedshared
+--- no_error_log
+[error]

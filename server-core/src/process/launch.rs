@@ -129,6 +129,9 @@ pub(super) fn prepare(
     previous: &[Bound],
     testing: bool,
 ) -> Result<Prepared, Failure> {
+    // Its workers begin with this moment: a timer of `init_worker_by_lua*` counts from here, as in nginx.
+    crate::clock::update();
+    crate::clock::moment();
     keep::begin();
     let built = build(launch, log, old, testing);
     let kept = keep::end();

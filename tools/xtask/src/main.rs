@@ -29,10 +29,11 @@ usage: cargo xtask TASK
   upstream [DIR]      bring the test suites of upstream modules out of Debian's source packages (default: upstream)
   gen [--check]       write the linter's tables from what the server has, or compare them
   perl DIR LIB [FILE] compare values and plans of spec files with the system's Perl; LIB is test-nginx's lib folder
-  verdicts [--time] [--keep FOLDER] [--part N/M] DIR LIB [FILE]
+  verdicts [--time] [--keep FOLDER [--kept]] [--part N/M] DIR LIB [FILE]
                       compare the verdicts of `rsty test` and of test-nginx on TEST_NGINX_BINARY, block by block;
                       --time: the wall time of both, and of `rsty test` on the built-in server;
                       --keep: keep each file's results, and do not repeat them;
+                      --kept: run nothing, print what all sides have run so far;
                       --part: only run a part of the files, and keep the results
   speed [--rsty PATH] [--selene PATH] [--reindex PATH] DIR…
                       compare the linter with luacheck and selene, and the formatter with the original script, in CPU time

@@ -114,6 +114,20 @@ impl AppsConf {
         }
     }
 
+    /// `package.path` and `package.cpath` of the layer that all apps share.
+    fn shared_paths(&self, cycle: &Cycle) -> (Vec<u8>, Vec<u8>) {
+        let prefix = cycle.prefix().as_os_str().as_encoded_bytes();
+        let path = |template: &Option<Box<[u8]>>| expand_path(template.as_deref().unwrap_or_default(), b"", prefix);
+        (path(&self.shared_path), path(&self.shared_cpath))
+    }
+
+    /// Where an app's modules are looked for before those of the server, each with a separator behind it.
+    pub(crate) fn paths(&self, cycle: &Cycle, app: usize) -> (Vec<u8>, Vec<u8>) {
+        let (shared_path, shared_cpath) = self.shared_paths(cycle);
+        let (path, cpath) = self.apps.get(app).map(|app| (&app.plan.path[..], &app.plan.cpath[..])).unwrap_or_default();
+        ([path, b";", &shared_path, b";"].concat(), [cpath, b";", &shared_cpath, b";"].concat())
+    }
+
     fn generation(&self, app: usize) -> i64 {
         self.generations.get().and_then(|all| all.get(app)).map_or(0, |number| number.load(Ordering::Acquire))
     }
@@ -223,9 +237,8 @@ pub(super) fn install(cycle: &Cycle, vm: &Vm) -> Result<(), VmError> {
     if conf.is_empty() {
         return Ok(());
     }
-    let prefix = cycle.prefix().as_os_str().as_encoded_bytes();
-    let path = |template: &Option<Box<[u8]>>| expand_path(template.as_deref().unwrap_or_default(), b"", prefix);
-    vm.apps.install(vm, &path(&conf.shared_path), &path(&conf.shared_cpath))?;
+    let (path, cpath) = conf.shared_paths(cycle);
+    vm.apps.install(vm, &path, &cpath)?;
     crate::lua::api::http::apps::preload(vm.state());
     Ok(())
 }

@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 
 use super::apps;
 use super::session::ctx_of;
+use crate::clock;
 use crate::cycle::Cycle;
 use crate::http::Request;
 use crate::http::conf::{LocConf, MainConf, SrvConf};
@@ -103,7 +104,7 @@ pub(crate) fn schedule(timer: Timer) {
     if let Some(space) = &timer.app {
         space.timers.set(space.timers.get() + 1);
     }
-    let mut sleep = Box::pin(tokio::time::sleep(timer.delay));
+    let mut sleep = Box::pin(tokio::time::sleep_until(clock::moment() + timer.delay));
     if !timer.delay.is_zero() {
         // The place in the line of those who wait for the same moment is given now, not when the task runs first.
         let _pending = sleep.as_mut().poll(&mut Context::from_waker(Waker::noop()));

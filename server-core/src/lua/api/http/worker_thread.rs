@@ -18,6 +18,7 @@ use crate::http::modules::lua::startup;
 use crate::log::Level;
 use crate::log_at;
 use crate::lua::Vm;
+use crate::lua::apps::Space;
 use crate::lua::ffi;
 use crate::lua::phase::Phase;
 use crate::lua::sys::raw::*;
@@ -31,9 +32,12 @@ use crate::lualib;
 #[derive(Debug, Default)]
 pub(crate) struct WorkerThreads {
     pools: RefCell<HashMap<Box<[u8]>, Rc<ThreadPool>>>,
-    idle: RefCell<Vec<Rc<Vm>>>,
+    idle: RefCell<Vec<(Code, Rc<Vm>)>>,
     made: Cell<usize>,
 }
+
+/// Whose modules an interpreter has loaded: those of a deployment of an app (its number and generation), or the server's.
+type Code = Option<(usize, i64)>;
 
 impl WorkerThreads {
     /// The pool that a `thread_pool` directive describes.
@@ -47,25 +51,46 @@ impl WorkerThreads {
         Some(pool)
     }
 
-    /// An interpreter, a new one if none is idle and there may be more.
-    fn lease(&'static self, cycle: &'static Cycle, state: State) -> Option<Lease> {
-        let idle = self.idle.borrow_mut().pop();
-        let vm = match idle {
+    /// An interpreter for the code of a space: one that is idle, or a new one if there may be more or another is idle.
+    fn lease(&'static self, cycle: &'static Cycle, state: State, space: Option<&Space>) -> Option<Lease> {
+        let code = space.map(|space| (space.app, space.generation));
+        let vm = match self.take_idle(code) {
             Some(vm) => vm,
-            None if self.made.get() >= cycle.http.lua.worker_thread_vm_pool_size.unwrap_or(10) => return None,
             None => {
-                let vm = new_vm(cycle, state)?;
+                if self.made.get() >= cycle.http.lua.worker_thread_vm_pool_size.unwrap_or(10) {
+                    // The one that has been idle for longest.
+                    let mut idle = self.idle.borrow_mut();
+                    if idle.is_empty() {
+                        return None;
+                    }
+                    idle.remove(0);
+                    self.made.set(self.made.get().saturating_sub(1));
+                }
+                let vm = new_vm(cycle, state, space)?;
                 self.made.set(self.made.get() + 1);
                 vm
             }
         };
-        Some(Lease { owner: self, vm: Some(vm), running: Cell::new(false) })
+        Some(Lease { owner: self, code, vm: Some(vm), running: Cell::new(false) })
+    }
+
+    /// The interpreter with that code that was used last. Those of earlier deployments of the app are ended.
+    fn take_idle(&self, code: Code) -> Option<Rc<Vm>> {
+        let mut idle = self.idle.borrow_mut();
+        if let Some((app, generation)) = code {
+            let before = idle.len();
+            idle.retain(|(other, _)| other.is_none_or(|(of, since)| of != app || since >= generation));
+            self.made.set(self.made.get().saturating_sub(before - idle.len()));
+        }
+        let place = idle.iter().rposition(|(other, _)| *other == code)?;
+        Some(idle.remove(place).1)
     }
 }
 
 /// An interpreter on loan; it goes back when the lease ends.
 struct Lease {
     owner: &'static WorkerThreads,
+    code: Code,
     vm: Option<Rc<Vm>>,
     /// A thread runs code in it: hands off.
     running: Cell<bool>,
@@ -92,7 +117,7 @@ impl Drop for Lease {
             lua_pcall(vm.state(), 0, 0, 0);
             lua_settop(vm.state(), 0);
         }
-        self.owner.idle.borrow_mut().push(vm);
+        self.owner.idle.borrow_mut().push((self.code, vm));
     }
 }
 
@@ -124,7 +149,8 @@ c_function! {
         };
         let Some(module) = sys::bytes(state, 2) else { return refuse(state, b"module name should be a string") };
         let Some(function) = sys::bytes(state, 3) else { return refuse(state, b"function name should be a string") };
-        let Some(lease) = threads.lease(cycle, state) else { return refuse(state, b"no available Lua vm") };
+        let space = ctx.space.borrow().clone();
+        let Some(lease) = threads.lease(cycle, state, space.as_deref()) else { return refuse(state, b"no available Lua vm") };
         if let Err(message) = push_function(lease.state(), module, function) {
             return refuse(state, &message);
         }
@@ -235,12 +261,16 @@ fn push_results(state: State, lease: &Lease, status: c_int) -> c_int {
     count + 1
 }
 
-/// An interpreter with the part of `ngx` that needs no request, and the caller's package paths.
-fn new_vm(cycle: &'static Cycle, caller: State) -> Option<Rc<Vm>> {
+/// An interpreter with the part of `ngx` that needs no request, and the caller's package paths: in an app those of the
+/// app first, then the shared ones, then the server's.
+fn new_vm(cycle: &'static Cycle, caller: State, space: Option<&Space>) -> Option<Rc<Vm>> {
+    let (mut path, mut cpath) = space.map(|space| cycle.http.lua.apps.paths(cycle, space.app)).unwrap_or_default();
+    path.extend(package_field(caller, b"path"));
+    cpath.extend(package_field(caller, b"cpath"));
     let options = Options {
         mark: "",
-        path: Some(package_field(caller, b"path")),
-        cpath: Some(package_field(caller, b"cpath")),
+        path: Some(path),
+        cpath: Some(cpath),
         prefix: cycle.prefix().as_os_str().as_bytes().to_vec(),
         thread_cache: 0,
         max_memory: None,
