@@ -50,10 +50,10 @@ impl<'a> Options<'a> {
                 folder => options.folders.push(folder),
             }
         }
-        match options.folders.is_empty() {
-            true => Err(Failure::Tool("speed wants folders".to_owned())),
-            false => Ok(options),
+        if options.folders.is_empty() {
+            return Err(Failure::Tool("speed wants folders".to_owned()));
         }
+        Ok(options)
     }
 }
 
