@@ -7,7 +7,7 @@ use rsty_lint::lua;
 use rsty_lint::lua::tree::Access;
 
 /// How often each global is set and read.
-type Counts = BTreeMap<(String, &'static str), usize>;
+pub type Counts = BTreeMap<(String, &'static str), usize>;
 
 /// Compares the counts.
 pub(crate) fn same_globals(bytes: &[u8]) {
@@ -15,16 +15,7 @@ pub(crate) fn same_globals(bytes: &[u8]) {
     if bytes.is_empty() || !bytes.is_ascii() || bytes.starts_with(b"\x1b") {
         return;
     }
-    let ours = lua::parse(bytes).ok().map(|tree| {
-        let mut counts = Counts::new();
-        for global in &tree.globals {
-            let name = String::from_utf8_lossy(tree.name(global.name)).into_owned();
-            let kind = if global.access == Access::Write { "set" } else { "get" };
-            *counts.entry((name, kind)).or_default() += 1;
-        }
-        counts
-    });
-    let theirs = theirs(bytes);
+    let (ours, theirs) = (ours(bytes), theirs(bytes));
     match (&ours, &theirs) {
         // A jump over 64 kB and the like: limits of the machine, not of the language.
         (Some(_), None) => {}
@@ -39,9 +30,26 @@ pub(crate) fn same_globals(bytes: &[u8]) {
     }
 }
 
+/// Our view; `None` where we refuse the program.
+pub fn ours(program: &[u8]) -> Option<Counts> {
+    let tree = lua::parse(program).ok()?;
+    let mut counts = Counts::new();
+    for global in &tree.globals {
+        let name = String::from_utf8_lossy(tree.name(global.name)).into_owned();
+        let kind = if global.access == Access::Write { "set" } else { "get" };
+        *counts.entry((name, kind)).or_default() += 1;
+    }
+    Some(counts)
+}
+
 /// LuaJIT's view; `None` where it refuses the program.
-fn theirs(program: &[u8]) -> Option<Counts> {
-    let file = std::env::temp_dir().join(format!("rsty-fuzz-bytecode-{}.lua", std::process::id()));
+///
+/// # Panics
+///
+/// If the program `luajit`, or the one that `RSTY_LUAJIT` names, can't be run.
+pub fn theirs(program: &[u8]) -> Option<Counts> {
+    let name = format!("rsty-fuzz-bytecode-{}-{:?}.lua", std::process::id(), std::thread::current().id());
+    let file = std::env::temp_dir().join(name);
     std::fs::write(&file, program).expect("a file for the program");
     let luajit = std::env::var_os("RSTY_LUAJIT").unwrap_or_else(|| "luajit".into());
     let output = Command::new(luajit).arg("-bL").arg(&file).stderr(Stdio::null()).output().expect("luajit runs");

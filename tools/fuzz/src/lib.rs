@@ -6,7 +6,7 @@
 
 #![forbid(unsafe_code)]
 
-mod bytecode;
+pub mod bytecode;
 pub mod driver;
 mod lint;
 #[cfg(feature = "server")]

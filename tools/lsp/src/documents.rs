@@ -43,11 +43,27 @@ impl Documents {
     }
 
     /// Takes in a file's content.
-    pub fn set(&mut self, uri: &str, text: &str, version: i64) {
+    pub fn set(&mut self, uri: &str, text: impl Into<Vec<u8>>, version: i64) {
         let path = path_of(uri);
         let kind = InputKind::of(&path).unwrap_or(InputKind::Lua);
-        let source = Source::new(path, text.as_bytes());
+        let source = Source::new(path, text.into());
         self.open.insert(uri.to_owned(), Document { source, kind, version });
+    }
+
+    /// Takes in one of the protocol's changes: the text of a range, or without a range the whole text.
+    pub fn change(&mut self, uri: &str, change: &Value, version: i64) {
+        let Some(new) = change.get("text").and_then(Value::as_str) else { return };
+        let Some(document) = self.find(uri) else { return };
+        let offset = |name: &str| self.offset(&document.source, change.pointer(name)?);
+        let text = match (offset("/range/start"), offset("/range/end")) {
+            (Some(start), Some(end)) => {
+                let old = document.source.bytes();
+                let end = end.clamp(start, old.len());
+                [old.get(..start).unwrap_or(old), new.as_bytes(), old.get(end..).unwrap_or_default()].concat()
+            }
+            _ => new.as_bytes().to_vec(),
+        };
+        self.set(uri, text, version);
     }
 
     /// Forgets a file.

@@ -50,10 +50,10 @@ impl<'a> Options<'a> {
                 folder => options.folders.push(folder),
             }
         }
-        match options.folders.is_empty() {
-            true => Err(Failure::Tool("speed wants folders".to_owned())),
-            false => Ok(options),
+        if options.folders.is_empty() {
+            return Err(Failure::Tool("speed wants folders".to_owned()));
         }
+        Ok(options)
     }
 }
 
@@ -124,7 +124,9 @@ fn lint(options: &Options<'_>, rsty: &Path, scratch: &Path) -> Result<Vec<String
         ("selene, one thread", selene),
         ("luacheck", Some(luacheck)),
     ];
-    rows.iter().for_each(|(name, cost)| row(name, *cost));
+    for (name, cost) in rows {
+        row(name, cost);
+    }
     let Some(all) = all else { return Ok(Vec::new()) };
     let factor = luacheck.seconds / all.seconds;
     println!("\nluacheck takes {factor:.0} times as much CPU time.");
@@ -220,7 +222,7 @@ fn copy(folders: &[&str], ending: &str, to: &Path) -> Result<String, Failure> {
             content.hash(&mut hasher);
             if seen.insert(hasher.finish()) {
                 bytes += content.len();
-                lines += content.iter().filter(|byte| **byte == b'\n').count();
+                lines += content.split(|byte| *byte == b'\n').count() - 1;
                 fs::write(to.join(format!("{:05}.{ending}", seen.len())), content)?;
             }
         }

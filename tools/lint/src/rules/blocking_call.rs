@@ -52,7 +52,13 @@ fn check(chunk: &Chunk<'_>, sink: &mut Sink<'_>) {
             "os.execute" | "io.popen" => "use `ngx.pipe`",
             "io.open" | "io.lines" | "io.read" => "read the file in `init_by_lua*`, or in `ngx.run_worker_thread`",
             "os.rename" | "os.remove" | "os.tmpname" => "do it in `ngx.run_worker_thread`",
-            name if name.starts_with("@socket.") || name.starts_with("@ltn12.") => "use `ngx.socket.tcp`",
+            // The socket library also has a clock and the like, which wait for nobody.
+            "@socket.sleep" => "use `ngx.sleep`",
+            "@socket.tcp" | "@socket.udp" | "@socket.connect" | "@socket.bind" | "@socket.select" => {
+                "use `ngx.socket.tcp`"
+            }
+            name if name.starts_with("@socket.dns.") => "use `resty.dns.resolver`",
+            name if LUASOCKET.contains(&name) => "use a client made of `ngx.socket.tcp`",
             _ => continue,
         };
         let name = name.trim_start_matches('@').to_owned();
@@ -60,9 +66,27 @@ fn check(chunk: &Chunk<'_>, sink: &mut Sink<'_>) {
     }
 }
 
+/// Functions of LuaSocket's modules that speak to a peer.
+const LUASOCKET: [&str; 6] = [
+    "@ltn12.pump.all",
+    "@ltn12.pump.step",
+    "@socket.ftp.get",
+    "@socket.ftp.put",
+    "@socket.http.request",
+    "@socket.smtp.send",
+];
+
 #[cfg(test)]
 mod tests {
     use crate::testing::{found, found_in_conf};
+
+    #[test]
+    fn a_clock_does_not_block() {
+        let text =
+            "local s = require 'socket' local l = require 'ltn12' function f() s.gettime() l.source.string(x) end";
+        assert!(found("blocking_call", text).is_empty());
+        assert_eq!(found("blocking_call", &text.replace("gettime", "sleep")).len(), 1);
+    }
 
     #[test]
     fn calls_in_request_phases_are_told() {

@@ -4,7 +4,7 @@ use rsty_diag::Severity;
 
 use super::{Group, Rule, Sink};
 use crate::chunk::Chunk;
-use crate::lua::tree::{Binary, ExprKind};
+use crate::lua::tree::{Binary, ExprId, ExprKind};
 
 pub(super) static RULE: Rule = Rule {
     id: "regex_without_o",
@@ -51,12 +51,29 @@ fn check(chunk: &Chunk<'_>, sink: &mut Sink<'_>) {
             ExprKind::Text if !once => {
                 sink.report(chunk, range, "a constant pattern is compiled at each call").help("add the option `o`");
             }
-            ExprKind::Binary { operator: Binary::Concat, .. } if once => {
+            ExprKind::Binary { operator: Binary::Concat, .. } if once && !is_constant(chunk, pattern) => {
                 sink.report(chunk, range, "a built pattern is kept for ever").help("leave the option `o` out");
             }
             _ => {}
         }
     }
+}
+
+/// Parts of a pattern that are looked at.
+const PARTS_MAX: usize = 32;
+
+/// Whether a pattern is put together of strings that never change.
+fn is_constant(chunk: &Chunk<'_>, pattern: ExprId) -> bool {
+    let mut pending = vec![pattern];
+    for _ in 0..PARTS_MAX {
+        let Some(part) = pending.pop() else { return true };
+        match chunk.tree.expr(chunk.original(part)).kind {
+            ExprKind::Text | ExprKind::Number => {}
+            ExprKind::Binary { operator: Binary::Concat, left, right } => pending.extend([left, right]),
+            _ => return false,
+        }
+    }
+    false
 }
 
 #[cfg(test)]
@@ -70,7 +87,11 @@ mod tests {
             ["1:16", "1:36"]
         );
         assert!(
-            found("regex_without_o", "ngx.re.find(s, 'a', 'jo') ngx.re.sub(s, 'a' .. b, 'x') ngx.re.match(s, p, o)")
+            found("regex_without_o", "local a = 'a' ngx.re.find(s, a .. '(.*)' .. a, 'jo')").is_empty()
+                && found(
+                    "regex_without_o",
+                    "ngx.re.find(s, 'a', 'jo') ngx.re.sub(s, 'a' .. b, 'x') ngx.re.match(s, p, o)"
+                )
                 .is_empty()
         );
     }

@@ -1,4 +1,3 @@
 //! Tests of the whole linter.
 
-mod bytecode;
 mod hostile;

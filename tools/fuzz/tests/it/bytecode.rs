@@ -1,89 +1,65 @@
 //! LuaJIT's own compiler as the judge of what is a global.
 //!
-//! On demand, since it needs LuaJIT's program: `RSTY_LUAJIT=/usr/bin/luajit cargo test -p rsty-lint -- --ignored`.
-//! `RSTY_LINT_CORPUS` names a folder whose `.lua` files are compared besides the programs that are made up here.
+//! On demand, since it needs LuaJIT's program: `RSTY_LUAJIT=/usr/bin/luajit cargo test -p rsty-fuzz -- --ignored`.
+//! `RSTY_LINT_CORPUS` names folders, separated by colons, whose Lua is compared besides the programs that are made up
+//! here: `.lua` files, and the pieces in specs and configurations.
 
-use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::collections::HashSet;
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 
-use rsty_lint::lua;
-use rsty_lint::lua::tree::Access;
+use rsty_diag::Source;
+use rsty_fuzz::bytecode::{ours, theirs};
+use rsty_lint::InputKind;
+use rsty_lint::embed::{Subsystem, conf_snippets, spec_snippets};
 
-/// How often each global is set and read.
-type Counts = BTreeMap<(String, &'static str), usize>;
-
-fn ours(text: &[u8]) -> Option<Counts> {
-    let tree = lua::parse(text).ok()?;
-    let mut counts = Counts::new();
-    for global in &tree.globals {
-        let name = String::from_utf8_lossy(tree.name(global.name)).into_owned();
-        let kind = if global.access == Access::Write { "set" } else { "get" };
-        *counts.entry((name, kind)).or_default() += 1;
-    }
-    Some(counts)
-}
-
-/// LuaJIT's view; `None` where it refuses the file.
-fn theirs(luajit: &Path, file: &Path) -> Option<Counts> {
-    let output = Command::new(luajit).arg("-bL").arg(file).output().expect("luajit runs");
-    if !output.status.success() {
-        return None;
-    }
-    let mut counts = Counts::new();
-    for line in String::from_utf8_lossy(&output.stdout).lines() {
-        let kind = match line {
-            line if line.contains(" GGET ") => "get",
-            line if line.contains(" GSET ") => "set",
-            _ => continue,
-        };
-        if let Some((_, name)) = line.rsplit_once("; \"") {
-            *counts.entry((name.trim_end_matches('"').to_owned(), kind)).or_default() += 1;
-        }
-    }
-    Some(counts)
-}
-
-fn luajit() -> PathBuf {
-    std::env::var_os("RSTY_LUAJIT").unwrap_or_else(|| OsString::from("luajit")).into()
+/// The pieces of Lua in a file, each with the line it begins at.
+fn pieces(path: &Path, text: Vec<u8>) -> Vec<(usize, Vec<u8>)> {
+    let source = Source::new(path, text);
+    let snippets = match InputKind::of(path) {
+        Some(InputKind::Lua) => return vec![(1, source.bytes().to_vec())],
+        Some(InputKind::Configuration) => conf_snippets(source.bytes(), 0, Subsystem::Http),
+        Some(InputKind::Spec) => spec_snippets(&source),
+        None => Vec::new(),
+    };
+    snippets.into_iter().map(|piece| (source.location(piece.map.outer(0)).line, piece.text)).collect()
 }
 
 #[test]
 #[ignore = "needs LuaJIT's program"]
 fn files_have_the_globals_that_luajit_compiles() {
-    let Some(folder) = std::env::var_os("RSTY_LINT_CORPUS") else { return };
-    let (luajit, mut compared, mut different) = (luajit(), 0, Vec::new());
-    let (files, _) = rsty_lint::driver::find(&[folder.into()]);
-    for file in files.iter().filter(|file| file.extension().is_some_and(|extension| extension == "lua")) {
+    let Some(folders) = std::env::var_os("RSTY_LINT_CORPUS") else { return };
+    let folders: Vec<_> = std::env::split_paths(&folders).collect();
+    let (files, _) = rsty_lint::driver::find(&folders);
+    let (mut seen, mut refused, mut different) = (HashSet::new(), 0, Vec::new());
+    for file in files {
         // Links that lead nowhere.
-        let Ok(text) = std::fs::read(file) else { continue };
-        let (ours, theirs) = (ours(&text), theirs(&luajit, file));
-        compared += 1;
-        if ours != theirs {
-            different.push(file.clone());
+        let Ok(text) = std::fs::read(&file) else { continue };
+        for (line, piece) in pieces(&file, text) {
+            if piece.starts_with(b"\x1b") || !seen.insert(piece.clone()) {
+                continue;
+            }
+            let (ours, theirs) = (ours(&piece), theirs(&piece));
+            refused += usize::from(theirs.is_none());
+            if ours != theirs {
+                different.push(format!("{}:{line}: {ours:?} instead of {theirs:?}", file.display()));
+            }
         }
     }
-    assert!(different.is_empty(), "{} of {compared} differ: {different:#?}", different.len());
+    println!("{} pieces compared, of which LuaJIT refuses {refused}", seen.len());
+    assert!(different.is_empty(), "{} differ:\n{}", different.len(), different.join("\n"));
 }
 
 #[test]
 #[ignore = "needs LuaJIT's program"]
 fn made_up_programs_have_the_globals_that_luajit_compiles() {
-    let folder = std::env::temp_dir().join(format!("rsty-bytecode-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).expect("folder");
-    let file = folder.join("program.lua");
     let rounds = std::env::var("RSTY_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(300);
-    let luajit = luajit();
     for seed in 1..=rounds {
         let mut program = Program { seed, out: String::new(), depth: 0, loops: 0, variadic: true };
         program.block(6);
-        std::fs::write(&file, &program.out).expect("write");
-        let (ours, theirs) = (ours(program.out.as_bytes()), theirs(&luajit, &file));
-        assert_eq!(ours, theirs, "seed {seed}:\n{}", program.out);
+        let text = program.out.as_bytes();
+        assert_eq!(ours(text), theirs(text), "seed {seed}:\n{}", program.out);
     }
-    std::fs::remove_dir_all(folder).expect("clean up");
 }
 
 /// A random program. Few names, so that many are locals somewhere and globals elsewhere.

@@ -1,0 +1,3 @@
+//! What the fuzz targets promise, on made-up programs and on real code.
+
+mod bytecode;
