@@ -97,7 +97,7 @@ impl Queue {
                 }
             }
         }
-        self.bring_back_missed(&mut state, &unit.file);
+        Self::bring_back_missed(&mut state, &unit.file);
         if state.taken.is_empty() && state.pending.is_empty() {
             self.shared.notify_all();
         }
@@ -143,7 +143,7 @@ impl Queue {
     }
 
     /// Puts what a file missed back to the front, if nothing else of it is left.
-    fn bring_back_missed(&self, state: &mut State, file: &Arc<PlannedFile>) {
+    fn bring_back_missed(state: &mut State, file: &Arc<PlannedFile>) {
         let is_left = state.taken.iter().any(|taken| Arc::ptr_eq(taken, file))
             || state.pending.iter().any(|unit| Arc::ptr_eq(&unit.file, file));
         let found = state.missed.iter().position(|unit| Arc::ptr_eq(&unit.file, file));
@@ -319,7 +319,9 @@ mod tests {
                 assert!(queue.next(Reach::Shared).is_none());
                 Some(unit)
             });
-            taken.iter().for_each(|unit| queue.done(unit));
+            for unit in &taken {
+                queue.done(unit);
+            }
             let unit = lane.join().unwrap().unwrap();
             assert_eq!(unit.blocks.iter().map(|block| block.number).collect::<Vec<_>>(), [1, 3]);
         });
