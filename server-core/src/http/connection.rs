@@ -444,10 +444,7 @@ impl Connection {
 
     fn try_read_tls(&self, input: &mut BytesMut) -> io::Result<usize> {
         let Some((tls, _)) = self.tls.get() else { return Ok(0) };
-        let before = input.len();
-        input.resize(before + READ_SIZE, 0);
-        let read = tls.read(input.get_mut(before..).unwrap_or_default());
-        input.truncate(before + read.as_ref().copied().unwrap_or(0));
+        let read = tls.read(input, READ_SIZE);
         if read.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {
             self.clear_ready(tls.waits_for(Direction::Read));
         }

@@ -6,12 +6,14 @@
 //! ([`stock_up`]) keeps the ones that come back for the next who wants such a block, up to [`STOCK_MAX`] bytes, which
 //! takes a fifth of that.
 //!
-//! Every block is one of the system's, whoever gives it back; it is as large as its class. The sizes of small ones are
-//! those that the system would round to by itself.
+//! Every such block is one of the system's, whoever gives it back; it is as large as its class. The sizes of small ones
+//! are those that the system would round to by itself. Blocks with an alignment of their own are in `aligned.rs`.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::ptr;
+
+use super::aligned;
 
 #[global_allocator]
 static ALLOCATOR: Allocator = Allocator;
@@ -51,6 +53,7 @@ struct Stock {
 /// Lets this thread keep blocks. It is meant for one that lives as long as its process: what is kept is lost with it.
 pub(super) fn stock_up() {
     STOCK.with(|stock| stock.room.set(STOCK_MAX));
+    aligned::open();
 }
 
 /// Gives what this thread keeps back to the system.
@@ -133,7 +136,7 @@ unsafe impl GlobalAlloc for Allocator {
         // SAFETY: the caller's promise; a class has a valid layout.
         unsafe {
             match class_of(layout) {
-                None => System.alloc(layout),
+                None => aligned::alloc(layout).unwrap_or_else(|| System.alloc(layout)),
                 Some(class) => STOCK.with(|stock| stock.take(class)).unwrap_or_else(|| System.alloc(rounded(class))),
             }
         }
@@ -144,6 +147,7 @@ unsafe impl GlobalAlloc for Allocator {
         // SAFETY: the caller's promise; blocks of a class were allocated with its layout.
         unsafe {
             match class_of(layout) {
+                None if aligned::is_ours(block) => aligned::keep(block, layout),
                 None => System.dealloc(block, layout),
                 Some(class) => {
                     if !STOCK.with(|stock| stock.put(class, block)) {
@@ -158,7 +162,7 @@ unsafe impl GlobalAlloc for Allocator {
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         // SAFETY: the caller's promise; a block is at least as large as it was asked for.
         unsafe {
-            if class_of(layout).is_none() {
+            if class_of(layout).is_none() && aligned::class_of(layout).is_none() {
                 return System.alloc_zeroed(layout);
             }
             let block = self.alloc(layout);
@@ -175,7 +179,7 @@ unsafe impl GlobalAlloc for Allocator {
         unsafe {
             let wanted = Layout::from_size_align_unchecked(size, layout.align());
             match (class_of(layout), class_of(wanted)) {
-                (None, None) => System.realloc(block, layout, size),
+                (None, None) if !aligned::is_ours(block) => System.realloc(block, layout, size),
                 (Some(has), Some(wants)) if has == wants => block,
                 _ => {
                     let other = self.alloc(wanted);

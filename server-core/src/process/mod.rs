@@ -2,8 +2,9 @@
 //!
 //! The master binds the listeners and maps shared memory, then forks workers before any runtime or thread
 //! exists. Signals reach both through a pipe that the handler writes to ([`signals`]). The only unsafe code is
-//! in [`allocator`], [`crypt`], [`sys`] and [`title`].
+//! in [`aligned`], [`allocator`], [`crypt`], [`sys`] and [`title`].
 
+mod aligned;
 mod allocator;
 mod console;
 pub mod counters;

@@ -88,11 +88,8 @@ impl Transport for TlsTransport {
     }
 
     fn try_read(&self, into: &mut Vec<u8>, most: usize) -> io::Result<usize> {
-        let before = into.len();
-        into.resize(before + most, 0);
-        let result = self.tls.read(into.get_mut(before..).unwrap_or_default());
-        into.truncate(before + result.as_ref().copied().unwrap_or(0));
-        result
+        into.reserve(most);
+        self.tls.read(into, most)
     }
 
     fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {

@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::io;
 use std::os::fd::RawFd;
 
+use bytes::BufMut;
 use openssl::ssl::{Ssl, SslContextRef, SslRef};
 
 use super::sys::{self, Failure, Step};
@@ -62,9 +63,10 @@ impl Tls {
         step
     }
 
-    /// Reads what there is; 0 is the end. `WouldBlock` means to wait for [`Tls::waits_for`].
-    pub(crate) fn read(&self, into: &mut [u8]) -> io::Result<usize> {
-        self.result(sys::read(&self.ssl, into), Direction::Read)
+    /// Reads what there is into the room of a buffer, at most `most` bytes; 0 is the end. `WouldBlock` means to wait for
+    /// [`Tls::waits_for`].
+    pub(crate) fn read(&self, into: &mut impl BufMut, most: usize) -> io::Result<usize> {
+        self.result(sys::read(&self.ssl, into, most), Direction::Read)
     }
 
     /// Writes what fits.

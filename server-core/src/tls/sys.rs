@@ -4,6 +4,7 @@ use std::ffi::{CStr, c_char, c_int, c_long, c_uint, c_ulong, c_void};
 use std::os::fd::RawFd;
 use std::sync::OnceLock;
 
+use bytes::BufMut;
 use foreign_types::{ForeignType, ForeignTypeRef};
 use openssl::error::{Error, ErrorStack};
 use openssl::ssl::{Ssl, SslContextBuilder, SslRef, SslSession};
@@ -118,14 +119,19 @@ pub(crate) fn handshake(ssl: &SslRef) -> Step {
     step(ssl, result)
 }
 
-/// Reads what has been decrypted, or arrives.
-pub(crate) fn read(ssl: &SslRef, into: &mut [u8]) -> Step {
-    let len = c_int::try_from(into.len()).unwrap_or(c_int::MAX);
-    // SAFETY: a valid connection and a buffer of at least that size.
+/// Reads what has been decrypted, or arrives, into the room of a buffer: at most `most` bytes.
+pub(crate) fn read(ssl: &SslRef, into: &mut impl BufMut, most: usize) -> Step {
+    let room = into.chunk_mut();
+    let len = c_int::try_from(room.len().min(most)).unwrap_or(c_int::MAX);
+    // SAFETY: a valid connection and room for at least that much, which OpenSSL only writes to.
     let result = unsafe {
         ffi::ERR_clear_error();
-        ffi::SSL_read(ssl.as_ptr(), into.as_mut_ptr().cast(), len)
+        ffi::SSL_read(ssl.as_ptr(), room.as_mut_ptr().cast(), len)
     };
+    if let Ok(count @ 1..) = usize::try_from(result) {
+        // SAFETY: so many bytes were written to the room.
+        unsafe { into.advance_mut(count) };
+    }
     step(ssl, result)
 }
 

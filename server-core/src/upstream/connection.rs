@@ -286,11 +286,8 @@ impl Connection {
     pub(crate) fn poll_read(&self, cx: &mut Context<'_>, into: &mut BytesMut, most: usize) -> Poll<io::Result<usize>> {
         if let Some((tls, _)) = self.tls() {
             return self.poll_tls(tls, Direction::Read, cx, |tls| {
-                let before = into.len();
-                into.resize(before + most, 0);
-                let result = tls.read(into.get_mut(before..).unwrap_or_default());
-                into.truncate(before + result.as_ref().copied().unwrap_or(0));
-                result
+                into.reserve(most);
+                tls.read(into, most)
             });
         }
         loop {
@@ -374,7 +371,7 @@ impl Connection {
         let mut byte = [0];
         let read = match self.tls() {
             Some((tls, _)) => {
-                let read = tls.read(&mut byte);
+                let read = tls.read(&mut &mut byte[..], 1);
                 if read.is_err() {
                     self.clear_ready(Direction::Read);
                 }
