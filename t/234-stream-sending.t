@@ -135,3 +135,28 @@ plain
 qr/\Areusable connection: 1\nreusable connection: 0\n(?:reusable connection: 0\n)+\z/
 --- no_error_log
 [error]
+
+
+
+=== TEST 6: requests and sessions count their timers apart
+--- config
+    location = /request {
+        content_by_lua_block {
+            ngx.timer.at(60, function() end)
+            ngx.say("requests have ", ngx.timer.pending_count())
+        }
+    }
+--- stream_server_config
+    content_by_lua_block {
+        ngx.timer.at(60, function() end)
+        ngx.timer.at(60, function() end)
+        local sock = ngx.socket.tcp()
+        assert(sock:connect("127.0.0.1", $TEST_NGINX_SERVER_PORT))
+        assert(sock:send("GET /request HTTP/1.0\r\n\r\n"))
+        local answer = sock:receive("*a")
+        ngx.say(answer:match("requests have %d+"), ", sessions ", ngx.timer.pending_count())
+    }
+--- stream_response
+requests have 1, sessions 2
+--- no_error_log
+[error]

@@ -97,7 +97,7 @@ pub(crate) async fn worker(cycle: &'static Cycle, mut worker: Worker) {
         tokio::task::spawn_local(manager::run(caches.clone(), Where::Beside));
     }
     // Timers without delay run before the first connection is accepted.
-    if timers::pending() > 0 {
+    if timers::any_pending() {
         next_turn().await;
         next_turn().await;
     }

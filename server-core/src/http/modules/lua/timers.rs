@@ -5,6 +5,7 @@ use std::ffi::c_int;
 use std::future::{Future, poll_fn};
 use std::rc::Rc;
 use std::task::{Context, Waker};
+use std::thread::LocalKey;
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -13,7 +14,7 @@ use tokio::time::Instant;
 use super::apps;
 use super::session::ctx_of;
 use crate::clock;
-use crate::cycle::Cycle;
+use crate::cycle::{Cycle, Subsystem};
 use crate::http::Request;
 use crate::http::conf::{LocConf, MainConf, SrvConf};
 use crate::http::connection::{Connection, FakeClient};
@@ -28,22 +29,40 @@ use crate::lua::sys::raw::*;
 use crate::lua::sys::{self, State};
 use crate::lua::{Phase, Vm};
 
+const SUBSYSTEMS: [Subsystem; 2] = [Subsystem::Http, Subsystem::Stream];
+
+/// A count for each subsystem: their timers have nothing to do with each other.
+type Counts = [Cell<usize>; 2];
+
 thread_local! {
-    static PENDING: Cell<usize> = const { Cell::new(0) };
-    static RUNNING: Cell<usize> = const { Cell::new(0) };
+    static PENDING: Counts = const { [Cell::new(0), Cell::new(0)] };
+    static RUNNING: Counts = const { [Cell::new(0), Cell::new(0)] };
     static EXITING: Cell<bool> = const { Cell::new(false) };
     static OVERDUE: RefCell<Vec<(Instant, Timer)>> = const { RefCell::new(Vec::new()) };
     static EXIT: Rc<Notify> = Rc::new(Notify::new());
 }
 
-/// Timers that wait.
-pub(crate) fn pending() -> usize {
-    PENDING.get()
+/// The timers of a subsystem that wait.
+pub(crate) fn pending(subsystem: Subsystem) -> usize {
+    PENDING.with(|counts| counts[subsystem as usize].get())
 }
 
-/// Timers whose callbacks run.
-pub(crate) fn running() -> usize {
-    RUNNING.get()
+/// The timers of a subsystem whose callbacks run.
+pub(crate) fn running(subsystem: Subsystem) -> usize {
+    RUNNING.with(|counts| counts[subsystem as usize].get())
+}
+
+/// Whether any timer waits.
+pub(crate) fn any_pending() -> bool {
+    SUBSYSTEMS.into_iter().any(|subsystem| pending(subsystem) > 0)
+}
+
+fn one_more(counts: &'static LocalKey<Counts>, subsystem: Subsystem) {
+    counts.with(|counts| counts[subsystem as usize].update(|count| count + 1));
+}
+
+fn one_less(counts: &'static LocalKey<Counts>, subsystem: Subsystem) {
+    counts.with(|counts| counts[subsystem as usize].update(|count| count.saturating_sub(1)));
 }
 
 /// Whether the worker is on its way out.
@@ -55,16 +74,19 @@ pub fn is_exiting() -> bool {
 /// begins to exit.
 pub fn begin_exit() {
     EXITING.set(true);
-    if PENDING.get() > 0 {
-        worker::debug(format_args!("lua abort pending timers"));
-        worker::debug(format_args!("lua found {} pending timers to be aborted prematurely", PENDING.get()));
+    for subsystem in SUBSYSTEMS {
+        let (mark, count) = (subsystem.mark(), pending(subsystem));
+        if count > 0 {
+            worker::debug(format_args!("{mark}lua abort pending timers"));
+            worker::debug(format_args!("{mark}lua found {count} pending timers to be aborted prematurely"));
+        }
     }
     EXIT.with(|exit| exit.notify_waiters());
 }
 
 /// Waits until no timer waits or runs any more.
 pub async fn drained() {
-    while PENDING.get() + RUNNING.get() > 0 {
+    while SUBSYSTEMS.into_iter().any(|subsystem| pending(subsystem) + running(subsystem) > 0) {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
@@ -101,7 +123,7 @@ pub(crate) fn schedule(timer: Timer) {
     if is_private(&timer) {
         timer.vm.retain();
     }
-    PENDING.set(PENDING.get() + 1);
+    one_more(&PENDING, timer.main_conf.core.subsystem);
     if let Some(space) = &timer.app {
         space.timers.set(space.timers.get() + 1);
     }
@@ -145,10 +167,10 @@ fn run_overdue() {
 
 /// Runs a timer when `wait` is over, which says whether that is too early.
 fn run_after(timer: Timer, wait: impl AsyncFnOnce(&Timer) -> bool + 'static) {
-    let is_private = is_private(&timer);
+    let (is_private, subsystem) = (is_private(&timer), timer.main_conf.core.subsystem);
     tokio::task::spawn_local(async move {
         let premature = wait(&timer).await;
-        PENDING.set(PENDING.get().saturating_sub(1));
+        one_less(&PENDING, subsystem);
         if timer.every && !EXITING.get() && !is_retired(&timer) {
             schedule(next(&timer));
         }
@@ -202,7 +224,8 @@ async fn fire(timer: Timer, premature: bool) {
     let r = fake_request_with(timer.cycle, timer.main_conf, (timer.srv, timer.loc), Phase::TIMER, timer.place.clone());
     session_debug!(&*r, "lua ngx.timer expired");
     let limit = timer.main_conf.lua.max_running_timers.unwrap_or(256);
-    if RUNNING.get() >= limit {
+    let subsystem = timer.main_conf.core.subsystem;
+    if running(subsystem) >= limit {
         let place = definition(timer.co);
         let mark = if r.conn().is_stream() { "stream lua: " } else { "" };
         let message = format!("{mark}{limit} lua_max_running_timers are not enough");
@@ -210,7 +233,7 @@ async fn fire(timer: Timer, premature: bool) {
         timer.vm.release_thread(&*r, timer.co, timer.reference, false);
         return;
     }
-    RUNNING.set(RUNNING.get() + 1);
+    one_more(&RUNNING, subsystem);
     r.lua.replace(Some(crate::lua::Ctx::new(Rc::clone(&timer.vm))));
     apps::set(&r, timer.app.clone());
     if let Some(ctx) = ctx_of(&r) {
@@ -228,7 +251,7 @@ async fn fire(timer: Timer, premature: bool) {
         }
         finish(&r, ran);
     }
-    RUNNING.set(RUNNING.get().saturating_sub(1));
+    one_less(&RUNNING, subsystem);
 }
 
 /// Ends a request that no client made.

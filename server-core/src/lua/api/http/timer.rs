@@ -36,18 +36,20 @@ c_function! {
 
 c_function! {
     fn running_count(state) {
-        request().map_err(|_| Error::from("no request"))?;
+        let (r, _) = request().map_err(|_| Error::from("no request"))?;
+        let subsystem = r.main_conf().core.subsystem;
         // SAFETY: a slot is free.
-        unsafe { lua_pushinteger(state, timers::running() as i64) };
+        unsafe { lua_pushinteger(state, timers::running(subsystem) as i64) };
         Ok(Reply::Return(1))
     }
 }
 
 c_function! {
     fn pending_count(state) {
-        request().map_err(|_| Error::from("no request"))?;
+        let (r, _) = request().map_err(|_| Error::from("no request"))?;
+        let subsystem = r.main_conf().core.subsystem;
         // SAFETY: a slot is free.
-        unsafe { lua_pushinteger(state, timers::pending() as i64) };
+        unsafe { lua_pushinteger(state, timers::pending(subsystem) as i64) };
         Ok(Reply::Return(1))
     }
 }
@@ -75,7 +77,7 @@ fn create(state: State, every: bool) -> Answer {
     if (timers::is_exiting() || is_retired) && !delay.is_zero() {
         return sys::fail(state, "process exiting");
     }
-    if timers::pending() >= r.main_conf().lua.max_pending_timers.unwrap_or(1024) {
+    if timers::pending(r.main_conf().core.subsystem) >= r.main_conf().lua.max_pending_timers.unwrap_or(1024) {
         return sys::fail(state, "too many pending timers");
     }
     let (co, reference) = ctx.vm.cached_thread();
