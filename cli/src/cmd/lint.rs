@@ -203,6 +203,7 @@ fn lint(args: &Args) -> Result<Exit, String> {
         let (mut files, unread) = driver::find(&args.paths);
         configurations.load(&files)?;
         files.retain(|file| !configurations.excludes(file));
+        let all = files.clone();
         if let Some(commit) = &args.changed {
             changed::only(&mut files, commit)?;
             if files.is_empty() && unread.is_empty() {
@@ -214,7 +215,8 @@ fn lint(args: &Args) -> Result<Exit, String> {
             return Ok(Exit::NothingSelected);
         }
         let jobs = args.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
-        let (reports, failed) = driver::run(&files, jobs, |path: &Path| configurations.settings(path));
+        let (mut reports, failed) = driver::run(&files, jobs, |path: &Path| configurations.settings(path));
+        driver::forget_fields_set_in(&all, &mut reports);
         for error in unread.iter().chain(&failed) {
             let path = render::printable(error.path.as_os_str().as_encoded_bytes());
             ui::error(&format!("can't read {path}: {}", error.source));

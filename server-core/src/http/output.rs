@@ -235,9 +235,12 @@ pub fn flush(r: &Rc<Request>) -> Code {
     write(r, chain(Buf::flush()))
 }
 
-/// Waits until the client took everything that was written. OK, or how the request must end.
+/// Waits until the client took everything that was written, each step as long as `send_timeout` allows (in a session,
+/// `lua_socket_send_timeout`). OK, or how the request must end.
 pub async fn drained(r: &Rc<Request>) -> Code {
-    let code = r.conn().drain(*r.loc().core.send_timeout, turn(r), || allowance(r)).await;
+    let loc = r.loc();
+    let timeout = if r.conn().is_stream() { loc.lua.socket.send_timeout() } else { *loc.core.send_timeout };
+    let code = r.conn().drain(timeout, turn(r), || allowance(r)).await;
     log_failure(r);
     if code == Code::REQUEST_TIME_OUT {
         r.log_errno(Level::Info, libc::ETIMEDOUT, format_args!("client timed out"));

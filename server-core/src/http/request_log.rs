@@ -20,16 +20,19 @@ impl Request {
     }
 
     /// Writes a line.
+    #[cold]
     pub fn log(&self, level: Level, message: Arguments<'_>) {
         self.log_target().write_for(Some(self), level, None, message);
     }
 
     /// Writes a line about a failed system call.
+    #[cold]
     pub fn log_errno(&self, level: Level, errno: i32, message: Arguments<'_>) {
         self.log_target().write_for(Some(self), level, Some(errno), message);
     }
 
     /// Writes a line made of pieces that need not be UTF-8.
+    #[cold]
     pub fn log_bytes(&self, level: Level, pieces: &[&[u8]]) {
         let log = self.log_target();
         if log.enabled(level) {
@@ -39,6 +42,7 @@ impl Request {
     }
 
     /// Writes a line at level alert.
+    #[cold]
     pub fn log_alert(&self, message: &str) {
         self.log(Level::Alert, format_args!("{message}"));
     }
@@ -49,6 +53,7 @@ macro_rules! debug {
     ($r:expr, $($text:tt)+) => {{
         let r: &$crate::http::request::Request = &$r;
         if r.logs($crate::log::Level::Debug) {
+            ::std::hint::cold_path();
             r.log($crate::log::Level::Debug, format_args!($($text)+));
         }
     }};

@@ -220,6 +220,7 @@ impl Server {
     /// A connection waits for its next request. Until then it may be closed when its slot is needed.
     pub(super) fn becomes_idle(&self, connection: &Connection) {
         connection.idle.set(true);
+        connection.debug(format_args!("reusable connection: 1"));
         if self.connections.borrow().len() >= self.limit {
             self.room.notify_one();
         }
@@ -244,11 +245,13 @@ impl Server {
             tokio::task::spawn_local(async move {
                 let _guard = Guard { server: &server, key };
                 crate::stream::serve(&connection).await;
+                connection.debug(format_args!("reusable connection: 0"));
             })
         } else {
             tokio::task::spawn_local(async move {
                 let _guard = Guard { server: &server, key };
                 serve_connection(&server, &connection).await;
+                connection.debug(format_args!("reusable connection: 0"));
             })
         };
         slot.insert(Entry { connection: weak, task });
@@ -492,6 +495,9 @@ async fn serve_connection(server: &Rc<Server>, conn: &Rc<Connection>) {
             if !conn.wait_for_request().await {
                 return;
             }
+        }
+        if !pipelined {
+            conn.debug(format_args!("reusable connection: 0"));
         }
         conn.unpark();
         conn.pipelined.set(pipelined);

@@ -339,8 +339,18 @@ const MAX_DEPTH: u8 = 100;
 impl Request {
     /// The value of an indexed variable, computed when it isn't known yet.
     pub fn variable(&self, index: VarIndex) -> Option<Bytes> {
-        let slots = self.slots();
-        if let Some(slot) = slots.0.borrow().get(index.0 as usize) {
+        self.kept_variable(index, |_| true)
+    }
+
+    /// The value of an indexed variable, computed anew when it must not be kept.
+    pub fn fresh_variable(&self, index: VarIndex) -> Option<Bytes> {
+        self.kept_variable(index, |slot| !slot.no_cache)
+    }
+
+    /// The value in a slot that is good enough, else a new one.
+    #[inline]
+    fn kept_variable(&self, index: VarIndex, is_good: impl Fn(&Slot) -> bool) -> Option<Bytes> {
+        if let Some(slot) = self.slots().0.borrow().get(index.0 as usize).filter(|slot| is_good(slot)) {
             match &slot.value {
                 Value::Unset => {}
                 Value::Missing => return None,
@@ -351,16 +361,6 @@ impl Request {
         let value = self.compute(&indexed.variable, &indexed.name, indexed.prefix);
         self.store(index, value.clone(), indexed.variable.flags.has(Flags::NO_CACHE));
         value
-    }
-
-    /// The value of an indexed variable, computed anew when it must not be kept.
-    pub fn fresh_variable(&self, index: VarIndex) -> Option<Bytes> {
-        if let Some(slot) = self.slots().0.borrow_mut().get_mut(index.0 as usize)
-            && slot.no_cache
-        {
-            *slot = Slot::default();
-        }
-        self.variable(index)
     }
 
     /// The value of any variable by its name in lower case (`ngx.var`, SSI).

@@ -149,16 +149,19 @@ impl ErrorLog {
     }
 
     /// Writes a line without context.
+    #[cold]
     pub fn write(&self, level: Level, message: Arguments<'_>) {
         self.write_for(None, level, None, message);
     }
 
     /// Writes a line about a failed system call.
+    #[cold]
     pub fn write_errno(&self, level: Level, errno: i32, message: Arguments<'_>) {
         self.write_for(None, level, Some(errno), message);
     }
 
     /// Writes a line with everything that is known about it.
+    #[cold]
     pub fn write_for(
         &self,
         context: Option<&dyn LogContext>,
@@ -181,6 +184,7 @@ impl ErrorLog {
     }
 
     /// Writes a line whose message is bytes.
+    #[cold]
     pub fn write_entry(&self, entry: &Entry<'_>) {
         if !self.enabled(entry.level) {
             return;
@@ -269,12 +273,14 @@ macro_rules! log_at {
     ($log:expr, $level:expr, for $context:expr, $($text:tt)+) => {{
         let log: &$crate::log::ErrorLog = &$log;
         if log.enabled($level) {
+            ::std::hint::cold_path();
             log.write_for(Some($context), $level, None, format_args!($($text)+));
         }
     }};
     ($log:expr, $level:expr, $($text:tt)+) => {{
         let log: &$crate::log::ErrorLog = &$log;
         if log.enabled($level) {
+            ::std::hint::cold_path();
             log.write($level, format_args!($($text)+));
         }
     }};

@@ -86,6 +86,7 @@ macro_rules! session_log {
     ($session:expr, $level:expr, $($format:tt)+) => {{
         let session: &dyn $crate::lua::session::Session = $session;
         if $crate::log::is_written_anywhere($level) && session.logs($level) {
+            ::std::hint::cold_path();
             session.log($level, format_args!($($format)+));
         }
     }};

@@ -109,19 +109,19 @@ impl<'a> Journal<'a> {
         #[cfg(test)]
         kill_point();
         let at = self.len() as usize;
-        let trailer = at.saturating_add(bytes.len().next_multiple_of(8));
-        let end = trailer.saturating_add(TRAILER);
-        if end > self.records.len() {
+        let padded = bytes.len().next_multiple_of(8);
+        if self.records.len().checked_sub(at).is_none_or(|room| room < padded + TRAILER) {
             self.set_len(OVERFLOW);
             return;
         }
-        // SAFETY: the lock is held; the records' mapping has room up to `end`, as just checked, and the bytes lie in
-        // another one.
+        // SAFETY: the lock is held; the records' mapping has room for both, as just checked, and the bytes lie in
+        // another one. A trailer need not be aligned when the zone is damaged.
         unsafe {
-            self.records.write(at, bytes);
-            self.records.at::<[u64; 2]>(trailer).write([offset, bytes.len() as u64]);
+            let record = self.records.at::<u8>(at);
+            ptr::copy_nonoverlapping(bytes.as_ptr(), record, bytes.len());
+            record.add(padded).cast::<[u64; 2]>().write_unaligned([offset, bytes.len() as u64]);
         }
-        self.set_len(end as u64);
+        self.set_len((at + padded + TRAILER) as u64);
         #[cfg(test)]
         kill_point();
     }

@@ -51,12 +51,11 @@ impl Memory {
     }
 
     /// The address of a `T` at an offset; always valid for reads and writes of one `T`, which has to be plain data
-    /// of at most a page.
+    /// of at most a page. One that begins just before the end reaches into the last page, which does no harm.
     #[inline]
     pub(super) fn at<T>(&self, offset: usize) -> *mut T {
-        const { assert!(size_of::<T>() <= PAGE) };
-        let fits = offset.checked_add(size_of::<T>()).is_some_and(|end| end <= self.len);
-        let offset = if fits && offset.is_multiple_of(align_of::<T>()) { offset } else { self.len };
+        const { assert!(size_of::<T>() <= PAGE && align_of::<T>() <= PAGE) };
+        let offset = if offset.is_multiple_of(align_of::<T>()) { offset.min(self.len) } else { self.len };
         // SAFETY: the offset and the `T` behind it lie in the mapping, the stray page included.
         unsafe { self.base.as_ptr().add(offset).cast() }
     }

@@ -10,8 +10,7 @@ use super::settings::Pass;
 use super::{datagram_relay, relay};
 use crate::http::conf::LocConf;
 use crate::http::connection::Address;
-use crate::http::upstream::destination::Destination;
-use crate::http::upstream::{self, Conf, Outgoing, Protocol, Reader, Route};
+use crate::http::upstream::{self, Conf, Dialing, Route};
 use crate::http::{Code, Request};
 use crate::log::Level;
 use crate::log_at;
@@ -47,13 +46,9 @@ fn announce(r: &Request, server: &Connection) {
 /// Bytes as they are.
 struct Plain;
 
-impl Protocol for Plain {
+impl Dialing for Plain {
     fn conf(&self, loc: &'static LocConf) -> &'static Conf {
         &loc.stream.upstream
-    }
-
-    fn hidden(&self) -> &'static [&'static str] {
-        &[]
     }
 
     fn route(&self, r: &Rc<Request>) -> Result<Route, Code> {
@@ -92,14 +87,6 @@ impl Protocol for Plain {
         }
         r.debug(format_args!("stream proxy send PROXY protocol header"));
         proxy_header(r)
-    }
-
-    fn request(&self, _: &Rc<Request>, _: &Destination) -> Result<Outgoing, Code> {
-        Ok(Outgoing::default())
-    }
-
-    fn reader(&self, _: &Outgoing) -> Box<dyn Reader> {
-        unreachable!("a session is dialled, not asked")
     }
 }
 

@@ -246,7 +246,10 @@ pub(crate) async fn accept(
     }
     let Some((tls, side)) = connection.tls() else { return false };
     connection.action.set(Some("SSL handshaking"));
-    connection.debug(format_args!("reusable connection: 0"));
+    if !connection.is_stream() {
+        connection.debug(format_args!("reusable connection: 1"));
+        connection.debug(format_args!("reusable connection: 0"));
+    }
     loop {
         let step = tls.handshake();
         let (result, error) = step.numbers();

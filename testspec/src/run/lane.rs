@@ -28,9 +28,11 @@ use crate::run::outcome::{Attempt, BlockId, BlockReport};
 use crate::run::perl_side::Spec;
 use crate::run::ports::{self, Ports};
 use crate::run::process;
+use crate::run::processors::{Counters, Jobs, Places};
 use crate::run::progress::{Progress, SlowBlock};
+use crate::run::queue::Queue;
 use crate::run::root::ServerRoot;
-use crate::run::schedule::{Reach, Schedule, Unit, units};
+use crate::run::schedule::{Reach, Unit, units};
 use crate::run::select::PlannedFile;
 
 /// Loads a spec file in a lane's environment.
@@ -44,7 +46,7 @@ pub struct Options {
     /// Loads spec files.
     pub loader: Loader,
     /// How many blocks run at the same time.
-    pub jobs: usize,
+    pub jobs: Jobs,
     /// The environment of prologues and servers.
     pub variables: BTreeMap<String, Vec<u8>>,
     /// The working directory.
@@ -113,51 +115,42 @@ pub enum Event {
 /// Runs the chosen blocks. `observe` is called for each event, in this thread.
 pub fn run(files: Vec<PlannedFile>, options: &Options, mut observe: impl FnMut(Event)) -> io::Result<()> {
     process::adopt_orphans()?;
-    let epoch = Instant::now();
     let files: Vec<Arc<PlannedFile>> = files.into_iter().map(Arc::new).collect();
-    let work = units(&files, options.jobs, |id| options.durations.get(id).copied());
-    let own_networks = options.jobs > 1 && netns::is_possible();
+    let Jobs { least, most } = options.jobs;
+    let work = units(&files, least, |id| options.durations.get(id).copied());
+    let own_networks = most > 1 && netns::is_possible();
     let outside = work.iter().filter(|unit| unit.outside || !own_networks).count();
     let inside = work.len() - outside;
-    let schedule = Arc::new(Schedule::new(work, own_networks));
-    let mut lanes = Vec::new();
-    lanes.extend((0..options.jobs.min(inside)).map(|index| (index, Reach::Own)));
-    // Beside the others: what speaks to services mostly waits, for them or for each other.
-    lanes.extend((lanes.len()..).take(options.jobs.min(outside)).map(|index| (index, Reach::Shared)));
-    let next = lanes.len();
-    let first = round(&schedule, lanes, options, epoch, &mut observe);
-    let missed = schedule.take_missed();
-    let second = if missed.is_empty() {
-        Ok(())
-    } else {
-        // Files run side by side, each in its order; that they share a network makes ports a resource.
-        let lanes = (next..).take(options.jobs.div_ceil(2).min(missed.len())).map(|index| (index, Reach::Shared));
-        let lanes = lanes.collect();
-        let again = Arc::new(Schedule::new(missed, false));
-        round(&again, lanes, options, epoch, &mut observe)
-    };
+    let work_len = work.len();
+    let queue = Arc::new(Queue::new(work, least, own_networks));
+    // How many of either kind are at work is the queue's affair. What misses a service comes to the second kind.
+    let has_services = ports::has_listeners();
+    let outside = if has_services && own_networks { work_len } else { outside };
+    let own = std::iter::repeat_n(Reach::Own, most.min(inside));
+    let lanes = own.chain(std::iter::repeat_n(Reach::Shared, most.min(outside)));
+    let result = run_lanes(&queue, lanes, has_services, options, &mut observe);
     process::end_descendants();
-    first.and(second)
+    result
 }
 
-/// Runs the units of a schedule in lanes, each a number and what it can reach.
-fn round(
-    schedule: &Arc<Schedule>,
-    lanes: Vec<(usize, Reach)>,
+/// Runs the units of a queue in lanes that can reach this.
+fn run_lanes(
+    queue: &Arc<Queue>,
+    lanes: impl Iterator<Item = Reach>,
+    has_services: bool,
     options: &Options,
-    epoch: Instant,
     observe: &mut impl FnMut(Event),
 ) -> io::Result<()> {
-    let has_services = ports::has_listeners();
+    let epoch = Instant::now();
     let (sender, receiver) = channel();
     let mut threads = Vec::new();
     let mut marks = Vec::new();
-    for (index, reach) in lanes {
+    for (index, reach) in lanes.enumerate() {
         let lane = Lane {
             index,
             reach,
             options: options.clone(),
-            schedule: Arc::clone(schedule),
+            queue: Arc::clone(queue),
             events: sender.clone(),
             progress: Arc::default(),
             epoch,
@@ -168,7 +161,7 @@ fn round(
         threads.push(thread.spawn(move || lane.run())?);
     }
     drop(sender);
-    watch(&receiver, options, schedule, &marks, observe);
+    watch(&receiver, options, queue, &marks, observe);
     let mut result = Ok(());
     for thread in threads {
         match thread.join() {
@@ -194,10 +187,10 @@ pub enum Rendered {
 /// Gives `show` the `nginx.conf` with which each chosen block would run.
 pub fn render(files: Vec<PlannedFile>, options: &Options, mut show: impl FnMut(&BlockId, Rendered)) -> io::Result<()> {
     let (events, _) = channel();
-    let options = Options { jobs: 1, ..options.clone() };
-    let schedule = Arc::new(Schedule::new(Vec::new(), false));
+    let options = Options { jobs: Jobs::fixed(1), ..options.clone() };
+    let queue = Arc::new(Queue::new(Vec::new(), 1, false));
     let (progress, epoch) = (Arc::default(), Instant::now());
-    let lane = Lane { index: 0, reach: Reach::Shared, options, schedule, events, progress, epoch, has_services: false };
+    let lane = Lane { index: 0, reach: Reach::Shared, options, queue, events, progress, epoch, has_services: false };
     let bench = lane.bench()?;
     for file in files.into_iter().map(Arc::new) {
         let loaded = lane.load(&file, &bench, None);
@@ -231,12 +224,13 @@ fn rendered(spec: &dyn Spec, id: &BlockId, bench: &Bench) -> Rendered {
 fn watch(
     receiver: &Receiver<Event>,
     options: &Options,
-    schedule: &Schedule,
+    queue: &Queue,
     marks: &[Arc<Progress>],
     observe: &mut impl FnMut(Event),
 ) {
     let mut failures = 0;
     let mut looked = Instant::now();
+    let mut places = Places::new(options.jobs);
     loop {
         match receiver.recv_timeout(Duration::from_millis(50)) {
             Ok(event) => {
@@ -251,21 +245,25 @@ fn watch(
         if looked.elapsed() >= LOOK {
             looked = Instant::now();
             marks.iter().filter_map(|mark| mark.slow(options.slow)).for_each(|slow| observe(Event::Slow(slow)));
+            if options.jobs.least < options.jobs.most {
+                places.look(Counters::read(), queue.is_full());
+                queue.set_places(places.number());
+            }
         }
         if options.stop.load(Ordering::Relaxed) || options.max_failures.is_some_and(|max| failures >= max) {
-            schedule.stop();
+            queue.stop();
         }
     }
 }
 
-/// How often is looked for slow blocks.
+/// How often is looked for slow blocks, and for idle processors.
 const LOOK: Duration = Duration::from_millis(100);
 
 struct Lane {
     index: usize,
     reach: Reach,
     options: Options,
-    schedule: Arc<Schedule>,
+    queue: Arc<Queue>,
     events: Sender<Event>,
     progress: Arc<Progress>,
     /// When the run began.
@@ -298,8 +296,32 @@ fn lend_folders(from: &Path, to: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// The end of a lane. Where one breaks off, the others would wait for what it holds.
+struct Ending<'a> {
+    queue: &'a Queue,
+    is_regular: bool,
+}
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        if !self.is_regular {
+            self.queue.stop();
+        }
+    }
+}
+
 impl Lane {
     fn run(self) -> io::Result<()> {
+        // A lane without work makes nothing.
+        let Some(mut unit) = self.queue.next(self.reach) else { return Ok(()) };
+        let mut ending = Ending { queue: &self.queue, is_regular: false };
+        let ended = self.run_from(&mut unit);
+        ending.is_regular = ended.is_ok();
+        ended
+    }
+
+    /// Runs a unit and those that follow.
+    fn run_from(&self, unit: &mut Unit) -> io::Result<()> {
         if self.reach == Reach::Own {
             netns::enter().map_err(io::Error::other)?;
         }
@@ -310,16 +332,20 @@ impl Lane {
         let bench = self.bench()?;
         let port = ports.as_ref().and_then(Ports::for_lane);
         let mut loaded: Option<Loaded> = None;
-        while let Some(unit) = self.schedule.next(self.reach) {
+        loop {
             if loaded.as_ref().is_none_or(|loaded| !Arc::ptr_eq(&loaded.file, &unit.file)) {
                 bench.end_kept();
                 leave(loaded.take());
                 loaded = Some(self.load(&unit.file, &bench, port));
             }
             if let Some(loaded) = &loaded {
-                self.unit(&unit, loaded, &bench);
+                self.unit(unit, loaded, &bench);
             }
-            self.schedule.done(&unit);
+            self.queue.done(unit);
+            match self.queue.next(self.reach) {
+                Some(next) => *unit = next,
+                None => break,
+            }
         }
         bench.end_kept();
         leave(loaded);
@@ -329,7 +355,7 @@ impl Lane {
     fn bench(&self) -> io::Result<Bench> {
         let place = self.options.scratch.join(self.index.to_string());
         let root = match self.options.variables.get("TEST_NGINX_SERVROOT") {
-            Some(path) if self.options.jobs == 1 => {
+            Some(path) if self.options.jobs.most == 1 => {
                 use std::os::unix::ffi::OsStrExt as _;
                 ServerRoot::new(self.options.working_directory.join(std::ffi::OsStr::from_bytes(path)))
             }
@@ -382,7 +408,7 @@ impl Lane {
                 }
             }
             if self.missed_a_service(&attempts) {
-                self.schedule.miss(unit, id);
+                self.queue.miss(unit, id);
                 continue;
             }
             let report = Box::new(BlockReport { id: id.clone(), attempts });
@@ -443,7 +469,7 @@ impl Lane {
     /// Ports for a lane that shares the machine's network. With one job the original's ports are used, by one run at
     /// a time.
     fn reserve_ports(&self) -> io::Result<Option<Ports>> {
-        if self.options.jobs > 1 {
+        if self.options.jobs.most > 1 {
             return Ports::reserve().map(Some);
         }
         let stopped = || self.options.stop.load(Ordering::Relaxed);

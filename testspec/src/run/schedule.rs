@@ -1,13 +1,13 @@
-//! Which lane runs which blocks, and when.
+//! Which blocks run together, and in which order.
 //!
 //! Blocks are handed out in small runs of one file, so that a file is loaded few times and lanes end together; those
 //! that will take long go first. What a block shares with the world outside its lane is a *resource*; two blocks with
 //! a resource in common never run at the same time. A service of the machine (memcached, Redis, …) is held together
 //! by the blocks that only speak to it, and alone by a block that keeps something in it.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 use std::path::Path;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rsty_diag::Span;
@@ -26,11 +26,17 @@ pub struct Unit {
     pub blocks: Vec<BlockId>,
     /// Whether they speak to a service outside the lane's own network.
     pub outside: bool,
-    resources: BTreeSet<String>,
+    /// What it shares with the world outside its lane.
+    pub(crate) resources: BTreeSet<String>,
     expected: Duration,
 }
 
 impl Unit {
+    /// One of its blocks, for a lane in the machine's network.
+    pub(crate) fn outside_with(&self, block: BlockId) -> Self {
+        Self { blocks: vec![block], outside: true, ..self.clone() }
+    }
+
     /// Whether it may hold another block, where `size` are enough for one that stays inside its lane.
     fn has_room(&self, size: usize) -> bool {
         self.blocks.len() < if self.outside { size.min(OUTSIDE_UNIT_MAX) } else { size }
@@ -52,25 +58,8 @@ pub enum Reach {
     Shared,
 }
 
-/// The work still to be done. Lanes take from it.
-#[derive(Debug)]
-pub struct Schedule {
-    state: Mutex<State>,
-    changed: Condvar,
-    has_own_networks: bool,
-}
-
-#[derive(Debug)]
-struct State {
-    pending: VecDeque<Unit>,
-    /// What failed for want of a service that the machine's network may have.
-    missed: Vec<Unit>,
-    busy: BTreeMap<String, usize>,
-    stopped: bool,
-}
-
 /// Behind the name of a service: held by blocks that only speak to it.
-const VISITED: &str = " visited";
+pub(crate) const VISITED: &str = " visited";
 /// Behind the name of a service: held by a block that keeps something in it.
 const CHANGED: &str = " changed";
 
@@ -80,7 +69,7 @@ const WORKING_FOLDER: &str = "the working folder";
 const MODULE_FOLDERS: usize = 4;
 
 /// The resource that can't be held together with this one.
-fn excluder(resource: &str) -> Option<String> {
+pub(crate) fn excluder(resource: &str) -> Option<String> {
     if let Some(service) = resource.strip_suffix(VISITED) {
         Some(format!("{service}{CHANGED}"))
     } else {
@@ -146,90 +135,6 @@ fn units_of(file: &Arc<PlannedFile>, size: usize, expected: impl Fn(&BlockId) ->
     }
     done.extend(open);
     done
-}
-
-impl Schedule {
-    /// A schedule of units. With `has_own_networks`, most lanes have a network of their own, and ports are no
-    /// resource.
-    pub fn new(units: Vec<Unit>, has_own_networks: bool) -> Self {
-        let state = State { pending: units.into(), missed: Vec::new(), busy: BTreeMap::new(), stopped: false };
-        Self { state: Mutex::new(state), changed: Condvar::new(), has_own_networks }
-    }
-
-    /// The next unit for a lane; waits while all that is left for it must wait. `None` when nothing is left.
-    pub fn next(&self, reach: Reach) -> Option<Unit> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        loop {
-            if state.stopped {
-                return None;
-            }
-            let is_for_lane = |unit: &Unit| !self.has_own_networks || unit.outside == (reach == Reach::Shared);
-            let is_free = |unit: &Unit| {
-                self.held(unit).all(|resource| match state.busy.get(resource) {
-                    Some(_) => resource.ends_with(VISITED),
-                    None => !excluder(resource).is_some_and(|other| state.busy.contains_key(&other)),
-                })
-            };
-            if let Some(index) = state.pending.iter().position(|unit| is_for_lane(unit) && is_free(unit)) {
-                let unit = state.pending.remove(index)?;
-                for resource in self.held(&unit) {
-                    *state.busy.entry(resource.clone()).or_default() += 1;
-                }
-                return Some(unit);
-            }
-            if !state.pending.iter().any(is_for_lane) {
-                return None;
-            }
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
-        }
-    }
-
-    /// Gives back what a unit held.
-    pub fn done(&self, unit: &Unit) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        for resource in self.held(unit) {
-            if let Some(holders) = state.busy.get_mut(resource) {
-                *holders -= 1;
-                if *holders == 0 {
-                    state.busy.remove(resource);
-                }
-            }
-        }
-        self.changed.notify_all();
-    }
-
-    /// Keeps a block of a unit for a lane in the machine's network.
-    pub fn miss(&self, unit: &Unit, block: &BlockId) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        match state.missed.iter_mut().find(|missed| Arc::ptr_eq(&missed.file, &unit.file)) {
-            Some(missed) => missed.blocks.push(block.clone()),
-            None => {
-                state.missed.push(Unit { blocks: vec![block.clone()], outside: true, ..unit.clone() });
-            }
-        }
-    }
-
-    /// The blocks that [`miss`](Self::miss) kept, in their files' order.
-    pub fn take_missed(&self) -> Vec<Unit> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut missed = std::mem::take(&mut state.missed);
-        for unit in &mut missed {
-            unit.blocks.sort_by_key(|block| block.number);
-        }
-        missed.sort_by(|one, other| one.file.path.cmp(&other.file.path));
-        missed
-    }
-
-    /// Hands out nothing more.
-    pub fn stop(&self) {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).stopped = true;
-        self.changed.notify_all();
-    }
-
-    fn held<'a>(&self, unit: &'a Unit) -> impl Iterator<Item = &'a String> {
-        let ports_matter = !self.has_own_networks;
-        unit.resources.iter().filter(move |resource| ports_matter || !resource.starts_with("port "))
-    }
 }
 
 /// What a text says about the blocks that contain it.

@@ -18,6 +18,7 @@ fn main() -> std::io::Result<()> {
         settings.switch(rule, Switch::On).map_err(std::io::Error::other)?;
     }
     let (files, _) = driver::find(&paths);
-    let (reports, _) = driver::run(&files, 1, |_| settings.clone());
+    let (mut reports, _) = driver::run(&files, 1, |_| settings.clone());
+    driver::forget_fields_set_in(&files, &mut reports);
     std::io::stdout().write_all(report::concise(&reports).as_bytes())
 }

@@ -9,7 +9,7 @@ use crate::embed::{self, Map, Phase, Snippet, Subsystem};
 use crate::finding::Finding;
 use crate::inline;
 use crate::lua::{self, SyntaxError};
-use crate::rules::{SYNTAX_ERROR, Sink, undefined_field};
+use crate::rules::{SYNTAX_ERROR, Sink, uncached_code, undefined_field};
 use crate::settings::{Inline, Settings, WrittenFiles};
 
 /// What a file holds.
@@ -59,6 +59,9 @@ pub fn check(input: &Input, settings: &Settings) -> Vec<Finding> {
             let found = embed::conf_snippets(bytes, 0, Subsystem::Http);
             for snippet in &found {
                 check_snippet(snippet, &input.source, settings, &mut findings);
+            }
+            if settings.is_on(uncached_code::RULE.id) {
+                findings.extend(embed::uncached(bytes).into_iter().map(uncached_code::finding));
             }
         }
         InputKind::Spec => {
@@ -152,6 +155,7 @@ fn syntax_error(error: &SyntaxError, map: &Map) -> Finding {
         help: None,
         notes: error.opened.iter().map(|range| (span(*range), "opened here".to_owned())).collect(),
         global: None,
+        field: None,
         fix: None,
     }
 }

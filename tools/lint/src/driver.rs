@@ -1,5 +1,6 @@
 //! Many files: finding them, judging them in parallel, in a stable order.
 
+use std::collections::HashSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,6 +12,7 @@ use rsty_diag::Source;
 use crate::check::{Input, InputKind, check};
 use crate::finding::Finding;
 use crate::modules::Modules;
+use crate::rules::undefined_field;
 use crate::settings::Settings;
 
 /// What was found in one file.
@@ -37,7 +39,7 @@ pub struct ReadError {
 pub fn find(paths: &[PathBuf]) -> (Vec<PathBuf>, Vec<ReadError>) {
     let mut found = Vec::new();
     let mut errors = Vec::new();
-    let mut seen = std::collections::HashSet::new();
+    let mut seen = HashSet::new();
     for path in paths {
         match std::fs::metadata(path) {
             Ok(metadata) if metadata.is_dir() => {
@@ -117,6 +119,25 @@ where
     (reports, errors)
 }
 
+/// Takes back findings about fields of libraries that any of `files` sets by their full name: one file of a project hangs
+/// `ngx.mine` on `ngx`, and others use it. The files are read again only if there are such findings.
+pub fn forget_fields_set_in(files: &[PathBuf], reports: &mut [FileReport]) {
+    let fields = reports.iter().flat_map(|report| &report.findings).filter_map(|found| found.field.as_ref());
+    let wanted: HashSet<Vec<u8>> = fields.map(|field| field.as_bytes().to_vec()).collect();
+    if wanted.is_empty() {
+        return;
+    }
+    let mut set = HashSet::new();
+    for file in files {
+        // What can't be read was told when it was judged.
+        let Ok(text) = std::fs::read(file) else { continue };
+        set.extend(undefined_field::paths_set_in(&text, &wanted).into_iter().map(<[u8]>::to_vec));
+    }
+    for report in reports {
+        report.findings.retain(|found| found.field.as_ref().is_none_or(|field| !set.contains(field.as_bytes())));
+    }
+}
+
 fn judge(path: &Path, settings: &Settings) -> Result<FileReport, ReadError> {
     let source = Source::read(path).map_err(|source| ReadError { path: path.to_path_buf(), source })?;
     let kind = InputKind::of(path).unwrap_or(InputKind::Lua);
@@ -124,4 +145,29 @@ fn judge(path: &Path, settings: &Settings) -> Result<FileReport, ReadError> {
     // A clean file's content is not needed any more.
     let source = if findings.is_empty() { Source::new(path, Vec::new()) } else { source };
     Ok(FileReport { source, findings })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_field_that_another_file_sets_is_known() {
+        let folder = std::env::temp_dir().join(format!("rsty-fields-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).expect("folder");
+        let write = |name: &str, text: &str| {
+            let path = folder.join(name);
+            std::fs::write(&path, text).expect("write");
+            path
+        };
+        let files = [write("a.lua", "ngx.mine = {}"), write("b.lua", "return f(ngx.mine, ngx.yours)")];
+        let (mut reports, _) = run(&files, 1, |_| Settings::default());
+        let told = |reports: &[FileReport]| -> Vec<String> {
+            reports.iter().flat_map(|report| &report.findings).filter_map(|found| found.field.clone()).collect()
+        };
+        assert_eq!(told(&reports), ["ngx.mine", "ngx.yours"]);
+        forget_fields_set_in(&files, &mut reports);
+        assert_eq!(told(&reports), ["ngx.yours"]);
+        std::fs::remove_dir_all(folder).expect("clean up");
+    }
 }

@@ -29,6 +29,8 @@ pub struct Finding {
     pub notes: Vec<(Span, String)>,
     /// The global that it is about.
     pub global: Option<(GlobalKind, String)>,
+    /// The field of a library that it is about, such as `ngx.mine`.
+    pub field: Option<String>,
     /// How to mend it.
     pub fix: Option<Fix>,
 }

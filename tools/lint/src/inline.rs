@@ -21,6 +21,9 @@ use crate::settings::Settings;
 /// The id of findings about comments that suppress nothing.
 pub(crate) const UNUSED_ALLOW: &str = "unused_allow";
 
+/// The id of findings about comments that name a rule which is none.
+pub(crate) const UNKNOWN_RULE: &str = "unknown_rule";
+
 /// Comments that are looked at in one chunk; more can only be an attempt to keep the linter busy.
 const REMARKS_MAX: usize = 10_000;
 
@@ -53,11 +56,15 @@ pub(crate) fn apply(chunk: &Chunk<'_>, source: &Source, settings: &Settings, fin
         index += 1;
         index <= from || !is_suppressed(source, finding, &mut suppressions, &places)
     });
-    for suppression in suppressions.iter().filter(|suppression| !suppression.used) {
-        if let What::Rules(names) = &suppression.what
-            && names.iter().any(|rule| rule == "all" || rules::find(rule).is_none() || settings.is_on(rule))
-            && chunk.tree.slice(suppression.remark).trim_ascii_start().starts_with(b"rsty:")
-        {
+    for suppression in &suppressions {
+        let What::Rules(names) = &suppression.what else { continue };
+        if !chunk.tree.slice(suppression.remark).trim_ascii_start().starts_with(b"rsty:") {
+            continue;
+        }
+        let unknown: Vec<&str> = names.iter().map(String::as_str).filter(|name| !is_known(name)).collect();
+        findings.extend(unknown.iter().map(|name| unknown_rule(chunk, suppression.remark, name)));
+        let looked_for = |name: &String| name == "all" || settings.is_on(name);
+        if !suppression.used && unknown.is_empty() && names.iter().any(looked_for) {
             findings.push(Finding {
                 rule: UNUSED_ALLOW,
                 severity: Severity::Warning,
@@ -66,9 +73,30 @@ pub(crate) fn apply(chunk: &Chunk<'_>, source: &Source, settings: &Settings, fin
                 help: Some("remove it".into()),
                 notes: Vec::new(),
                 global: None,
+                field: None,
                 fix: removal(chunk, suppression.remark),
             });
         }
+    }
+}
+
+/// Whether a comment may name it: a rule, `all`, or what the linter says besides its rules.
+fn is_known(name: &str) -> bool {
+    matches!(name, "all" | UNUSED_ALLOW | rules::SYNTAX_ERROR) || rules::find(name).is_some()
+}
+
+fn unknown_rule(chunk: &Chunk<'_>, remark: Range, name: &str) -> Finding {
+    let like = rsty_diag::closest(name, rules::ALL.iter().map(|rule| rule.id));
+    Finding {
+        rule: UNKNOWN_RULE,
+        severity: Severity::Warning,
+        message: format!("unknown rule `{}`", rsty_diag::render::printable(name.as_bytes())),
+        span: chunk.span(remark),
+        help: like.map(|like| format!("did you mean `{like}`?")),
+        notes: Vec::new(),
+        global: None,
+        field: None,
+        fix: None,
     }
 }
 
@@ -299,6 +327,17 @@ mod tests {
         assert_eq!(lines("-- rsty: allow(undeclared_global)\nx = 1\nx = 2"), ["3:undeclared_global"]);
         assert!(lines("-- rsty: allow-file(undeclared_global)\nx = 1\nx = 2").is_empty());
         assert_eq!(lines("local x -- rsty: allow(undeclared_global)"), ["1:unused_allow"]);
+    }
+
+    #[test]
+    fn a_rule_that_is_none_is_told_with_one_like_it() {
+        let (_, findings) = findings_with("globals", "f() -- rsty: allow(undefined_globl, undefined_global)", |_| {});
+        let told: Vec<_> =
+            findings.iter().map(|found| (found.rule, found.message.as_str(), found.help.as_deref())).collect();
+        assert_eq!(
+            told,
+            [("unknown_rule", "unknown rule `undefined_globl`", Some("did you mean `undefined_global`?"))]
+        );
     }
 
     #[test]

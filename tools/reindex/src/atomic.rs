@@ -37,8 +37,12 @@ pub struct Loaded {
 impl Loaded {
     /// Reads `path`, through symbolic links. Only regular files are read.
     pub fn read(path: &Path) -> io::Result<Self> {
-        let target = fs::canonicalize(path)?;
-        let metadata = fs::metadata(&target)?;
+        let found = fs::symlink_metadata(path)?;
+        let (target, metadata) = if found.is_symlink() {
+            (fs::canonicalize(path)?, fs::metadata(path)?)
+        } else {
+            (path.to_path_buf(), found)
+        };
         if !metadata.is_file() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
         }
@@ -53,7 +57,7 @@ impl Loaded {
 
     /// Puts `new` in the place of the content that was read.
     pub fn replace(&self, new: &[u8]) -> Result<(), ReplaceError> {
-        let folder = self.target.parent().unwrap_or(Path::new("/"));
+        let folder = self.target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         // A file that may not be written is not replaced either, though the folder would allow it.
         File::options().write(true).open(&self.target).map_err(failed("open the file for writing"))?;
         let mut temporary = tempfile::Builder::new()
@@ -62,13 +66,10 @@ impl Loaded {
             .map_err(failed("create a temporary file beside it"))?;
         temporary.write_all(new).map_err(failed("write the temporary file"))?;
         self.adopt_owner_and_mode(temporary.as_file())?;
-        temporary.as_file().sync_all().map_err(failed("flush the temporary file to disk"))?;
+        temporary.as_file().sync_data().map_err(failed("flush the temporary file to disk"))?;
         self.check_unchanged()?;
+        // The folder is not flushed: after a power failure the name may still mean the old content, which is whole.
         temporary.persist(&self.target).map_err(|error| failed("rename the temporary file")(error.error))?;
-        // The rename itself is durable only with the folder; a folder that can't be flushed is no reason to fail.
-        if let Ok(folder) = File::open(folder) {
-            folder.sync_all().ok();
-        }
         Ok(())
     }
 

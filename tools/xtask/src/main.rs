@@ -14,6 +14,7 @@ mod bench;
 mod fuzz;
 mod generate;
 mod perl;
+mod speed;
 mod upstream;
 mod verdicts;
 
@@ -28,11 +29,15 @@ usage: cargo xtask TASK
   upstream [DIR]      bring the test suites of upstream modules out of Debian's source packages (default: upstream)
   gen [--check]       write the linter's tables from what the server has, or compare them
   perl DIR LIB [FILE] compare values and plans of spec files with the system's Perl; LIB is test-nginx's lib folder
-  verdicts [--time] [--keep FOLDER] [--part N/M] DIR LIB [FILE]
+  verdicts [--time] [--keep FOLDER [--kept]] [--part N/M] DIR LIB [FILE]
                       compare the verdicts of `rsty test` and of test-nginx on TEST_NGINX_BINARY, block by block;
                       --time: the wall time of both, and of `rsty test` on the built-in server;
                       --keep: keep each file's results, and do not repeat them;
+                      --kept: run nothing, print what all sides have run so far;
                       --part: only run a part of the files, and keep the results
+  speed [--rsty PATH] [--selene PATH] [--reindex PATH] DIR…
+                      compare the linter with luacheck and selene, and the formatter with the original script, in CPU time
+                      and memory on the files below DIR; needs GNU time
   bench [SECONDS] [--only CASE]
                       compare rsty with nginx in alternating runs (default: all cases, 2 seconds a run)
 ";
@@ -50,6 +55,7 @@ fn main() -> ExitCode {
         ["upstream", folder] => upstream::bring(folder.as_ref()),
         ["gen"] => generate::write(false),
         ["gen", "--check"] => generate::write(true),
+        ["speed", arguments @ ..] => speed::run(arguments),
         ["bench", options @ ..] => match bench_options(options) {
             Ok((seconds, only)) => bench::run(seconds, only),
             Err(failure) => Err(failure),

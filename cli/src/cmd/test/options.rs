@@ -12,6 +12,7 @@ use rsty_testspec::load::Shell;
 use rsty_testspec::report::coverage;
 use rsty_testspec::run::binary::ServerBinary;
 use rsty_testspec::run::lane::Options;
+use rsty_testspec::run::processors::Jobs;
 use rsty_testspec::run::spec_file;
 
 use super::args::Args;
@@ -79,13 +80,12 @@ pub(super) fn options_for(
     }
     let mut library_paths = args.include.clone();
     library_paths.extend(std::env::var_os("PERL5LIB").iter().flat_map(std::env::split_paths));
-    // Blocks mostly wait, so there are more of them than processors.
     let processors = std::thread::available_parallelism().map_or(2, std::num::NonZeroUsize::get);
     let seconds = |seconds: f64| Duration::try_from_secs_f64(seconds).unwrap_or(Duration::from_mins(2));
     Ok(Options {
         binary: Arc::new(binary),
         loader: spec_file::loader(),
-        jobs: args.jobs.map_or(processors * 4, usize::from),
+        jobs: args.jobs.map_or(Jobs::for_processors(processors), |jobs| Jobs::fixed(jobs.into())),
         variables,
         working_directory,
         library_paths,

@@ -1,7 +1,8 @@
 //! A kept response: a file with what is to know about it, its head as HTTP/1 text, and its body.
 //!
-//! The file begins with a line that names the format, then lines `name value`, then an empty line. It names its key,
-//! since two keys may have one digest by somebody's design.
+//! The file begins with the name of the format; [`NUMBERS`] numbers follow (eight bytes each, the lowest first): the times
+//! of [`Meta`] and how long key, `vary`, `variant` and head are, which come next in this order. It has its key, since two
+//! keys may have one digest by somebody's design.
 
 use std::fs::File;
 use std::io;
@@ -11,11 +12,12 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 
-use crate::conf::value::number;
 use crate::http::output::Data;
 
-/// The first line of a file.
-const FORMAT: &[u8] = b"rsty-cache 1";
+/// How a file begins.
+const FORMAT: &[u8] = b"rsty-cache 2\n";
+/// The numbers behind that.
+const NUMBERS: usize = 8;
 /// The longest beginning that is read: what is to know, and the head.
 const START_MAX: usize = 256 * 1024;
 /// What is read of a file at first.
@@ -59,34 +61,16 @@ pub(crate) struct Entry {
 impl Meta {
     /// The beginning of a file.
     pub(crate) fn write(&self, head: &[u8]) -> Vec<u8> {
-        let mut out = [FORMAT, b"\n"].concat();
-        let mut line = |name: &str, value: &[u8]| {
-            out.extend_from_slice(name.as_bytes());
-            out.push(b' ');
-            // Keys may hold anything.
-            out.extend(value.escape_ascii());
-            out.push(b'\n');
-        };
-        line("key", &self.key);
-        for (name, value) in [
-            ("valid", self.valid),
-            ("stale-updating", self.stale_updating),
-            ("stale-error", self.stale_error),
-            ("date", self.date),
-            ("head", head.len() as i64),
-        ] {
-            // Always as long, so that it can be replaced in the file.
-            line(name, format!("{value:020}").as_bytes());
+        let texts = [&self.key[..], &self.vary, &self.variant, head];
+        let times = [self.valid, self.stale_updating, self.stale_error, self.date];
+        let mut out = FORMAT.to_vec();
+        for number in times.into_iter().chain(texts.map(|text| text.len() as i64)) {
+            out.extend_from_slice(&number.to_le_bytes());
         }
-        line("vary", &self.vary);
-        line("variant", &self.variant);
-        out.push(b'\n');
-        out.extend_from_slice(head);
+        out.extend(texts.concat());
         out
     }
-}
 
-impl Meta {
     /// Replaces what a file says about its response, whose head stays the same.
     pub(crate) fn rewrite(&self, path: &Path, head: &[u8]) -> io::Result<()> {
         let file = File::options().write(true).open(path)?;
@@ -138,66 +122,18 @@ fn read_start(file: &File, end: u64, most: usize) -> io::Result<Bytes> {
 
 /// What is to know, and where the head begins and how long it is.
 fn parse(start: &Bytes) -> Option<(Meta, usize, usize)> {
-    let mut meta = Meta::default();
-    let mut at = 0;
-    let mut length = 0;
-    let mut lines = 0;
-    loop {
-        let rest = start.get(at..)?;
-        let end = memchr::memchr(b'\n', rest)?;
-        let line = &rest[..end];
-        at += end + 1;
-        lines += 1;
-        if lines == 1 {
-            if line != FORMAT {
-                return None;
-            }
-            continue;
-        }
-        if line.is_empty() {
-            return (start.len() >= at + length).then_some((meta, at, length));
-        }
-        let space = memchr::memchr(b' ', line)?;
-        let (name, text) = (&line[..space], &line[space + 1..]);
-        let time = || number(text);
-        let value = || unescape(start.slice_ref(text));
-        match name {
-            b"key" => meta.key = value()?,
-            b"valid" => meta.valid = time()?,
-            b"stale-updating" => meta.stale_updating = time()?,
-            b"stale-error" => meta.stale_error = time()?,
-            b"date" => meta.date = time()?,
-            b"head" => length = usize::try_from(time()?).ok()?,
-            b"vary" => meta.vary = value()?,
-            b"variant" => meta.variant = value()?,
-            _ => return None,
-        }
-    }
-}
-
-fn unescape(text: Bytes) -> Option<Bytes> {
-    if memchr::memchr(b'\\', &text).is_none() {
-        return Some(text);
-    }
-    let mut out = Vec::with_capacity(text.len());
-    let mut bytes = text.iter();
-    while let Some(&byte) = bytes.next() {
-        if byte != b'\\' {
-            out.push(byte);
-            continue;
-        }
-        out.push(match bytes.next()? {
-            b't' => b'\t',
-            b'r' => b'\r',
-            b'n' => b'\n',
-            b'x' => {
-                let digits = [*bytes.next()?, *bytes.next()?];
-                u8::from_str_radix(std::str::from_utf8(&digits).ok()?, 16).ok()?
-            }
-            other => *other,
-        });
-    }
-    Some(out.into())
+    let (numbers, _) = start.strip_prefix(FORMAT)?.as_chunks::<8>();
+    let numbers = numbers.first_chunk::<NUMBERS>()?.map(i64::from_le_bytes);
+    let [valid, stale_updating, stale_error, date, key, vary, variant, head] = numbers;
+    let mut at = FORMAT.len() + NUMBERS * size_of::<i64>();
+    let mut text = |length: i64| {
+        let begin = at;
+        at = begin.checked_add(usize::try_from(length).ok()?).filter(|end| *end <= start.len())?;
+        Some(start.slice(begin..at))
+    };
+    let (key, vary, variant, head) = (text(key)?, text(vary)?, text(variant)?, text(head)?);
+    let meta = Meta { key, valid, stale_updating, stale_error, date, vary, variant };
+    Some((meta, at - head.len(), head.len()))
 }
 
 #[cfg(test)]
@@ -218,7 +154,7 @@ mod tests {
 
         #[test]
         fn no_file_panics(bytes in proptest::collection::vec(any::<u8>(), 0..120)) {
-            let mut text = b"rsty-cache 1\n".to_vec();
+            let mut text = FORMAT.to_vec();
             text.extend_from_slice(&bytes);
             let _ = (parse(&bytes.into()), parse(&text.into()));
         }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use md5::{Digest as _, Md5};
 
+use crate::codec;
 use crate::shared_dict::{Op, Value, Zone};
 
 /// A cache of the configuration (`proxy_cache_path`).
@@ -166,9 +167,9 @@ impl CacheZone {
 
 /// As hexadecimal digits.
 pub(super) fn hex(hash: &Hash) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digits = hash.iter().flat_map(|byte| [byte >> 4, byte & 15]);
-    digits.map(|digit| char::from(DIGITS[usize::from(digit)])).collect()
+    let mut text = String::with_capacity(2 * hash.len());
+    codec::hex(hash, |digit| text.push(char::from(digit)));
+    text
 }
 
 /// What the index knows about a key besides its uses: `f` that it is fetched, `e` that it failed.

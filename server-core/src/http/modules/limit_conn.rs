@@ -6,12 +6,15 @@ use std::sync::Arc;
 use bytes::Bytes;
 use rsty_diag::Diagnostic;
 
-use super::limit_zones::{LOG_LEVELS, LimitStatus, LimitZones, ZoneSpec, invalid_parameter, lacks_zone, set_status};
-use crate::conf::value::{duplicate, number, set_enum, set_flag};
-use crate::conf::{Arity, Contexts, Directive, Rule};
+use super::limit_zones::{
+    self, Kind, LOG_LEVELS, LimitStatus, LimitZones, Limits, ZoneSpec, invalid_parameter, lacks_zone, limit_rules,
+    set_status,
+};
+use crate::conf::value::{number, set_enum, set_flag};
+use crate::conf::{Arity, Contexts, Directive, Rule, rule};
 use crate::http::code::Code;
 use crate::http::complex_value::ComplexValue;
-use crate::http::conf::{self, Merge, Scope};
+use crate::http::conf::{self, Scope};
 use crate::http::phases::{Handler, Outcome};
 use crate::http::request::Request;
 use crate::http::request_log::debug;
@@ -30,57 +33,30 @@ pub struct MainConf {
 pub type SrvConf = ();
 
 /// Settings of a location.
-#[derive(Default)]
-pub struct LocConf {
-    limits: Rc<Vec<Limit>>,
-    log_level: Option<Level>,
-    status: Option<u16>,
-    dry_run: Option<bool>,
-}
+pub type LocConf = Limits<Limit>;
 
+/// One `limit_conn`.
 #[derive(Clone, Copy)]
-struct Limit {
+pub struct Limit {
     zone: usize,
     most: u64,
 }
 
-impl Merge for LocConf {
-    fn merge(&mut self, outer: &Self) -> Result<(), Diagnostic> {
-        if self.limits.is_empty() {
-            self.limits = Rc::clone(&outer.limits);
-        }
-        self.log_level = self.log_level.or(outer.log_level);
-        self.status = self.status.or(outer.status);
-        self.dry_run = self.dry_run.or(outer.dry_run);
-        Ok(())
+impl limit_zones::Limit for Limit {
+    const KIND: Kind = Kind::Connections;
+
+    fn zone(&self) -> usize {
+        self.zone
     }
 }
 
 const USUAL: Contexts = Contexts::HTTP_SERVER_LOCATION;
 
 /// The directive table.
-pub(crate) const RULES: &[Rule] = &[
-    Rule { name: "limit_conn_zone", contexts: Contexts::HTTP, args: Arity::Words(2, 2), apply: limit_conn_zone },
-    Rule { name: "limit_conn", contexts: USUAL, args: Arity::Words(2, 2), apply: limit_conn },
-    Rule {
-        name: "limit_conn_log_level",
-        contexts: USUAL,
-        args: Arity::Words(1, 1),
-        apply: |scope, directive| set_enum(&mut scope.loc.limit_conn.log_level, directive, &LOG_LEVELS),
-    },
-    Rule {
-        name: "limit_conn_status",
-        contexts: USUAL,
-        args: Arity::Words(1, 1),
-        apply: |scope, directive| set_status(&mut scope.loc.limit_conn.status, directive),
-    },
-    Rule {
-        name: "limit_conn_dry_run",
-        contexts: USUAL,
-        args: Arity::Flag,
-        apply: |scope, directive| set_flag(&mut scope.loc.limit_conn.dry_run, directive),
-    },
-];
+pub(crate) const RULES: &[Rule] = limit_rules!("conn", limit_conn;
+    rule("limit_conn_zone", Contexts::HTTP, Arity::Words(2, 2), limit_conn_zone),
+    rule("limit_conn", USUAL, Arity::Words(2, 2), limit_conn),
+);
 
 fn limit_conn_zone(scope: &mut Scope<'_>, directive: &Directive) -> Result<(), Diagnostic> {
     let [key, zone] = &directive.args[..] else { return Ok(()) };
@@ -97,10 +73,6 @@ fn limit_conn_zone(scope: &mut Scope<'_>, directive: &Directive) -> Result<(), D
 fn limit_conn(scope: &mut Scope<'_>, directive: &Directive) -> Result<(), Diagnostic> {
     let [name, most] = &directive.args[..] else { return Ok(()) };
     let zone = scope.main.limit_conn.zones.refer(&name.text);
-    let limits = Rc::make_mut(&mut scope.loc.limit_conn.limits);
-    if limits.iter().any(|limit| limit.zone == zone) {
-        return Err(duplicate(directive));
-    }
     let Some(count) = number(&most.text).filter(|&count| count > 0).and_then(|count| u64::try_from(count).ok()) else {
         let message = format!("invalid number of connections \"{}\"", most.lossy());
         return Err(directive.error_at(most, "invalid_value", message));
@@ -108,8 +80,7 @@ fn limit_conn(scope: &mut Scope<'_>, directive: &Directive) -> Result<(), Diagno
     if count > 65_535 {
         return Err(directive.error_at(most, "invalid_value", "connection limit must be less 65536"));
     }
-    limits.push(Limit { zone, most: count });
-    Ok(())
+    scope.loc.limit_conn.add(directive, Limit { zone, most: count })
 }
 
 /// Counts in the preaccess phase.
@@ -117,7 +88,7 @@ pub(crate) struct LimitConnHandler;
 
 impl Handler for LimitConnHandler {
     fn applies(&self, loc: &conf::LocConf) -> bool {
-        !loc.limit_conn.limits.is_empty()
+        !loc.limit_conn.all.is_empty()
     }
 
     fn handle(&self, r: &Rc<Request>) -> Outcome {
@@ -162,13 +133,13 @@ impl Drop for Place {
 }
 
 fn limit(r: &Rc<Request>) -> Code {
-    if status(r) != LimitStatus::None {
+    if Kind::Connections.decision(r) != LimitStatus::None {
         return Code::DECLINED;
     }
     let conf = &r.loc().limit_conn;
-    let dry_run = conf.dry_run.unwrap_or(false);
+    let dry_run = conf.dry_run();
     let mut places = Vec::new();
-    for limit in conf.limits.iter() {
+    for limit in conf.all.iter() {
         let Some(zone) = r.main_conf().limit_conn.zones.zone(limit.zone) else { continue };
         let Some(memory) = zone.memory() else { continue };
         let key = zone.key.eval(r);
@@ -180,7 +151,7 @@ fn limit(r: &Rc<Request>) -> Code {
             r.log_bytes(Level::Error, &[b"the value of the \"", zone.key.source(), text, &key, b"\""]);
             continue;
         }
-        set_decision(r, LimitStatus::Passed);
+        Kind::Connections.decide(r, LimitStatus::Passed);
         let most = if zone.number() == 0 { limit.most } else { zone.number() };
         match Place::take(memory, &key, most) {
             Ok((place, count)) => {
@@ -189,13 +160,12 @@ fn limit(r: &Rc<Request>) -> Code {
             }
             Err(refusal) => {
                 if matches!(refusal, Refusal::Full) {
-                    let level = conf.log_level.unwrap_or(Level::Error);
+                    let level = conf.log_level();
                     let what = if dry_run { ", dry run," } else { "" };
                     let name = zone.name.escape_ascii();
                     r.log(level, format_args!("limiting connections{what} by zone \"{name}\""));
                 }
-                set_decision(r, if dry_run { LimitStatus::RejectedDryRun } else { LimitStatus::Rejected });
-                return if dry_run { Code::DECLINED } else { Code(i32::from(conf.status.unwrap_or(503))) };
+                return conf.refuse(r);
             }
         }
     }
@@ -205,14 +175,6 @@ fn limit(r: &Rc<Request>) -> Code {
     Code::DECLINED
 }
 
-fn status(r: &Request) -> LimitStatus {
-    r.main_ref().limit_status.get()[1]
-}
-
-fn set_decision(r: &Request, decision: LimitStatus) {
-    let decisions = &r.main_ref().limit_status;
-    decisions.set([decisions.get()[0], decision]);
-}
-
 /// The variables.
-pub(crate) const VARIABLES: &[VariableDef] = &[VariableDef::volatile("limit_conn_status", |r, _| status(r).text())];
+pub(crate) const VARIABLES: &[VariableDef] =
+    &[VariableDef::volatile("limit_conn_status", |r, _| Kind::Connections.decision(r).text())];

@@ -10,13 +10,14 @@ use bytes::Bytes;
 use rsty_diag::Diagnostic;
 
 use super::limit_zones::{
-    LOG_LEVELS, LimitStatus, LimitZone, LimitZones, ZoneSpec, invalid_parameter, lacks_zone, set_status,
+    self, Kind, LOG_LEVELS, LimitStatus, LimitZone, LimitZones, Limits, ZoneSpec, invalid_parameter, lacks_zone,
+    limit_rules, set_status,
 };
 use crate::conf::value::{number, set_enum, set_flag};
-use crate::conf::{Arity, Contexts, Directive, Rule};
+use crate::conf::{Arity, Contexts, Directive, Rule, rule};
 use crate::http::code::Code;
 use crate::http::complex_value::ComplexValue;
-use crate::http::conf::{self, Merge, Scope};
+use crate::http::conf::{self, Scope};
 use crate::http::phases::{Handler, Outcome};
 use crate::http::request::Request;
 use crate::http::request_log::debug;
@@ -34,59 +35,31 @@ pub struct MainConf {
 pub type SrvConf = ();
 
 /// Settings of a location.
-#[derive(Default)]
-pub struct LocConf {
-    limits: Rc<Vec<Limit>>,
-    log_level: Option<Level>,
-    status: Option<u16>,
-    dry_run: Option<bool>,
-}
+pub type LocConf = Limits<Limit>;
 
 /// One `limit_req`; `burst` and `delay` are thousandths of requests.
 #[derive(Clone, Copy)]
-struct Limit {
+pub struct Limit {
     zone: usize,
     burst: u64,
     delay: u64,
 }
 
-impl Merge for LocConf {
-    fn merge(&mut self, outer: &Self) -> Result<(), Diagnostic> {
-        if self.limits.is_empty() {
-            self.limits = Rc::clone(&outer.limits);
-        }
-        self.log_level = self.log_level.or(outer.log_level);
-        self.status = self.status.or(outer.status);
-        self.dry_run = self.dry_run.or(outer.dry_run);
-        Ok(())
+impl limit_zones::Limit for Limit {
+    const KIND: Kind = Kind::Requests;
+
+    fn zone(&self) -> usize {
+        self.zone
     }
 }
 
 const USUAL: Contexts = Contexts::HTTP_SERVER_LOCATION;
 
 /// The directive table.
-pub(crate) const RULES: &[Rule] = &[
-    Rule { name: "limit_req_zone", contexts: Contexts::HTTP, args: Arity::Words(3, 3), apply: limit_req_zone },
-    Rule { name: "limit_req", contexts: USUAL, args: Arity::Words(1, 3), apply: limit_req },
-    Rule {
-        name: "limit_req_log_level",
-        contexts: USUAL,
-        args: Arity::Words(1, 1),
-        apply: |scope, directive| set_enum(&mut scope.loc.limit_req.log_level, directive, &LOG_LEVELS),
-    },
-    Rule {
-        name: "limit_req_status",
-        contexts: USUAL,
-        args: Arity::Words(1, 1),
-        apply: |scope, directive| set_status(&mut scope.loc.limit_req.status, directive),
-    },
-    Rule {
-        name: "limit_req_dry_run",
-        contexts: USUAL,
-        args: Arity::Flag,
-        apply: |scope, directive| set_flag(&mut scope.loc.limit_req.dry_run, directive),
-    },
-];
+pub(crate) const RULES: &[Rule] = limit_rules!("req", limit_req;
+    rule("limit_req_zone", Contexts::HTTP, Arity::Words(3, 3), limit_req_zone),
+    rule("limit_req", USUAL, Arity::Words(1, 3), limit_req),
+);
 
 fn limit_req_zone(scope: &mut Scope<'_>, directive: &Directive) -> Result<(), Diagnostic> {
     let Some((first, rest)) = directive.args.split_first() else { return Ok(()) };
@@ -141,12 +114,7 @@ fn limit_req(scope: &mut Scope<'_>, directive: &Directive) -> Result<(), Diagnos
         }
     }
     let Some(zone) = zone else { return Err(lacks_zone(directive)) };
-    let limits = Rc::make_mut(&mut scope.loc.limit_req.limits);
-    if limits.iter().any(|limit| limit.zone == zone) {
-        return Err(crate::conf::value::duplicate(directive));
-    }
-    limits.push(Limit { zone, burst, delay });
-    Ok(())
+    scope.loc.limit_req.add(directive, Limit { zone, burst, delay })
 }
 
 /// Counts in the preaccess phase.
@@ -154,7 +122,7 @@ pub(crate) struct LimitReqHandler;
 
 impl Handler for LimitReqHandler {
     fn applies(&self, loc: &conf::LocConf) -> bool {
-        !loc.limit_req.limits.is_empty()
+        !loc.limit_req.all.is_empty()
     }
 
     fn handle(&self, r: &Rc<Request>) -> Outcome {
@@ -171,17 +139,17 @@ enum Verdict {
 }
 
 fn limit(r: &Rc<Request>) -> Outcome {
-    if status(r) != LimitStatus::None {
+    if Kind::Requests.decision(r) != LimitStatus::None {
         return Code::DECLINED.into();
     }
     let conf = &r.loc().limit_req;
     let zones = &r.main_conf().limit_req.zones;
-    let dry_run = conf.dry_run.unwrap_or(false);
-    let log_level = conf.log_level.unwrap_or(Level::Error);
+    let dry_run = conf.dry_run();
+    let log_level = conf.log_level();
     let what = if dry_run { ", dry run" } else { "" };
     // The limits that were asked and have room, with the keys under which they count.
     let mut asked: Vec<(&Limit, &LimitZone, Bytes)> = Vec::new();
-    for (number, limit) in conf.limits.iter().enumerate() {
+    for (number, limit) in conf.all.iter().enumerate() {
         let Some(zone) = zones.zone(limit.zone) else { continue };
         let key = zone.key.eval(r);
         if key.is_empty() {
@@ -192,7 +160,7 @@ fn limit(r: &Rc<Request>) -> Outcome {
             r.log_bytes(Level::Error, &[b"the value of the \"", zone.key.source(), text, &key, b"\""]);
             continue;
         }
-        let is_last = number + 1 == conf.limits.len();
+        let is_last = number + 1 == conf.all.len();
         let verdict = ask(zone, limit, &key, if is_last { Count::Yes } else { Count::NotYet });
         let (code, excess) = match &verdict {
             Some(Verdict::Room(excess)) => (if is_last { Code::OK } else { Code::AGAIN }, *excess),
@@ -208,15 +176,13 @@ fn limit(r: &Rc<Request>) -> Outcome {
             let (whole, rest, name) = (excess / 1000, excess % 1000, zone.name.escape_ascii());
             r.log(log_level, format_args!("limiting requests{what}, excess: {whole}.{rest:03} by zone \"{name}\""));
         }
-        set_decision(r, if dry_run { LimitStatus::RejectedDryRun } else { LimitStatus::Rejected });
-        let status = if dry_run { Code::DECLINED } else { Code(i32::from(conf.status.unwrap_or(503))) };
-        return status.into();
+        return conf.refuse(r).into();
     }
     if asked.is_empty() {
         return Code::DECLINED.into();
     }
-    let Some((delay, excess, zone)) = account(&asked, conf.limits.last()) else {
-        set_decision(r, LimitStatus::Passed);
+    let Some((delay, excess, zone)) = account(&asked, conf.all.last()) else {
+        Kind::Requests.decide(r, LimitStatus::Passed);
         return Code::DECLINED.into();
     };
     let (whole, rest, name) = (excess / 1000, excess % 1000, zone.name.escape_ascii());
@@ -224,10 +190,10 @@ fn limit(r: &Rc<Request>) -> Outcome {
     let level = Level::from_number(log_level as u8 + 1).map_or(Level::Info, |level| level.min(Level::Info));
     r.log(level, format_args!("delaying request{what}, excess: {whole}.{rest:03}, by zone \"{name}\""));
     if dry_run {
-        set_decision(r, LimitStatus::DelayedDryRun);
+        Kind::Requests.decide(r, LimitStatus::DelayedDryRun);
         return Code::DECLINED.into();
     }
-    set_decision(r, LimitStatus::Delayed);
+    Kind::Requests.decide(r, LimitStatus::Delayed);
     let r = Rc::clone(r);
     Outcome::wait(async move {
         tokio::select! {
@@ -321,17 +287,9 @@ fn now() -> u64 {
     u64::try_from(crate::clock::now().epoch_msec()).unwrap_or(0)
 }
 
-fn status(r: &Request) -> LimitStatus {
-    r.main_ref().limit_status.get()[0]
-}
-
-fn set_decision(r: &Request, decision: LimitStatus) {
-    let decisions = &r.main_ref().limit_status;
-    decisions.set([decision, decisions.get()[1]]);
-}
-
 /// The variables.
-pub(crate) const VARIABLES: &[VariableDef] = &[VariableDef::volatile("limit_req_status", |r, _| status(r).text())];
+pub(crate) const VARIABLES: &[VariableDef] =
+    &[VariableDef::volatile("limit_req_status", |r, _| Kind::Requests.decision(r).text())];
 
 #[cfg(test)]
 mod tests {

@@ -1,6 +1,7 @@
 //! What `limit_req` and `limit_conn` share: their zones of shared memory, and what they decided about a request.
 
 use std::io;
+use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 
@@ -9,7 +10,10 @@ use rsty_diag::Diagnostic;
 
 use crate::conf::{Directive, Word, value};
 use crate::cycle::Cycle;
+use crate::http::code::Code;
 use crate::http::complex_value::ComplexValue;
+use crate::http::conf::Merge;
+use crate::http::request::Request;
 use crate::log::Level;
 use crate::shared_dict::{Numbers, Zone};
 
@@ -43,6 +47,97 @@ impl LimitStatus {
             Self::RejectedDryRun => "REJECTED_DRY_RUN",
         };
         Some(Bytes::from_static(text.as_bytes()))
+    }
+}
+
+/// Which of a request's two decisions: what `limit_req` and `limit_conn` say stands apart.
+#[derive(Clone, Copy)]
+pub enum Kind {
+    /// Of `limit_req`.
+    Requests,
+    /// Of `limit_conn`.
+    Connections,
+}
+
+impl Kind {
+    /// What was decided about the request, or its parent.
+    pub(super) fn decision(self, r: &Request) -> LimitStatus {
+        r.main_ref().limit_status.get()[self as usize]
+    }
+
+    /// Notes a decision.
+    pub(super) fn decide(self, r: &Request, decision: LimitStatus) {
+        let decisions = &r.main_ref().limit_status;
+        let mut both = decisions.get();
+        both[self as usize] = decision;
+        decisions.set(both);
+    }
+}
+
+/// A limit of a location.
+pub trait Limit: Clone {
+    /// Whose decisions it makes.
+    const KIND: Kind;
+
+    /// The number of its zone.
+    fn zone(&self) -> usize;
+}
+
+/// Settings of a location: the limits of one kind, and what becomes of a request beyond them.
+pub struct Limits<L> {
+    pub(super) all: Rc<Vec<L>>,
+    pub(super) log_level: Option<Level>,
+    pub(super) status: Option<u16>,
+    pub(super) dry_run: Option<bool>,
+}
+
+impl<L> Default for Limits<L> {
+    fn default() -> Self {
+        Self { all: Rc::default(), log_level: None, status: None, dry_run: None }
+    }
+}
+
+impl<L> Merge for Limits<L> {
+    fn merge(&mut self, outer: &Self) -> Result<(), Diagnostic> {
+        if self.all.is_empty() {
+            self.all = Rc::clone(&outer.all);
+        }
+        self.log_level = self.log_level.or(outer.log_level);
+        self.status = self.status.or(outer.status);
+        self.dry_run = self.dry_run.or(outer.dry_run);
+        Ok(())
+    }
+}
+
+impl<L: Limit> Limits<L> {
+    /// Adds a limit; a zone limits a location once.
+    pub(super) fn add(&mut self, directive: &Directive, limit: L) -> Result<(), Diagnostic> {
+        let all = Rc::make_mut(&mut self.all);
+        if all.iter().any(|known| known.zone() == limit.zone()) {
+            return Err(value::duplicate(directive));
+        }
+        all.push(limit);
+        Ok(())
+    }
+
+    /// Whether requests are only looked at.
+    pub(super) fn dry_run(&self) -> bool {
+        self.dry_run.unwrap_or(false)
+    }
+
+    /// How loudly a refusal is logged.
+    pub(super) fn log_level(&self) -> Level {
+        self.log_level.unwrap_or(Level::Error)
+    }
+
+    /// Refuses the request, or would have.
+    pub(super) fn refuse(&self, r: &Request) -> Code {
+        if self.dry_run() {
+            L::KIND.decide(r, LimitStatus::RejectedDryRun);
+            return Code::DECLINED;
+        }
+        L::KIND.decide(r, LimitStatus::Rejected);
+        Code(i32::from(self.status.unwrap_or(503)))
     }
 }
 
@@ -207,6 +302,25 @@ pub(super) fn lacks_zone(directive: &Directive) -> Diagnostic {
 pub(super) fn invalid_parameter(directive: &Directive, word: &Word) -> Diagnostic {
     directive.error_at(word, "invalid_parameter", format!("invalid parameter \"{}\"", word.lossy()))
 }
+
+/// The rules of `limit_KIND_log_level`, `limit_KIND_status` and `limit_KIND_dry_run`, behind those that differ.
+macro_rules! limit_rules {
+    ($kind:literal, $field:ident; $($rule:expr,)*) => {
+        &[
+            $($rule,)*
+            rule(concat!("limit_", $kind, "_log_level"), USUAL, Arity::Words(1, 1), |scope, directive| {
+                set_enum(&mut scope.loc.$field.log_level, directive, &LOG_LEVELS)
+            }),
+            rule(concat!("limit_", $kind, "_status"), USUAL, Arity::Words(1, 1), |scope, directive| {
+                set_status(&mut scope.loc.$field.status, directive)
+            }),
+            rule(concat!("limit_", $kind, "_dry_run"), USUAL, Arity::Flag, |scope, directive| {
+                set_flag(&mut scope.loc.$field.dry_run, directive)
+            }),
+        ]
+    };
+}
+pub(super) use limit_rules;
 
 /// The words of `limit_req_log_level` and `limit_conn_log_level`.
 pub(super) const LOG_LEVELS: [(&str, Level); 4] =

@@ -13,7 +13,7 @@ use crate::http::phases::{Handler, Outcome};
 use crate::http::request::Request;
 use crate::http::upstream::destination::Destination;
 use crate::http::upstream::rules::rules as table;
-use crate::http::upstream::{self, Conf, Outgoing, Protocol, Reader, Route};
+use crate::http::upstream::{self, Conf, Dialing, Outgoing, Protocol, Reader, Route};
 
 /// Settings of `http { }`.
 pub type MainConf = ();
@@ -76,13 +76,9 @@ impl Handler for ScgiHandler {
 
 struct Scgi;
 
-impl Protocol for Scgi {
+impl Dialing for Scgi {
     fn conf(&self, loc: &'static Loc) -> &'static Conf {
         &loc.scgi.upstream
-    }
-
-    fn hidden(&self) -> &'static [&'static str] {
-        cgi::HIDDEN
     }
 
     fn route(&self, r: &Rc<Request>) -> Result<Route, Code> {
@@ -108,6 +104,12 @@ impl Protocol for Scgi {
             outgoing.push_body(r);
         }
         Ok(outgoing)
+    }
+}
+
+impl Protocol for Scgi {
+    fn hidden(&self) -> &'static [&'static str] {
+        cgi::HIDDEN
     }
 
     fn reader(&self, _outgoing: &Outgoing) -> Box<dyn Reader> {

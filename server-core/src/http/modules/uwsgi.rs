@@ -15,7 +15,7 @@ use crate::http::request::Request;
 use crate::http::setting::Setting;
 use crate::http::upstream::destination::Destination;
 use crate::http::upstream::rules::{rules as table, tls_rules};
-use crate::http::upstream::{self, Conf, Outgoing, Protocol, Reader, Route};
+use crate::http::upstream::{self, Conf, Dialing, Outgoing, Protocol, Reader, Route};
 use crate::log::Level;
 
 /// Settings of `http { }`.
@@ -99,13 +99,9 @@ impl Handler for UwsgiHandler {
 
 struct Uwsgi;
 
-impl Protocol for Uwsgi {
+impl Dialing for Uwsgi {
     fn conf(&self, loc: &'static Loc) -> &'static Conf {
         &loc.uwsgi.upstream
-    }
-
-    fn hidden(&self) -> &'static [&'static str] {
-        cgi::HIDDEN
     }
 
     fn route(&self, r: &Rc<Request>) -> Result<Route, Code> {
@@ -129,6 +125,12 @@ impl Protocol for Uwsgi {
             outgoing.push_body(r);
         }
         Ok(outgoing)
+    }
+}
+
+impl Protocol for Uwsgi {
+    fn hidden(&self) -> &'static [&'static str] {
+        cgi::HIDDEN
     }
 
     fn reader(&self, _outgoing: &Outgoing) -> Box<dyn Reader> {

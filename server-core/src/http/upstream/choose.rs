@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 
+use super::protocol::Dialing;
 use super::proxied::Proxied;
 use crate::http::code::Code;
 use crate::http::connection::Address;
@@ -30,7 +31,7 @@ pub(super) fn key_of(r: &Rc<Request>, group: &Group) -> Bytes {
     }
 }
 
-impl Proxied<'_> {
+impl<P: Dialing + ?Sized + 'static> Proxied<'_, P> {
     /// The server to ask now; `None` when none is left.
     pub(super) fn choose(&mut self) -> Result<Option<PeerAddress>, Code> {
         let group = Rc::clone(self.selection.group());

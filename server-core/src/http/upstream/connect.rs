@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::conf::{Failure, local_address};
 use super::head::NoHead;
+use super::protocol::Dialing;
 use super::proxied::Proxied;
 use crate::http::code::Code;
 use crate::http::request_log::debug;
@@ -20,7 +21,7 @@ pub(super) struct Reached {
     pub(super) is_kept: bool,
 }
 
-impl Proxied<'_> {
+impl<P: Dialing + ?Sized + 'static> Proxied<'_, P> {
     /// A connection to a server, with TLS where that is wanted.
     pub(super) async fn reach(&mut self, address: &PeerAddress) -> Result<Reached, NoHead> {
         let kept = self.keepalive.as_ref().and_then(|(_, key)| self.selection.group().idle.take(key));

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use super::conf::Failure;
 use super::head::NoHead;
-use super::protocol::Protocol;
+use super::protocol::Dialing;
 use super::proxied::Proxied;
 use crate::http::code::Code;
 use crate::http::modules::upstream::Attempts;
@@ -16,7 +16,7 @@ use crate::upstream::connection::Connection;
 /// a server, the code says why.
 pub(crate) async fn dial<F: Future<Output = Code>>(
     r: &Rc<Request>,
-    protocol: &'static dyn Protocol,
+    protocol: &'static dyn Dialing,
     serve: impl FnOnce(Rc<Connection>) -> F,
 ) -> Code {
     let attempts = Attempts::begin(r);
@@ -33,7 +33,7 @@ pub(crate) async fn dial<F: Future<Output = Code>>(
     code
 }
 
-async fn connect(proxied: &mut Proxied<'_>) -> Result<Rc<Connection>, Code> {
+async fn connect(proxied: &mut Proxied<'_, dyn Dialing>) -> Result<Rc<Connection>, Code> {
     loop {
         proxied.r.conn().action.set(Some("connecting to upstream"));
         proxied.attempts.start();
@@ -49,8 +49,9 @@ async fn connect(proxied: &mut Proxied<'_>) -> Result<Rc<Connection>, Code> {
                 Failure::NO_LIVE
             }
         };
-        if let Some(code) = proxied.next(failure) {
-            return Err(code);
+        // Whatever was wrong with the servers, there is one status for it.
+        if proxied.next(failure).is_some() {
+            return Err(Code::BAD_GATEWAY);
         }
     }
 }

@@ -13,6 +13,7 @@ use openssl::x509::{X509, X509VerifyResult};
 
 use super::conf::Failure;
 use super::head::NoHead;
+use super::protocol::Dialing;
 use super::proxied::Proxied;
 use crate::http::code::Code;
 use crate::http::modules::lua::tls as scripts;
@@ -28,7 +29,7 @@ use crate::tls::upstream::{ClientSide, Question};
 use crate::upstream::address::PeerAddress;
 use crate::upstream::connection::Connection;
 
-impl Proxied<'_> {
+impl<P: Dialing + ?Sized + 'static> Proxied<'_, P> {
     /// The name that the server's certificate must be for, without port.
     pub(super) fn tls_name(&self) -> Bytes {
         let name = match &*self.conf.tls.name {
@@ -78,6 +79,8 @@ impl Proxied<'_> {
         match tokio::time::timeout(self.timeouts.connect, self.steps(connection, tls, side)).await {
             Ok(Ok(())) => {}
             Ok(Err(failure)) => return Err(NoHead::Failed(failure)),
+            // A session goes on to the next server without a word.
+            Err(_) if r.conn().is_stream() => return Err(NoHead::Failed(Failure::ERROR)),
             Err(_) => return Err(NoHead::Failed(Failure::TIMEOUT)),
         }
         debug!(r, "{}", description(tls.ssl()));

@@ -1,6 +1,6 @@
 //! Requests answered by servers behind us, whatever protocol those speak.
 //!
-//! A [`Protocol`] says where a request goes, writes it and reads the answer; the rest is here. [`handler`] begins,
+//! A [`Dialing`] says where a request goes, a [`Protocol`] reads the answer, too; the rest is here. [`handler`] begins,
 //! [`proxied`] runs the attempts, [`choose`] and [`connect`] find and reach a server ([`dial`] does no more than that) ([`handshake`] through TLS),
 //! [`exchange`] sends ([`outgoing`]) and reads at the same time, [`head`] waits for the answer's head, [`headers`]
 //! passes that on, [`relay`] the body ([`body`]), [`cached`] what comes out of a cache or goes into one, [`tunnel`] everything after a switch of protocols. [`conf`] holds
@@ -33,4 +33,4 @@ pub(crate) use dial::dial;
 pub(crate) use handler::answer;
 pub(crate) use headers::charset_of;
 pub(crate) use outgoing::Outgoing;
-pub(crate) use protocol::{Head, Protocol, Reader, Route};
+pub(crate) use protocol::{Dialing, Head, Protocol, Reader, Route};

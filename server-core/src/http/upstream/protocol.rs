@@ -46,18 +46,10 @@ pub(crate) struct Head {
     pub(crate) fields: Rc<HeaderList>,
 }
 
-/// A protocol: `http`, `fastcgi`, `memcached`.
-pub(crate) trait Protocol: Sync {
+/// How a server is chosen and reached.
+pub(crate) trait Dialing: Sync {
     /// The settings.
     fn conf(&self, loc: &'static LocConf) -> &'static Conf;
-
-    /// Headers of responses that stay here unless the configuration says otherwise.
-    fn hidden(&self) -> &'static [&'static str];
-
-    /// Whether an answer that there is nothing becomes an error page.
-    fn intercepts_404(&self) -> bool {
-        false
-    }
 
     /// The protocols that are offered inside TLS, as OpenSSL wants them.
     fn alpn(&self) -> Option<&'static [u8]> {
@@ -67,15 +59,28 @@ pub(crate) trait Protocol: Sync {
     /// Where a request goes. An error is logged.
     fn route(&self, r: &Rc<Request>) -> Result<Route, Code>;
 
-    /// Writes a request. An error is logged.
-    fn request(&self, r: &Rc<Request>, destination: &Destination) -> Result<Outgoing, Code>;
+    /// What a server is told before the TLS handshake.
+    fn preamble(&self, _r: &Request) -> Vec<u8> {
+        Vec::new()
+    }
+
+    /// Writes a request; nothing for who is only connected. An error is logged.
+    fn request(&self, _r: &Rc<Request>, _destination: &Destination) -> Result<Outgoing, Code> {
+        Ok(Outgoing::default())
+    }
+}
+
+/// A protocol of requests and responses: `http`, `fastcgi`, `memcached`.
+pub(crate) trait Protocol: Dialing {
+    /// Headers of responses that stay here unless the configuration says otherwise.
+    fn hidden(&self) -> &'static [&'static str];
 
     /// Who reads the response to a request.
     fn reader(&self, outgoing: &Outgoing) -> Box<dyn Reader>;
 
-    /// What a server is told before the TLS handshake.
-    fn preamble(&self, _r: &Request) -> Vec<u8> {
-        Vec::new()
+    /// Whether an answer that there is nothing becomes an error page.
+    fn intercepts_404(&self) -> bool {
+        false
     }
 
     /// Whether a request's body may be passed on while it is read.

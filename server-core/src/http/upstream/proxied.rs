@@ -10,7 +10,7 @@ use super::destination::{Destination, ProxyVars};
 use super::exchange::{Exchange, Timeouts};
 use super::headers::{self, Caching, Carriage};
 use super::outgoing::Outgoing;
-use super::protocol::{Head, Protocol, Reader};
+use super::protocol::{Dialing, Head, Protocol, Reader};
 use super::{choose, relay, tunnel};
 use crate::http::cache::{CacheUse, Status, Told};
 use crate::http::code::Code;
@@ -29,9 +29,9 @@ use crate::upstream::idle::{Closing, Key};
 use crate::upstream::selection::{Selection, Verdict};
 
 /// A request on its way through the servers of a group.
-pub(super) struct Proxied<'a> {
+pub(super) struct Proxied<'a, P: Dialing + ?Sized + 'static = dyn Protocol> {
     pub(super) r: &'a Rc<Request>,
-    pub(super) protocol: &'static dyn Protocol,
+    pub(super) protocol: &'static P,
     pub(super) conf: &'static Conf,
     pub(super) attempts: &'a Attempts,
     pub(super) destination: Destination,
@@ -64,38 +64,12 @@ pub(super) enum Attempt {
     Ended(Code),
 }
 
-impl<'a> Proxied<'a> {
-    pub(super) async fn answer(
-        r: &'a Rc<Request>,
-        attempts: &'a Attempts,
-        protocol: &'static dyn Protocol,
-        streams: bool,
-    ) -> Code {
-        match Self::begin(r, attempts, protocol, streams).await {
-            Err(code) => code,
-            Ok(mut proxied) => {
-                let code = match proxied.cache.clone() {
-                    Some(used) if used.error.get().is_some() => return used.error.get().unwrap_or(Code::ERROR),
-                    Some(used) if used.answers() => return proxied.send_cached(&used),
-                    _ => proxied.run().await,
-                };
-                proxied.finish();
-                code
-            }
-        }
-    }
-
-    /// The server has done its work.
-    pub(super) fn finish(&mut self) {
-        self.attempts.end();
-        self.selection.note(self.attempts.times());
-        self.selection.release(Verdict::Served, crate::clock::now().sec);
-    }
-
+/// What needs no requests: choosing a server, and what follows when one is of no use.
+impl<'a, P: Dialing + ?Sized + 'static> Proxied<'a, P> {
     pub(super) async fn begin(
         r: &'a Rc<Request>,
         attempts: &'a Attempts,
-        protocol: &'static dyn Protocol,
+        protocol: &'static P,
         streams: bool,
     ) -> Result<Self, Code> {
         let destination = Destination::of(r, protocol.route(r)?).await?;
@@ -138,6 +112,96 @@ impl<'a> Proxied<'a> {
             lua_host: Bytes::new(),
             lua_keepalive: None,
         })
+    }
+
+    /// The server has done its work.
+    pub(super) fn finish(&mut self) {
+        self.attempts.end();
+        self.selection.note(self.attempts.times());
+        self.selection.release(Verdict::Served, crate::clock::now().sec);
+    }
+
+    /// An attempt failed: the code with which the request ends, unless another one follows.
+    pub(super) fn next(&mut self, failure: Failure) -> Option<Code> {
+        let r = self.r;
+        if r.conn().is_stream() {
+            r.debug(format_args!("stream proxy next upstream"));
+        } else {
+            debug!(r, "http next upstream, {:x}", failure.0);
+        }
+        let now = crate::clock::now().sec;
+        let verdict =
+            if matches!(failure, Failure::HTTP_403 | Failure::HTTP_404) { Verdict::Next } else { Verdict::Failed };
+        if failure != Failure::NO_LIVE {
+            self.drop_connection(self.attempts.connection().as_ref());
+        }
+        if self.chosen_by_lua {
+            debug!(r, "lua balancer: free peer, tries: {}", self.selection.tries);
+            self.balance.failed(verdict, failure.status());
+            self.selection.tries = self.selection.tries.saturating_sub(1);
+        } else if self.selection.release(verdict, now) {
+            r.log(Level::Warn, format_args!("upstream server temporarily disabled"));
+        }
+        if failure == Failure::TIMEOUT {
+            r.log_errno(Level::Error, libc::ETIMEDOUT, format_args!("upstream timed out"));
+        }
+        if r.conn().error.get() {
+            return Some(Code::CLIENT_CLOSED_REQUEST);
+        }
+        let status = failure.status();
+        self.attempts.last(|attempt| attempt.status = status);
+        if self.selection.tries == 0 || !self.may_repeat(failure) {
+            return Some(Code(i32::from(status)));
+        }
+        self.attempts.end();
+        None
+    }
+
+    fn may_repeat(&self, failure: Failure) -> bool {
+        let changes = Method::POST.0 | Method::LOCK.0 | Method::PATCH.0;
+        let failure = if self.request_sent && self.r.method.get().is_one_of(changes) {
+            failure.or(Failure::NON_IDEMPOTENT)
+        } else {
+            failure
+        };
+        // What went through to a server can't be sent again.
+        let gone = self.request_sent && self.outgoing.stream.is_some();
+        let limit = *self.conf.next_upstream_timeout;
+        !gone && failure.is_in(*self.conf.next_upstream) && (limit.is_zero() || self.started.elapsed() < limit)
+    }
+
+    /// Says that a connection is not kept.
+    fn drop_connection(&self, connection: Option<&Rc<Connection>>) {
+        if self.selection.group().keepalive.is_some() {
+            debug!(self.r, "free keepalive peer");
+        }
+        if self.lua_keepalive.is_some() {
+            let pointer = connection.map_or(0, |connection| Rc::as_ptr(connection).addr());
+            debug!(self.r, "lua balancer: keepalive not saving connection {pointer:016X}");
+        }
+    }
+}
+
+/// Requests.
+impl<'a> Proxied<'a> {
+    pub(super) async fn answer(
+        r: &'a Rc<Request>,
+        attempts: &'a Attempts,
+        protocol: &'static dyn Protocol,
+        streams: bool,
+    ) -> Code {
+        match Self::begin(r, attempts, protocol, streams).await {
+            Err(code) => code,
+            Ok(mut proxied) => {
+                let code = match proxied.cache.clone() {
+                    Some(used) if used.error.get().is_some() => return used.error.get().unwrap_or(Code::ERROR),
+                    Some(used) if used.answers() => return proxied.send_cached(&used),
+                    _ => proxied.run().await,
+                };
+                proxied.finish();
+                code
+            }
+        }
     }
 
     async fn run(&mut self) -> Code {
@@ -202,55 +266,6 @@ impl<'a> Proxied<'a> {
     fn next_for(&self, head: &Head) -> Option<Failure> {
         let failure = Failure::of_status(head.status)?;
         (self.selection.tries > 1 && self.may_repeat(failure)).then_some(failure)
-    }
-
-    fn may_repeat(&self, failure: Failure) -> bool {
-        let changes = Method::POST.0 | Method::LOCK.0 | Method::PATCH.0;
-        let failure = if self.request_sent && self.r.method.get().is_one_of(changes) {
-            failure.or(Failure::NON_IDEMPOTENT)
-        } else {
-            failure
-        };
-        // What went through to a server can't be sent again.
-        let gone = self.request_sent && self.outgoing.stream.is_some();
-        let limit = *self.conf.next_upstream_timeout;
-        !gone && failure.is_in(*self.conf.next_upstream) && (limit.is_zero() || self.started.elapsed() < limit)
-    }
-
-    /// An attempt failed: the code with which the request ends, unless another one follows.
-    pub(super) fn next(&mut self, failure: Failure) -> Option<Code> {
-        let r = self.r;
-        if r.conn().is_stream() {
-            r.debug(format_args!("stream proxy next upstream"));
-        } else {
-            debug!(r, "http next upstream, {:x}", failure.0);
-        }
-        let now = crate::clock::now().sec;
-        let verdict =
-            if matches!(failure, Failure::HTTP_403 | Failure::HTTP_404) { Verdict::Next } else { Verdict::Failed };
-        if failure != Failure::NO_LIVE {
-            self.drop_connection(self.attempts.connection().as_ref());
-        }
-        if self.chosen_by_lua {
-            debug!(r, "lua balancer: free peer, tries: {}", self.selection.tries);
-            self.balance.failed(verdict, failure.status());
-            self.selection.tries = self.selection.tries.saturating_sub(1);
-        } else if self.selection.release(verdict, now) {
-            r.log(Level::Warn, format_args!("upstream server temporarily disabled"));
-        }
-        if failure == Failure::TIMEOUT {
-            r.log_errno(Level::Error, libc::ETIMEDOUT, format_args!("upstream timed out"));
-        }
-        if r.conn().error.get() {
-            return Some(Code::CLIENT_CLOSED_REQUEST);
-        }
-        let status = failure.status();
-        self.attempts.last(|attempt| attempt.status = status);
-        if self.selection.tries == 0 || !self.may_repeat(failure) {
-            return Some(Code(i32::from(status)));
-        }
-        self.attempts.end();
-        None
     }
 
     /// Passes an answer on.
@@ -359,16 +374,5 @@ impl<'a> Proxied<'a> {
         }
         let closing = if by_group { Closing::Silent } else { Closing::Told };
         self.selection.group().idle.keep(key.clone(), connection, keepalive.max, keepalive.timeout, closing);
-    }
-
-    /// Says that a connection is not kept.
-    fn drop_connection(&self, connection: Option<&Rc<Connection>>) {
-        if self.selection.group().keepalive.is_some() {
-            debug!(self.r, "free keepalive peer");
-        }
-        if self.lua_keepalive.is_some() {
-            let pointer = connection.map_or(0, |connection| Rc::as_ptr(connection).addr());
-            debug!(self.r, "lua balancer: keepalive not saving connection {pointer:016X}");
-        }
     }
 }

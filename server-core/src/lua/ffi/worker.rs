@@ -54,13 +54,16 @@ fn environment_entry(variable: &EnvironmentVariable) -> Option<Vec<u8>> {
 }
 
 /// Writes a line to the log of this process.
+#[inline]
 pub(crate) fn log(level: Level, message: Arguments<'_>) {
     if is_written_anywhere(level as u8) {
+        std::hint::cold_path();
         with_process_log(|log| log_at!(log, level, "{message}"));
     }
 }
 
 /// Writes a debug line to the log of this process, if anybody wants it.
+#[inline]
 pub(crate) fn debug(message: Arguments<'_>) {
     log(Level::Debug, message);
 }

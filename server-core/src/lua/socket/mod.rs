@@ -12,8 +12,12 @@ pub(crate) mod tls;
 pub(crate) mod transport;
 pub(crate) mod udp;
 
+use std::io;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
+
+use socket2::Socket;
 
 use crate::upstream::resolver::Resolver;
 
@@ -23,6 +27,26 @@ pub(crate) trait Endpoint {
     fn end(&self);
     /// Makes it nobody's, until it ends: its session is over, but not the request that it is a part of.
     fn disown(&self);
+}
+
+/// Where a socket connects from.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Origin {
+    /// The local address; the system chooses without.
+    pub(crate) address: Option<SocketAddr>,
+    /// That may be somebody else's.
+    pub(crate) is_transparent: bool,
+}
+
+impl Origin {
+    /// Lets a socket that goes to `peer` have a foreign address, if it wants one.
+    fn allow_foreign(self, socket: &Socket, peer: SocketAddr) -> io::Result<()> {
+        match peer {
+            _ if !self.is_transparent => Ok(()),
+            SocketAddr::V4(_) => socket.set_ip_transparent_v4(true),
+            SocketAddr::V6(_) => socket.set_ip_transparent_v6(true),
+        }
+    }
 }
 
 /// The settings of `lua_socket_*` and of the resolver that apply to a session.

@@ -14,10 +14,21 @@ pub(crate) struct Pattern {
     borders: Box<[u32]>,
     /// Whether the pattern itself belongs to the data.
     inclusive: bool,
+    /// What a limit counts.
+    counting: Counting,
     /// How many bytes of the pattern have matched so far.
     matched: Cell<usize>,
     /// The pattern was found by a read of limited size; the next read says so.
     found: Cell<bool>,
+}
+
+/// What a limit counts when bytes that were held back turn out to be data, and others are held instead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Counting {
+    /// The data.
+    Data,
+    /// What is held now, as sessions do: their reads may be shorter than they should be.
+    Held,
 }
 
 /// How a step through the input ended.
@@ -31,7 +42,7 @@ pub(crate) enum Scan {
 
 impl Pattern {
     /// Prepares a pattern; it must not be empty.
-    pub(crate) fn new(bytes: &[u8], inclusive: bool) -> Self {
+    pub(crate) fn new(bytes: &[u8], inclusive: bool, counting: Counting) -> Self {
         let mut borders = vec![0_u32; bytes.len() + 1];
         let mut border = 0;
         for (at, byte) in bytes.iter().enumerate().skip(1) {
@@ -43,7 +54,14 @@ impl Pattern {
             }
             borders[at + 1] = border as u32;
         }
-        Self { bytes: bytes.into(), borders: borders.into(), inclusive, matched: Cell::new(0), found: Cell::new(false) }
+        Self {
+            bytes: bytes.into(),
+            borders: borders.into(),
+            inclusive,
+            counting,
+            matched: Cell::new(0),
+            found: Cell::new(false),
+        }
     }
 
     /// Whether the last read of limited size ended with the pattern; asking forgets it.
@@ -98,17 +116,18 @@ impl Pattern {
             while shorter > 0 && self.bytes[shorter] != byte {
                 shorter = self.borders[shorter] as usize;
             }
-            let released = if shorter > 0 {
+            let (released, counted) = if shorter > 0 {
                 *input = rest;
                 let released = matched - shorter;
                 matched = shorter + 1;
-                released
+                (released, if self.counting == Counting::Held { matched } else { released })
             } else {
                 // The byte is looked at again, as the first one of a new match.
-                std::mem::take(&mut matched)
+                let released = std::mem::take(&mut matched);
+                (released, released)
             };
             out.extend_from_slice(&self.bytes[..released]);
-            if spend(released) {
+            if spend(counted) {
                 self.matched.set(matched);
                 return Scan::Done;
             }
@@ -136,21 +155,24 @@ mod tests {
 
     #[test]
     fn a_prefix_that_is_no_match_is_replayed() {
-        let pattern = Pattern::new(b"abcabd", false);
+        let pattern = Pattern::new(b"abcabd", false, Counting::Data);
         assert_eq!(until(&pattern, &[b"abcabcabd!"]), Some((b"abc".to_vec(), b"!".to_vec())));
-        assert_eq!(until(&Pattern::new(b"--abc", false), &[b"----abc"]), Some((b"--".to_vec(), vec![])));
-        assert_eq!(until(&Pattern::new(b"aa", false), &[b"baa"]), Some((b"b".to_vec(), vec![])));
+        assert_eq!(
+            until(&Pattern::new(b"--abc", false, Counting::Data), &[b"----abc"]),
+            Some((b"--".to_vec(), vec![]))
+        );
+        assert_eq!(until(&Pattern::new(b"aa", false, Counting::Data), &[b"baa"]), Some((b"b".to_vec(), vec![])));
     }
 
     #[test]
     fn inclusive_keeps_the_pattern() {
-        let pattern = Pattern::new(b"\r\n", true);
+        let pattern = Pattern::new(b"\r\n", true, Counting::Data);
         assert_eq!(until(&pattern, &[b"x\r", b"\ny"]), Some((b"x\r\n".to_vec(), b"y".to_vec())));
     }
 
     #[test]
     fn a_limit_cuts_the_data_and_the_end_is_told_apart() {
-        let pattern = Pattern::new(b"--", false);
+        let pattern = Pattern::new(b"--", false, Counting::Data);
         let mut input = &b"abcd--e"[..];
         for expected in [&b"ab"[..], b"cd"] {
             let (mut out, mut limit) = (Vec::new(), 2);
@@ -165,8 +187,21 @@ mod tests {
     }
 
     #[test]
+    fn a_session_counts_what_is_held() {
+        for (counting, reads) in [(Counting::Data, ["a--", ""]), (Counting::Held, ["a-", "-"])] {
+            let pattern = Pattern::new(b"--|", false, counting);
+            let mut input = &b"a----|"[..];
+            for read in reads {
+                let (mut out, mut limit) = (Vec::new(), 3);
+                assert_eq!(pattern.scan(&mut input, &mut out, Some(&mut limit)), Scan::Done);
+                assert_eq!(out, read.as_bytes(), "{counting:?}");
+            }
+        }
+    }
+
+    #[test]
     fn held_bytes_can_be_given_back() {
-        let pattern = Pattern::new(b"abc", false);
+        let pattern = Pattern::new(b"abc", false, Counting::Data);
         let (mut input, mut out) = (&b"xab"[..], Vec::new());
         assert_eq!(pattern.scan(&mut input, &mut out, None), Scan::More);
         assert_eq!((out.as_slice(), pattern.give_back(), pattern.give_back()), (&b"x"[..], &b"ab"[..], &b""[..]));
@@ -189,7 +224,7 @@ mod tests {
             pieces.push(&text[start..]);
             let expected = memchr::memmem::find(text, pattern)
                 .map(|at| (text[..at].to_vec(), text[at + pattern.len()..].to_vec()));
-            proptest::prop_assert_eq!(until(&Pattern::new(pattern, false), &pieces), expected);
+            proptest::prop_assert_eq!(until(&Pattern::new(pattern, false, Counting::Data), &pieces), expected);
         }
     }
 }

@@ -138,6 +138,11 @@ impl Pool {
         pool
     }
 
+    /// Whether this is the pool of a key.
+    pub(crate) fn is_for(&self, key: &[u8]) -> bool {
+        *self.key == *key
+    }
+
     /// The key as text, for messages.
     pub(crate) fn name(&self) -> String {
         String::from_utf8_lossy(&self.key).into_owned()

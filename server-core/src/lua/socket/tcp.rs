@@ -367,6 +367,7 @@ impl Endpoint for TcpSocket {
             worker::debug(format_args!("{}lua finalize socket", self.mark));
             if self.kind == Kind::Peer {
                 worker::debug(format_args!("{}lua close socket connection", self.mark));
+                worker::debug(format_args!("reusable connection: 0"));
             }
         }
         self.close();

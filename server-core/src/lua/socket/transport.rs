@@ -12,6 +12,7 @@ use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use tokio::io::Interest;
 use tokio::net::{TcpStream, UnixStream};
 
+use super::Origin;
 use crate::interrupted::uninterrupted;
 use crate::slow_network;
 use crate::tls::Tls;
@@ -166,14 +167,15 @@ pub(crate) enum Connecting {
 }
 
 impl Connecting {
-    /// Starts a connection from `local`, if given.
-    pub(crate) fn start(address: &Address, local: Option<SocketAddr>) -> Result<Self, StartError> {
+    /// Starts a connection.
+    pub(crate) fn start(address: &Address, local: Origin) -> Result<Self, StartError> {
         match address {
             Address::Ip(address) => {
                 let socket =
                     Socket::new(Domain::for_address(*address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
-                if let Some(local) = local {
-                    bind(&socket, local).map_err(StartError::Bind)?;
+                if let Some(from) = local.address {
+                    local.allow_foreign(&socket, *address).map_err(StartError::Bind)?;
+                    bind(&socket, from).map_err(StartError::Bind)?;
                 }
                 start(&socket, &(*address).into())?;
                 Ok(Self::Tcp(TcpStream::from_std(socket.into())?))

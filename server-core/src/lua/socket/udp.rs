@@ -3,7 +3,6 @@
 use std::cell::{Cell, RefCell};
 use std::ffi::c_void;
 use std::io;
-use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, RawFd};
 use std::path::Path;
 use std::rc::Rc;
@@ -12,9 +11,9 @@ use std::time::Duration;
 use nix::sys::socket::{MsgFlags, recv, send};
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use super::Endpoint;
 use super::tcp::Failure;
 use super::transport::{Address, StartError};
+use super::{Endpoint, Origin};
 use crate::datagram_socket::DatagramSocket;
 
 /// The largest datagram that is read.
@@ -25,18 +24,13 @@ pub(crate) const DATAGRAM_MAX: usize = 65_536;
 pub(crate) struct Datagrams(DatagramSocket);
 
 impl Datagrams {
-    /// Connects from `local`, if given; it may be somebody else's address if `transparent`. Nothing is sent, so nothing must be waited for.
-    pub(crate) fn connect(address: &Address, local: Option<SocketAddr>, transparent: bool) -> Result<Self, StartError> {
+    /// Connects. Nothing is sent, so nothing must be waited for.
+    pub(crate) fn connect(address: &Address, local: Origin) -> Result<Self, StartError> {
         match address {
             Address::Ip(address) => {
                 let socket = Socket::new(Domain::for_address(*address), Type::DGRAM.nonblocking(), None)?;
-                if transparent {
-                    match address {
-                        SocketAddr::V4(_) => socket.set_ip_transparent_v4(true)?,
-                        SocketAddr::V6(_) => socket.set_ip_transparent_v6(true)?,
-                    }
-                }
-                if let Some(local) = local {
+                local.allow_foreign(&socket, *address)?;
+                if let Some(local) = local.address {
                     socket.bind(&local.into()).map_err(StartError::Bind)?;
                 }
                 socket.connect(&(*address).into())?;
@@ -149,7 +143,7 @@ mod tests {
         local().block_on(async {
             let peer = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
             let socket = UdpSocket::new(std::ptr::null_mut(), Duration::from_secs(5));
-            let datagrams = Datagrams::connect(&Address::Ip(peer.local_addr().unwrap()), None, false).unwrap();
+            let datagrams = Datagrams::connect(&Address::Ip(peer.local_addr().unwrap()), Origin::default()).unwrap();
             assert_eq!(datagrams.send(b"ping").unwrap(), 4);
             socket.datagrams.replace(Some(Rc::new(datagrams)));
             let mut buffer = [0; 16];
@@ -168,7 +162,7 @@ mod tests {
         local().block_on(async {
             let peer = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
             let address = Address::Unix(path.to_str().unwrap().into());
-            let datagrams = Datagrams::connect(&address, None, false).unwrap();
+            let datagrams = Datagrams::connect(&address, Origin::default()).unwrap();
             datagrams.send(b"x").unwrap();
             let mut buffer = [0; 4];
             let (_, from) = peer.recv_from(&mut buffer).unwrap();

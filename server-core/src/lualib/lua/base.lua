@@ -5,7 +5,7 @@ local new_tab = require "table.new"
 local clear_tab = require "table.clear"
 
 local C = ffi.C
-local ffi_new, ffi_cast = ffi.new, ffi.cast
+local ffi_new, ffi_cast, ffi_string = ffi.new, ffi.cast, ffi.string
 local type, tostring = type, tostring
 local error = error
 local select = select
@@ -120,6 +120,14 @@ end
 
 function _M.get_errmsg_ptr()
     return errmsg_ptr
+end
+
+-- What a function answers whose C function left its message behind the common pointer.
+function _M.answer(code)
+    if code == 0 then
+        return true
+    end
+    return nil, ffi_string(errmsg_ptr[0])
 end
 
 -- Keeps `value` in a table of references, whose free places form a list that starts at index 0.

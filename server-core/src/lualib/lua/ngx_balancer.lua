@@ -6,7 +6,7 @@ base.allows_subsystem("http", "stream")
 
 local C, ffi_string = ffi.C, ffi.string
 local type, error, tonumber = type, error, tonumber
-local get_request, get_string_buf, get_size_ptr = base.get_request, base.get_string_buf, base.get_size_ptr
+local running_request, get_string_buf, get_size_ptr = base.running_request, base.get_string_buf, base.get_size_ptr
 
 base.declare [[
 int ngx_http_lua_ffi_balancer_set_current_peer(ngx_http_request_t *r, const unsigned char *addr, size_t addr_len,
@@ -23,24 +23,9 @@ int ngx_http_lua_ffi_balancer_bind_to_local_addr(ngx_http_request_t *r, const un
     unsigned char *errbuf, size_t *errbuf_size);
 ]]
 
-local errmsg = base.get_errmsg_ptr()
+local answer, errmsg = base.answer, base.get_errmsg_ptr()
 local status = ffi.new("int[1]")
 local ERROR_SIZE = 256
-
-local function request()
-    local r = get_request()
-    if not r then
-        error("no request found", 3)
-    end
-    return r
-end
-
-local function outcome(rc)
-    if rc == base.FFI_OK then
-        return true
-    end
-    return nil, ffi_string(errmsg[0])
-end
 
 -- A time in milliseconds from one in seconds; 0 leaves the setting alone.
 local function milliseconds(seconds, name)
@@ -71,24 +56,24 @@ end
 local _M = { version = base.version }
 
 function _M.set_current_peer(addr, port, host)
-    local r = request()
+    local r = running_request(2)
     if host ~= nil and type(host) ~= "string" then
         error("bad argument #3 to 'set_current_peer' (string expected, got " .. type(host) .. ")", 2)
     end
     -- What is no number fails in the call.
     port = port and tonumber(port) or not port and 0
-    return outcome(C.ngx_http_lua_ffi_balancer_set_current_peer(r, addr, #addr, port or nil, host,
+    return answer(C.ngx_http_lua_ffi_balancer_set_current_peer(r, addr, #addr, port or nil, host,
                                                                 host and #host or 0, errmsg))
 end
 
 function _M.enable_keepalive(idle_timeout, max_requests)
-    local r = request()
+    local r = running_request(2)
     local timeout = count(idle_timeout, 60, 1) * 1000
-    return outcome(C.ngx_http_lua_ffi_balancer_enable_keepalive(r, timeout, count(max_requests, 100, 2), errmsg))
+    return answer(C.ngx_http_lua_ffi_balancer_enable_keepalive(r, timeout, count(max_requests, 100, 2), errmsg))
 end
 
 function _M.set_more_tries(more)
-    local ok, err = outcome(C.ngx_http_lua_ffi_balancer_set_more_tries(request(), more, errmsg))
+    local ok, err = answer(C.ngx_http_lua_ffi_balancer_set_more_tries(running_request(2), more, errmsg))
     if ok and errmsg[0] ~= nil then
         return true, ffi_string(errmsg[0])
     end
@@ -96,7 +81,7 @@ function _M.set_more_tries(more)
 end
 
 function _M.get_last_failure()
-    local state = C.ngx_http_lua_ffi_balancer_get_last_failure(request(), status, errmsg)
+    local state = C.ngx_http_lua_ffi_balancer_get_last_failure(running_request(2), status, errmsg)
     if state == 0 then
         return nil
     end
@@ -107,23 +92,23 @@ function _M.get_last_failure()
 end
 
 function _M.set_timeouts(connect, send, read)
-    local r = request()
-    local ok, err = outcome(C.ngx_http_lua_ffi_balancer_set_timeouts(
+    local r = running_request(2)
+    local ok, err = answer(C.ngx_http_lua_ffi_balancer_set_timeouts(
         r, milliseconds(connect, "connect"), milliseconds(send, "send"), milliseconds(read, "read"), errmsg))
     return ok or false, err
 end
 
 function _M.recreate_request()
-    return outcome(C.ngx_http_lua_ffi_balancer_recreate_request(request(), errmsg))
+    return answer(C.ngx_http_lua_ffi_balancer_recreate_request(running_request(2), errmsg))
 end
 
 function _M.set_upstream_tls(on)
     local wanted = (on == 0 or on == false) and 0 or 1
-    return outcome(C.ngx_http_lua_ffi_balancer_set_upstream_tls(request(), wanted, errmsg))
+    return answer(C.ngx_http_lua_ffi_balancer_set_upstream_tls(running_request(2), wanted, errmsg))
 end
 
 function _M.bind_to_local_addr(addr)
-    local r = request()
+    local r = running_request(2)
     if type(addr) ~= "string" then
         error("bad argument #1 to 'bind_to_local_addr' (string expected, got " .. type(addr) .. ")", 2)
     end

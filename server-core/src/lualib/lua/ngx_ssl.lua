@@ -6,8 +6,8 @@ base.allows_subsystem("http", "stream")
 
 local ffi_string, ffi_gc = ffi.string, ffi.gc
 local error, tonumber, type = error, tonumber, type
-local get_request, get_string_buf = base.get_request, base.get_string_buf
-local errmsg = base.get_errmsg_ptr()
+local running_request, get_string_buf = base.running_request, base.get_string_buf
+local answer, errmsg = base.answer, base.get_errmsg_ptr()
 
 base.declare [[
 int @ssl_set_der_certificate(request *r, const char *data, size_t len, char **err);
@@ -55,26 +55,11 @@ local _M = {
     TLS1_3_VERSION = 0x0304,
 }
 
-local function request()
-    local r = get_request()
-    if not r then
-        error("no request found", 3)
-    end
-    return r
-end
-
-local function answer(code)
-    if code == base.FFI_OK then
-        return true
-    end
-    return nil, ffi_string(errmsg[0])
-end
-
 -- A function of the connection that takes bytes.
 local function taking_bytes(name)
     local call = symbol(name)
     return function(data)
-        return answer(call(request(), data, #data, errmsg))
+        return answer(call(running_request(2), data, #data, errmsg))
     end
 end
 
@@ -83,7 +68,7 @@ _M.set_der_priv_key = taking_bytes "ssl_set_der_private_key"
 
 local clear_certs = symbol "ssl_clear_certs"
 function _M.clear_certs()
-    return answer(clear_certs(request(), errmsg))
+    return answer(clear_certs(running_request(2), errmsg))
 end
 
 -- A function that parses bytes into an object with a destructor.
@@ -105,10 +90,10 @@ _M.parse_der_priv_key = parsing("parse_der_priv_key", "free_priv_key")
 
 local set_cert, set_priv_key = symbol "set_cert", symbol "set_priv_key"
 function _M.set_cert(cert)
-    return answer(set_cert(request(), cert, errmsg))
+    return answer(set_cert(running_request(2), cert, errmsg))
 end
 function _M.set_priv_key(key)
-    return answer(set_priv_key(request(), key, errmsg))
+    return answer(set_priv_key(running_request(2), key, errmsg))
 end
 
 local cert_pem_to_der, key_pem_to_der = symbol "cert_pem_to_der", symbol "priv_key_pem_to_der"
@@ -133,7 +118,7 @@ local KINDS = { [0] = "unix", [1] = "inet", [2] = "inet6" }
 local function address(name)
     local call = symbol(name)
     return function()
-        if call(request(), text, length, kind, errmsg) ~= base.FFI_OK then
+        if call(running_request(2), text, length, kind, errmsg) ~= base.FFI_OK then
             return nil, nil, ffi_string(errmsg[0])
         end
         local family = KINDS[kind[0]]
@@ -149,7 +134,7 @@ _M.raw_client_addr = address "ssl_raw_client_addr"
 
 local server_port = symbol "ssl_server_port"
 function _M.server_port()
-    if server_port(request(), number, errmsg) == base.FFI_OK then
+    if server_port(running_request(2), number, errmsg) == base.FFI_OK then
         return number[0]
     end
     return nil, ffi_string(errmsg[0])
@@ -157,7 +142,7 @@ end
 
 local server_name = symbol "ssl_server_name"
 function _M.server_name()
-    local code = server_name(request(), text, length, errmsg)
+    local code = server_name(running_request(2), text, length, errmsg)
     if code == base.FFI_OK then
         return ffi_string(text[0], length[0])
     elseif code == base.FFI_DECLINED then
@@ -171,7 +156,7 @@ local NAMES = {
     [0x0300] = "SSLv3", [0x0301] = "TLSv1", [0x0302] = "TLSv1.1", [0x0303] = "TLSv1.2", [0x0304] = "TLSv1.3",
 }
 function _M.get_tls1_version()
-    local version = get_version(request(), errmsg)
+    local version = get_version(running_request(2), errmsg)
     if version == base.FFI_ERROR then
         return nil, ffi_string(errmsg[0])
     end
@@ -191,12 +176,12 @@ end
 
 local verify_client = symbol "ssl_verify_client"
 function _M.verify_client(ca_certs, depth, trusted_certs)
-    return answer(verify_client(request(), ca_certs, trusted_certs, depth or -1, errmsg))
+    return answer(verify_client(running_request(2), ca_certs, trusted_certs, depth or -1, errmsg))
 end
 
 local client_random = symbol "ssl_client_random"
 function _M.get_client_random(size)
-    local r = request()
+    local r = running_request(2)
     if size == nil then
         size = 32
     end
@@ -213,7 +198,7 @@ end
 
 local req_pointer = symbol "get_req_ssl_pointer"
 function _M.get_req_ssl_pointer()
-    local pointer = req_pointer(request(), errmsg)
+    local pointer = req_pointer(running_request(2), errmsg)
     if pointer == nil then
         return nil, ffi_string(errmsg[0])
     end
@@ -242,7 +227,7 @@ if ngx.config.subsystem == "http" then
     local function secret(name, usual)
         local call = symbol(name)
         return function(size)
-            local r = request()
+            local r = running_request(2)
             if size == nil then
                 size = usual
             end
@@ -271,19 +256,19 @@ if ngx.config.subsystem == "http" then
     function _M.export_keying_material(size, label, context)
         local out = get_string_buf(size)
         local context_size = context and #context or 0
-        local code = export(request(), out, size, label, #label, context, context_size, context and 1 or 0, errmsg)
+        local code = export(running_request(2), out, size, label, #label, context, context_size, context and 1 or 0, errmsg)
         return exported(code, out, size)
     end
     function _M.export_keying_material_early(size, label, context)
         local out = get_string_buf(size)
         local context_size = context and #context or 0
-        return exported(export_early(request(), out, size, label, #label, context, context_size, errmsg), out, size)
+        return exported(export_early(running_request(2), out, size, label, #label, context, context_size, errmsg), out, size)
     end
 end
 
 local upstream_pointer = symbol "get_upstream_ssl_pointer"
 function _M.get_upstream_ssl_pointer()
-    local pointer = upstream_pointer(request(), errmsg)
+    local pointer = upstream_pointer(running_request(2), errmsg)
     if pointer == nil then
         return nil, ffi_string(errmsg[0])
     end
@@ -296,7 +281,7 @@ local ciphers = ffi.new("unsigned short[?]", MAX_CIPHERS)
 function _M.get_req_shared_ssl_ciphers(filter_grease)
     number[0] = MAX_CIPHERS
     local filter = filter_grease == false and 0 or 1
-    if shared_ciphers(request(), ciphers, number, filter, errmsg) ~= base.FFI_OK then
+    if shared_ciphers(running_request(2), ciphers, number, filter, errmsg) ~= base.FFI_OK then
         return nil, ffi_string(errmsg[0])
     end
     local list = {}

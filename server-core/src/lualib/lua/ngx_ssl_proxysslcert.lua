@@ -5,7 +5,7 @@ base.allows_subsystem("http", "stream")
 
 local ffi_string = require "ffi".string
 local error = error
-local get_request, errmsg = base.get_request, base.get_errmsg_ptr()
+local running_request, answer, errmsg = base.running_request, base.answer, base.get_errmsg_ptr()
 
 base.declare [[
 int @proxy_ssl_clear_certs(request *r, char **err);
@@ -15,32 +15,17 @@ int @proxy_ssl_set_cert(void *r, void *cdata, char **err);
 int @proxy_ssl_set_priv_key(void *r, void *cdata, char **err);
 ]]
 
-local function request()
-    local r = get_request()
-    if not r then
-        error("no request found", 3)
-    end
-    return r
-end
-
-local function answer(code)
-    if code == base.FFI_OK then
-        return true
-    end
-    return nil, ffi_string(errmsg[0])
-end
-
 local function taking_bytes(name)
     local call = base.symbol(name)
     return function(data)
-        return answer(call(request(), data, #data, errmsg))
+        return answer(call(running_request(2), data, #data, errmsg))
     end
 end
 
 local function taking_object(name)
     local call = base.symbol(name)
     return function(object)
-        return answer(call(request(), object, errmsg))
+        return answer(call(running_request(2), object, errmsg))
     end
 end
 
@@ -55,7 +40,7 @@ local _M = {
 }
 
 function _M.clear_certs()
-    return answer(clear_certs(request(), errmsg))
+    return answer(clear_certs(running_request(2), errmsg))
 end
 
 return _M

@@ -5,7 +5,7 @@ local base = require "rsty.base"
 base.allows_subsystem("http")
 
 local ffi_string, error = ffi.string, error
-local get_request, get_string_buf = base.get_request, base.get_string_buf
+local running_request, get_string_buf = base.running_request, base.get_string_buf
 local errmsg = base.get_errmsg_ptr()
 
 base.declare [[
@@ -18,19 +18,11 @@ int @ssl_get_session_id_size(request *r, char **err);
 
 local _M = { version = base.version }
 
-local function request()
-    local r = get_request()
-    if not r then
-        error("no request found", 3)
-    end
-    return r
-end
-
 -- A function that asks for a size and then for as many bytes.
 local function reading(name, size_name)
     local read, size_of = base.symbol(name), base.symbol(size_name)
     return function()
-        local r = request()
+        local r = running_request(2)
         local size = size_of(r, errmsg)
         if size < 0 then
             return nil, ffi_string(errmsg[0])
@@ -48,7 +40,7 @@ _M.get_session_id = reading("ssl_get_session_id", "ssl_get_session_id_size")
 
 local set = base.symbol "ssl_set_serialized_session"
 function _M.set_serialized_session(session)
-    if set(request(), session, #session, errmsg) < 0 then
+    if set(running_request(2), session, #session, errmsg) < 0 then
         return nil, ffi_string(errmsg[0])
     end
     return true

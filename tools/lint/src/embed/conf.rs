@@ -6,6 +6,7 @@
 //! decoded.
 
 use memchr::memmem;
+use rsty_diag::Span;
 
 use super::Snippet;
 use super::map::Map;
@@ -14,15 +15,22 @@ use crate::lua::lexer::{Kind, Lexer};
 
 /// The Lua of a configuration file or of a part of one; `offset` is where `text` starts in its file.
 pub fn snippets(text: &[u8], offset: usize, subsystem: Subsystem) -> Vec<Snippet> {
-    let mut reader = Reader { text, at: 0, offset, subsystem, depth: Vec::new(), found: Vec::new() };
+    let mut reader = Reader::new(text, offset, subsystem);
     reader.read();
     reader.found
+}
+
+/// Where a configuration turns the cache of Lua code off.
+pub(crate) fn uncached(text: &[u8]) -> Vec<Span> {
+    let mut reader = Reader::new(text, 0, Subsystem::Http);
+    reader.read();
+    reader.uncached
 }
 
 /// The Lua in a text that holds configuration somewhere, such as a Perl program with strings. Directives are looked for
 /// by name wherever they stand.
 pub(super) fn scattered(text: &[u8], offset: usize, subsystem: Subsystem) -> Vec<Snippet> {
-    let mut reader = Reader { text, at: 0, offset, subsystem, depth: Vec::new(), found: Vec::new() };
+    let mut reader = Reader::new(text, offset, subsystem);
     for mark in memmem::find_iter(text, b"_by_lua") {
         if mark < reader.at {
             continue;
@@ -56,6 +64,8 @@ struct Reader<'s> {
     /// The subsystem around each open block.
     depth: Vec<Subsystem>,
     found: Vec<Snippet>,
+    /// `lua_code_cache off`.
+    uncached: Vec<Span>,
 }
 
 enum Token {
@@ -71,7 +81,11 @@ struct Word {
     map: Map,
 }
 
-impl Reader<'_> {
+impl<'s> Reader<'s> {
+    fn new(text: &'s [u8], offset: usize, subsystem: Subsystem) -> Self {
+        Self { text, at: 0, offset, subsystem, depth: Vec::new(), found: Vec::new(), uncached: Vec::new() }
+    }
+
     fn read(&mut self) {
         while let Some(token) = self.token() {
             match token {
@@ -79,6 +93,7 @@ impl Reader<'_> {
                     let arguments = self.at;
                     if !self.directive(&name) {
                         self.at = arguments;
+                        self.note_cache(&name);
                         self.skip_arguments(&name.bytes);
                     }
                 }
@@ -86,6 +101,17 @@ impl Reader<'_> {
                 Token::Open | Token::End => {}
             }
         }
+    }
+
+    fn note_cache(&mut self, name: &Word) {
+        let arguments = self.at;
+        if name.bytes == b"lua_code_cache"
+            && let Some(Token::Word(state)) = self.token()
+            && state.bytes.eq_ignore_ascii_case(b"off")
+        {
+            self.uncached.push(Span::new(name.map.outer(0), self.offset + self.at));
+        }
+        self.at = arguments;
     }
 
     fn skip_arguments(&mut self, name: &[u8]) {

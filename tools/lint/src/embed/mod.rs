@@ -10,6 +10,7 @@ mod spec;
 mod variables;
 
 pub use conf::snippets as conf_snippets;
+pub(crate) use conf::uncached;
 pub use map::Map;
 pub use phase::{Phase, Subsystem};
 pub use spec::snippets as spec_snippets;

@@ -1,11 +1,26 @@
 //! Facts that hold at each step, on all ways or on some way that lead there.
 
 use super::Step;
+use crate::lua::tree::ExprId;
 
 /// A fact about a place, which several ways into the place bring together.
 pub(crate) trait State: Clone {
     /// Takes in what another way brings. Tells whether that changed anything.
     fn join(&mut self, other: &Self) -> bool;
+}
+
+/// Something that certainly came before: every way has passed it.
+#[derive(Clone, Copy)]
+pub(crate) struct Certain(pub(crate) Option<ExprId>);
+
+impl State for Certain {
+    fn join(&mut self, other: &Self) -> bool {
+        let changed = self.0.is_some() && other.0.is_none();
+        if changed {
+            self.0 = None;
+        }
+        changed
+    }
 }
 
 /// Passes over a function at most; each one settles one more level of loops, and the parser allows 200.

@@ -5,7 +5,7 @@ use rsty_diag::Severity;
 use super::{Group, Rule, Sink};
 use crate::chunk::Chunk;
 use crate::flow::Step;
-use crate::flow::solve::{State, forward};
+use crate::flow::solve::{Certain, forward};
 use crate::lua::tree::{ExprId, ExprKind, FunctionId, StatKind};
 
 pub(super) static RULE: Rule = Rule {
@@ -37,20 +37,6 @@ ngx.say(\"hello\")
 Told where every way to the statement has written something; what other functions write is not looked at.
 ";
 
-/// The output that certainly came before.
-#[derive(Clone, Copy)]
-struct Sent(Option<ExprId>);
-
-impl State for Sent {
-    fn join(&mut self, other: &Self) -> bool {
-        let changed = self.0.is_some() && other.0.is_none();
-        if changed {
-            self.0 = None;
-        }
-        changed
-    }
-}
-
 fn check(chunk: &Chunk<'_>, sink: &mut Sink<'_>) {
     let tree = chunk.tree;
     let mut output: Vec<ExprId> = Vec::new();
@@ -78,7 +64,7 @@ fn check(chunk: &Chunk<'_>, sink: &mut Sink<'_>) {
     for function in setting {
         forward(
             chunk.flow().steps(function),
-            Sent(None),
+            Certain(None),
             |_, step, _, sent| {
                 if let Step::Call(call) = step
                     && output.binary_search(call).is_ok()

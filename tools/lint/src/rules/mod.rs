@@ -10,6 +10,7 @@ mod header_after_output;
 mod held;
 mod library_change;
 mod lock_left_held;
+mod log_without_level;
 mod long_line;
 mod loop_runs_once;
 mod missing_return;
@@ -19,17 +20,20 @@ mod module_level_request_data;
 mod module_level_socket;
 mod negated_comparison;
 mod ngx_var_in_loop;
+mod output_after_eof;
 mod regex_without_o;
 mod reversed_loop;
 mod shadowed_local;
 mod socket_left_open;
 mod trailing_blank;
 mod unbalanced_assignment;
+pub(crate) mod uncached_code;
 mod unchecked_connect;
 mod uncompiled_in_loop;
 mod undeclared_global;
 pub(crate) mod undefined_field;
 mod undefined_global;
+mod unguarded_timer;
 mod uninitialised_read;
 mod unreachable_code;
 mod unread_table;
@@ -117,6 +121,7 @@ pub static ALL: &[&Rule] = &[
     &header_after_output::RULE,
     &library_change::RULE,
     &lock_left_held::RULE,
+    &log_without_level::RULE,
     &long_line::RULE,
     &loop_runs_once::RULE,
     &missing_return::RULE,
@@ -126,17 +131,20 @@ pub static ALL: &[&Rule] = &[
     &module_level_socket::RULE,
     &negated_comparison::RULE,
     &ngx_var_in_loop::RULE,
+    &output_after_eof::RULE,
     &regex_without_o::RULE,
     &reversed_loop::RULE,
     &shadowed_local::RULE,
     &socket_left_open::RULE,
     &trailing_blank::RULE,
     &unbalanced_assignment::RULE,
+    &uncached_code::RULE,
     &unchecked_connect::RULE,
     &uncompiled_in_loop::RULE,
     &undeclared_global::RULE,
     &undefined_field::RULE,
     &undefined_global::RULE,
+    &unguarded_timer::RULE,
     &uninitialised_read::RULE,
     &unreachable_code::RULE,
     &unread_table::RULE,
@@ -193,6 +201,7 @@ impl Sink<'_> {
             help: None,
             notes: Vec::new(),
             global: None,
+            field: None,
             fix: None,
         });
         &mut self.findings[index]
@@ -240,13 +249,15 @@ mod tests {
         assert!(written == pages(), "write it anew: RSTY_BLESS=1 cargo test -p rsty-lint");
     }
 
-    /// The examples of a page, each with its first line as `-- NAME_by_lua_block` or `-- with OPTION = N` where it has one.
-    fn examples(page: &str) -> impl Iterator<Item = &str> {
-        page.split("```lua\n").skip(1).filter_map(|rest| rest.split("```").next())
+    /// The examples of a page with their language, each with its first line as `-- NAME_by_lua_block` or
+    /// `-- with OPTION = N` where it has one.
+    fn examples(page: &str) -> impl Iterator<Item = (&str, &str)> {
+        let fenced = page.split("```").skip(1).step_by(2).filter_map(|example| example.split_once('\n'));
+        fenced.filter(|(language, _)| matches!(*language, "lua" | "nginx"))
     }
 
     /// The lines of an example with findings of a rule, from 1.
-    fn lines_with_findings(rule: &str, example: &str) -> Vec<usize> {
+    fn lines_with_findings(rule: &str, language: &str, example: &str) -> Vec<usize> {
         let first = example.lines().next().unwrap_or_default();
         let prepare = |settings: &mut Settings| {
             let number = || first.rsplit(' ').next()?.parse::<u16>().ok().map(Into::into);
@@ -259,6 +270,7 @@ mod tests {
         let directive = first.strip_prefix("-- ").filter(|name| name.ends_with("_by_lua_block"));
         let (text, kind) = match directive {
             Some(name) => (format!("{name} {{ {example} }}"), InputKind::Configuration),
+            None if language == "nginx" => (example.to_owned(), InputKind::Configuration),
             None => (example.to_owned(), InputKind::Lua),
         };
         let (source, findings) = crate::testing::findings_of(rule, &text, kind, prepare);
@@ -272,10 +284,12 @@ mod tests {
         let mut wrong = Vec::new();
         for rule in ALL {
             let (mut bad, mut good) = (false, false);
-            for example in examples(rule.page) {
-                let marked = example.lines().enumerate().filter(|(_, line)| line.contains("-- finding"));
+            for (language, example) in examples(rule.page) {
+                let marks = ["-- finding", "# finding"];
+                let is_marked = |line: &str| marks.iter().any(|mark| line.contains(mark));
+                let marked = example.lines().enumerate().filter(|(_, line)| is_marked(line));
                 let marked: Vec<usize> = marked.map(|(index, _)| index + 1).collect();
-                let found = lines_with_findings(rule.id, example);
+                let found = lines_with_findings(rule.id, language, example);
                 if found != marked {
                     wrong.push(format!("{}: lines {found:?} instead of {marked:?}\n{example}", rule.id));
                 }
@@ -293,7 +307,6 @@ mod tests {
     fn rules_are_sorted_and_documented() {
         assert!(ALL.windows(2).all(|pair| pair[0].id < pair[1].id));
         for rule in ALL {
-            assert!(rule.page.contains("```lua"), "{} lacks an example", rule.id);
             assert!(!rule.summary.ends_with('.'), "{}", rule.id);
             assert_eq!(find(rule.id).map(|found| found.id), Some(rule.id));
         }

@@ -34,7 +34,8 @@ ngx.req.get_headers()[\"Host\"]:lower()
 local split = string.split or my_split   -- asks whether it is there
 ```
 
-Fields that the same file sets are known. For others, list `ngx.my_field` under `globals`.
+Fields that the same file sets are known, and those that any other file of the run sets by their full name
+(`ngx.my_field = …`). For others, list `ngx.my_field` under `globals`.
 ";
 
 fn check(chunk: &Chunk<'_>, sink: &mut Sink<'_>) {
@@ -65,7 +66,8 @@ fn check(chunk: &Chunk<'_>, sink: &mut Sink<'_>) {
         let ExprKind::Index { key, .. } = tree.expr(*id).kind else { continue };
         let like = rsty_diag::closest(name, standard::fields(chunk.subsystem, library));
         let help = like.map(|like| format!("did you mean `{library}.{like}`?"));
-        sink.report(chunk, tree.expr(key).range, format!("`{library}` has no field `{name}`")).help = help;
+        let finding = sink.report(chunk, tree.expr(key).range, format!("`{library}` has no field `{name}`"));
+        (finding.help, finding.field) = (help, Some(path));
     }
 }
 
@@ -75,18 +77,28 @@ const LOOK_BACK: usize = 128;
 /// The names of all fields that a file's text sets anywhere: `ngx.mine = 1`, `function ngx.mine()`. Pieces of Lua in one
 /// configuration or spec share their libraries.
 pub(crate) fn names_set_in(text: &[u8]) -> HashSet<&[u8]> {
+    fields_set_in(text).map(|(_, name)| name).collect()
+}
+
+/// The paths that a file's text sets, such as `ngx.mine`, as far as they are among the wanted ones.
+pub(crate) fn paths_set_in<'t>(text: &'t [u8], wanted: &HashSet<Vec<u8>>) -> Vec<&'t [u8]> {
+    fields_set_in(text).map(|(path, _)| path).filter(|path| wanted.contains(*path)).collect()
+}
+
+/// What is set in a text, by its whole path (at most [`LOOK_BACK`] bytes before the last dot) and by its last name.
+fn fields_set_in(text: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     let is_word = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_';
-    let name = |dot: usize| {
+    memchr::memchr_iter(b'.', text).filter_map(move |dot| {
         let rest = text.get(dot + 1..)?;
         let (name, after) = rest.split_at(rest.iter().position(|byte| !is_word(byte)).unwrap_or(rest.len()));
         let after = after.trim_ascii_start();
         let set = after.starts_with(b"=") && !after.starts_with(b"==");
-        let before = text.get(dot.saturating_sub(LOOK_BACK)..dot)?;
-        let start = before.iter().rposition(|byte| !is_word(byte) && *byte != b'.')?;
+        let first = dot.saturating_sub(LOOK_BACK);
+        let before = text.get(first..dot)?;
+        let start = before.iter().rposition(|byte| !is_word(byte) && *byte != b'.').map_or(0, |at| at + 1);
         let declared = before.get(..start)?.trim_ascii_end().ends_with(b"function");
-        (set || declared).then_some(name)
-    };
-    memchr::memchr_iter(b'.', text).filter_map(name).collect()
+        (set || declared).then_some((text.get(first + start..dot + 1 + name.len())?, name))
+    })
 }
 
 /// What the chunk assigns to, sorted.
@@ -179,6 +191,13 @@ mod tests {
         );
         let other = format!("{conf} log_by_lua_block {{ f(ngx.other, ngx.mine == 1) }}");
         assert_eq!(found_in_conf("undefined_field", &other).len(), 1);
+    }
+
+    #[test]
+    fn paths_are_found_in_text() {
+        let wanted = [b"ngx.mine".to_vec(), b"ngx.req.own".to_vec(), b"ngx.no".to_vec()].into();
+        let text = b"ngx.mine = {}\nfunction ngx.req.own() end\nif ngx.no == 1 or my.ngx.no then x.y = ngx.no end";
+        assert_eq!(super::paths_set_in(text, &wanted), [&b"ngx.mine"[..], b"ngx.req.own"]);
     }
 
     #[test]

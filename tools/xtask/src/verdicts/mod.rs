@@ -1,13 +1,13 @@
 //! `verdicts`: the same spec files by the original harness and by `rsty test`, on the same server, and how long each took.
 //!
 //! Every other side's run is a *side*: test-nginx on the server `TEST_NGINX_BINARY`, `rsty test` on the same server and,
-//! with `--time`, `rsty test` on its built-in server. The files are cut into groups and each group is run by all sides in
-//! turns, so that whatever else the machine does meets all of them alike. What counts of the times is the ratio of the
-//! sums.
+//! with `--time`, `rsty test` on its built-in server. `rsty test` runs all files in one piece, as a user does: cut into
+//! groups, each group's end would leave lanes idle. What counts of the times is the ratio of the sums.
 //!
-//! A whole suite takes the original an hour and more. With `--keep FOLDER` every run of a file is kept there and is not
-//! repeated; `--part N/M` runs a part of the files, so that several shares of a suite can be worked at side by side, in
-//! network namespaces and folders of their own. A call without `--part` prints the tables for everything that is kept.
+//! A whole suite takes the original an hour and more, so it comes last. With `--keep FOLDER` every run of a file is kept
+//! there and is not repeated; `--part N/M` runs a part of the files, so that several shares of a suite can be worked at
+//! side by side, in network namespaces and folders of their own. A call without `--part` prints the tables. `--kept`
+//! runs nothing and prints them for the files that all sides have run so far.
 //!
 //! Where the original gives up a file because a server can't start, it says nothing about the blocks behind. It then
 //! runs once more on a copy of the file without those blocks on which the server doesn't start for rsty either. That
@@ -27,9 +27,6 @@ use kept::{Kept, Run};
 use rest::Rest;
 use side::Sides;
 
-/// How many files are run in a row by one side.
-const GROUP: usize = 8;
-
 /// What to compare.
 #[derive(Debug, Default)]
 pub(crate) struct Options<'a> {
@@ -43,12 +40,14 @@ pub(crate) struct Options<'a> {
     times: bool,
     /// Where runs are kept.
     keep: Option<&'a str>,
+    /// Whether only what is kept is printed.
+    only_print: bool,
     /// The part to run, and of how many.
     part: Option<(usize, usize)>,
 }
 
 impl<'a> Options<'a> {
-    /// `[--time] [--keep FOLDER] [--part N/M] DIR LIB [FILE]…`
+    /// `[--time] [--keep FOLDER [--kept]] [--part N/M] DIR LIB [FILE]…`
     pub(crate) fn read(arguments: &[&'a str]) -> Result<Self, Failure> {
         let mut options = Self::default();
         let mut words = arguments.iter().copied();
@@ -56,6 +55,7 @@ impl<'a> Options<'a> {
         while let Some(word) = words.next() {
             match word {
                 "--time" => options.times = true,
+                "--kept" => options.only_print = true,
                 "--keep" => options.keep = Some(words.next().ok_or_else(|| usage("--keep needs a folder"))?),
                 "--part" => {
                     let part = words.next().and_then(part).ok_or_else(|| usage("--part needs N/M, as in 1/3"))?;
@@ -64,6 +64,9 @@ impl<'a> Options<'a> {
                 word if word.starts_with('-') => return Err(usage(&format!("unknown option {word}"))),
                 word => places.push(word),
             }
+        }
+        if options.only_print && options.keep.is_none() {
+            return Err(usage("--kept needs --keep FOLDER"));
         }
         let [suite, library, files @ ..] = places.as_slice() else {
             return Err(usage("the folders of the suite and of test-nginx's lib are needed"));
@@ -91,15 +94,17 @@ pub(crate) fn run(options: &Options) -> Outcome {
     let suite = Path::new(options.suite);
     let temporary = tempfile::tempdir()?;
     let kept = Kept::at(options.keep.map_or(temporary.path(), Path::new))?;
-    let sides = Sides::new(suite, Path::new(options.library))?;
     let files = chosen(suite, &options.files);
     let mine: Vec<PathBuf> = match options.part {
         Some((number, parts)) => files.iter().skip(number - 1).step_by(parts).cloned().collect(),
         None => files.clone(),
     };
-    for group in mine.chunks(GROUP) {
-        run_group(&sides, &kept, group, options.times)?;
-    }
+    let files = if options.only_print {
+        files.into_iter().filter(|file| is_complete(&kept, file, options.times)).collect()
+    } else {
+        run_files(&Sides::new(suite, Path::new(options.library))?, &kept, &mine, options.times)?;
+        files
+    };
     if options.part.is_some() {
         return Ok(());
     }
@@ -110,18 +115,19 @@ pub(crate) fn run(options: &Options) -> Outcome {
     if differences == 0 { Ok(()) } else { Err(Failure::Findings(format!("{differences} blocks differ"))) }
 }
 
-/// Each side runs the files of a group that it hasn't run yet.
-fn run_group(sides: &Sides, kept: &Kept, group: &[PathBuf], times: bool) -> Outcome {
-    for file in group {
-        if !kept.has(file, Run::Original) {
-            let result = sides.original(file)?;
-            eprintln!("{}: test-nginx {:.1} s", file.display(), result.seconds);
-            kept.write(file, Run::Original, &result)?;
-        }
-    }
+/// Whether every side has run a file.
+fn is_complete(kept: &Kept, file: &Path, times: bool) -> bool {
+    let runs = [Run::Original, Run::Same].into_iter().chain(times.then_some(Run::BuiltIn));
+    let has_rest =
+        || kept.has(file, Run::Rest) || kept.read(file, Run::Original).is_ok_and(|original| !original.gave_up);
+    runs.into_iter().all(|run| kept.has(file, run)) && has_rest()
+}
+
+/// Each side runs the files that it hasn't run yet.
+fn run_files(sides: &Sides, kept: &Kept, files: &[PathBuf], times: bool) -> Outcome {
     let runs: &[Run] = if times { &[Run::Same, Run::BuiltIn] } else { &[Run::Same] };
     for run in runs {
-        let missing: Vec<&PathBuf> = group.iter().filter(|file| !kept.has(file, *run)).collect();
+        let missing: Vec<&PathBuf> = files.iter().filter(|file| !kept.has(file, *run)).collect();
         if missing.is_empty() {
             continue;
         }
@@ -136,7 +142,12 @@ fn run_group(sides: &Sides, kept: &Kept, group: &[PathBuf], times: bool) -> Outc
             kept.write(file, *run, result)?;
         }
     }
-    for file in group {
+    for file in files {
+        if !kept.has(file, Run::Original) {
+            let result = sides.original(file)?;
+            eprintln!("{}: test-nginx {:.1} s", file.display(), result.seconds);
+            kept.write(file, Run::Original, &result)?;
+        }
         let (original, same) = (kept.read(file, Run::Original)?, kept.read(file, Run::Same)?);
         if original.gave_up && !kept.has(file, Run::Rest) {
             let rest = Rest::of(sides.suite(), file, &same.dead)?;
@@ -164,6 +175,7 @@ fn chosen(suite: &Path, files: &[&str]) -> Vec<PathBuf> {
 
 #[cfg(test)]
 mod tests {
+    use super::kept::Results;
     use super::*;
 
     #[test]
@@ -173,7 +185,21 @@ mod tests {
         assert_eq!((options.part, options.keep), (Some((2, 3)), Some("k")));
         assert_eq!((options.suite, options.library, options.files), ("suite", "lib", vec!["t/a.t"]));
         assert!(Options::read(&["suite"]).is_err());
+        assert!(Options::read(&["--kept", "suite", "lib"]).is_err(), "nothing is kept");
         assert!(Options::read(&["--part", "4/3", "suite", "lib"]).is_err());
         assert!(Options::read(&["--tme", "suite", "lib"]).is_err());
+    }
+
+    #[test]
+    fn a_file_is_complete_with_the_rest_of_what_was_given_up() {
+        let folder = tempfile::tempdir().unwrap();
+        let kept = Kept::at(folder.path()).unwrap();
+        let file = Path::new("t/a.t");
+        kept.write(file, Run::Original, &Results { gave_up: true, ..Results::default() }).unwrap();
+        kept.write(file, Run::Same, &Results::default()).unwrap();
+        assert!(!is_complete(&kept, file, false));
+        kept.write(file, Run::Rest, &Results::default()).unwrap();
+        assert!(is_complete(&kept, file, false));
+        assert!(!is_complete(&kept, file, true), "the built-in server hasn't run it");
     }
 }

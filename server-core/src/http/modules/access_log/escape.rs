@@ -27,7 +27,16 @@ impl Escape {
 
 fn append_hex(out: &mut Vec<u8>, value: &[u8]) {
     const HEX: &[u8; 16] = b"0123456789ABCDEF";
-    let safe = |byte: u8| (32..127).contains(&byte) && byte != b'"' && byte != b'\\';
+    const SAFE: [bool; 256] = {
+        let mut safe = [false; 256];
+        let mut byte = 32;
+        while byte < 127 {
+            safe[byte] = byte != b'"' as usize && byte != b'\\' as usize;
+            byte += 1;
+        }
+        safe
+    };
+    let safe = |byte: u8| SAFE[usize::from(byte)];
     if value.iter().all(|&byte| safe(byte)) {
         out.extend_from_slice(value);
         return;

@@ -25,7 +25,7 @@ use crate::http::request::Request;
 use crate::http::upstream::body::Framing;
 use crate::http::upstream::destination::Destination;
 use crate::http::upstream::outgoing::Encoding;
-use crate::http::upstream::{self, Conf, Failure, Head, Outgoing, Protocol, Reader, Route};
+use crate::http::upstream::{self, Conf, Dialing, Failure, Head, Outgoing, Protocol, Reader, Route};
 use crate::log::Level;
 
 /// `fastcgi_pass`
@@ -43,21 +43,13 @@ impl Handler for FastcgiHandler {
 
 struct Fastcgi;
 
-impl Protocol for Fastcgi {
+impl Dialing for Fastcgi {
     fn conf(&self, loc: &'static Loc) -> &'static Conf {
         &loc.fastcgi.upstream
     }
 
-    fn hidden(&self) -> &'static [&'static str] {
-        cgi::HIDDEN
-    }
-
     fn route(&self, r: &Rc<Request>) -> Result<Route, Code> {
         r.loc().fastcgi.cgi.route(r, conf::SCHEMES)
-    }
-
-    fn streams_body(&self, _r: &Request) -> bool {
-        true
     }
 
     fn request(&self, r: &Rc<Request>, _destination: &Destination) -> Result<Outgoing, Code> {
@@ -77,6 +69,16 @@ impl Protocol for Fastcgi {
         }
         outgoing.pieces.push(Data::Bytes(Bytes::from_static(record::STDIN_END)));
         Ok(outgoing)
+    }
+}
+
+impl Protocol for Fastcgi {
+    fn hidden(&self) -> &'static [&'static str] {
+        cgi::HIDDEN
+    }
+
+    fn streams_body(&self, _r: &Request) -> bool {
+        true
     }
 
     fn reader(&self, _outgoing: &Outgoing) -> Box<dyn Reader> {

@@ -22,7 +22,7 @@ use crate::http::request::Request;
 use crate::http::upstream::body::{BodyError, Framing, Unframe};
 use crate::http::upstream::destination::Destination;
 use crate::http::upstream::outgoing::Encoding;
-use crate::http::upstream::{self, Conf, Failure, Head, Outgoing, Protocol, Reader, Route};
+use crate::http::upstream::{self, Conf, Dialing, Failure, Head, Outgoing, Protocol, Reader, Route};
 use crate::log::Level;
 
 /// `grpc_pass`
@@ -40,13 +40,9 @@ impl Handler for GrpcHandler {
 
 struct Grpc;
 
-impl Protocol for Grpc {
+impl Dialing for Grpc {
     fn conf(&self, loc: &'static Loc) -> &'static Conf {
         &loc.grpc.upstream
-    }
-
-    fn hidden(&self) -> &'static [&'static str] {
-        conf::HIDDEN
     }
 
     fn alpn(&self) -> Option<&'static [u8]> {
@@ -57,15 +53,21 @@ impl Protocol for Grpc {
         conf::route(r)
     }
 
-    fn streams_body(&self, _r: &Request) -> bool {
-        true
-    }
-
     fn request(&self, r: &Rc<Request>, destination: &Destination) -> Result<Outgoing, Code> {
         let head = request::head(r, destination)?;
         // Everything is sent by the session, which frames it.
         let stream = head.feed.is_some().then_some(Encoding::Frames);
         Ok(Outgoing { http2: Some(Box::new(head)), stream, ..Outgoing::default() })
+    }
+}
+
+impl Protocol for Grpc {
+    fn hidden(&self) -> &'static [&'static str] {
+        conf::HIDDEN
+    }
+
+    fn streams_body(&self, _r: &Request) -> bool {
+        true
     }
 
     fn reader(&self, outgoing: &Outgoing) -> Box<dyn Reader> {

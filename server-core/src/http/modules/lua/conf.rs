@@ -275,6 +275,13 @@ impl Merge for LocConf {
     }
 }
 
+impl SocketConf {
+    /// How long a peer may take to accept what is sent.
+    pub(crate) fn send_timeout(&self) -> Duration {
+        self.send_timeout.unwrap_or(Duration::from_mins(1))
+    }
+}
+
 impl LocConf {
     /// Whether a script sees the heads or bodies of responses.
     pub(crate) fn filters_response(&self) -> bool {

@@ -55,7 +55,7 @@ impl Session for Request {
         let default = SocketConf::default();
         SocketConf {
             connect_timeout: conf.connect_timeout.unwrap_or(default.connect_timeout),
-            send_timeout: conf.send_timeout.unwrap_or(default.send_timeout),
+            send_timeout: conf.send_timeout(),
             read_timeout: conf.read_timeout.unwrap_or(default.read_timeout),
             keepalive_timeout: conf.keepalive_timeout.unwrap_or(default.keepalive_timeout),
             pool_size: conf.pool_size.unwrap_or(default.pool_size),

@@ -19,12 +19,21 @@ use crate::lua::sched::{self, Ran};
 /// Runs `ssl_client_hello_by_lua*`; whether the handshake may go on.
 pub(crate) async fn run_client_hello(conn: &Rc<Connection>, srv: &'static SrvConf, script: &Script) -> bool {
     conn.debug(format_args!("ssl client hello: connection reusable: 0"));
+    occupy(conn);
     run(conn, srv, script, Phase::SSL_CLIENT_HELLO, "loading SSL client hello by lua").await
+}
+
+/// Sessions say once more that nobody may close their connection; requests said it before the handshake.
+fn occupy(conn: &Connection) {
+    if conn.is_stream() {
+        conn.debug(format_args!("reusable connection: 0"));
+    }
 }
 
 /// Runs `ssl_certificate_by_lua*`; whether the handshake may go on.
 pub(crate) async fn run_certificate(conn: &Rc<Connection>, srv: &'static SrvConf, script: &Script) -> bool {
     conn.debug(format_args!("ssl cert: connection reusable: 0"));
+    occupy(conn);
     run(conn, srv, script, Phase::SSL_CERT, "loading SSL certificate by lua").await
 }
 

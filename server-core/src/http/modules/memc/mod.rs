@@ -21,7 +21,7 @@ use crate::http::conf::LocConf as Loc;
 use crate::http::phases::{Handler, Outcome};
 use crate::http::request::Request;
 use crate::http::upstream::destination::Destination;
-use crate::http::upstream::{self, Conf, Outgoing, Protocol, Reader, Route};
+use crate::http::upstream::{self, Conf, Dialing, Outgoing, Protocol, Reader, Route};
 use crate::log::Level;
 use crate::upstream::address::Target;
 
@@ -47,17 +47,9 @@ impl Handler for MemcHandler {
 /// The module, for `get` or for the other commands.
 struct Memc<const GETS: bool>;
 
-impl<const GETS: bool> Protocol for Memc<GETS> {
+impl<const GETS: bool> Dialing for Memc<GETS> {
     fn conf(&self, loc: &'static Loc) -> &'static Conf {
         &loc.memc.upstream
-    }
-
-    fn hidden(&self) -> &'static [&'static str] {
-        &[]
-    }
-
-    fn intercepts_404(&self) -> bool {
-        true
     }
 
     fn route(&self, r: &Rc<Request>) -> Result<Route, Code> {
@@ -89,6 +81,16 @@ impl<const GETS: bool> Protocol for Memc<GETS> {
         let call = r.ctx::<Call>().ok_or(Code::INTERNAL_SERVER_ERROR)?;
         r.set_ctx(Rc::new(Key(call.key.clone())));
         call.write(r)
+    }
+}
+
+impl<const GETS: bool> Protocol for Memc<GETS> {
+    fn hidden(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    fn intercepts_404(&self) -> bool {
+        true
     }
 
     fn reader(&self, _outgoing: &Outgoing) -> Box<dyn Reader> {

@@ -22,7 +22,7 @@ use crate::http::phases::{Handler, Outcome};
 use crate::http::request::Request;
 use crate::http::request_log::debug;
 use crate::http::upstream::destination::Destination;
-use crate::http::upstream::{self, Conf, Outgoing, Protocol, Reader, Route};
+use crate::http::upstream::{self, Conf, Dialing, Outgoing, Protocol, Reader, Route};
 use crate::log::Level;
 
 /// `memcached_pass`
@@ -48,17 +48,9 @@ struct Memcached;
 /// The key that is asked for, as it is sent.
 pub(crate) struct Key(pub(crate) Bytes);
 
-impl Protocol for Memcached {
+impl Dialing for Memcached {
     fn conf(&self, loc: &'static Loc) -> &'static Conf {
         &loc.memcached.upstream
-    }
-
-    fn hidden(&self) -> &'static [&'static str] {
-        &[]
-    }
-
-    fn intercepts_404(&self) -> bool {
-        true
     }
 
     fn route(&self, r: &Rc<Request>) -> Result<Route, Code> {
@@ -84,6 +76,16 @@ impl Protocol for Memcached {
         debug!(r, "http memcached request: \"{}\"", String::from_utf8_lossy(&key));
         r.set_ctx(Rc::new(Key(key.clone())));
         Ok(Outgoing::of([&b"get "[..], &key, b"\r\n"].concat()))
+    }
+}
+
+impl Protocol for Memcached {
+    fn hidden(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    fn intercepts_404(&self) -> bool {
+        true
     }
 
     fn reader(&self, _outgoing: &Outgoing) -> Box<dyn Reader> {

@@ -21,7 +21,7 @@ use crate::http::request_log::debug;
 use crate::http::upstream::body::Framing;
 use crate::http::upstream::destination::Destination;
 use crate::http::upstream::http_head::{self, InvalidField, Parsed, ResponseHead};
-use crate::http::upstream::{self, Conf, Failure, Head, Outgoing, Protocol, Reader, Route};
+use crate::http::upstream::{self, Conf, Dialing, Failure, Head, Outgoing, Protocol, Reader, Route};
 use crate::log::Level;
 
 /// `proxy_pass`
@@ -39,13 +39,9 @@ impl Handler for ProxyHandler {
 
 struct Http;
 
-impl Protocol for Http {
+impl Dialing for Http {
     fn conf(&self, loc: &'static LocConf) -> &'static Conf {
         &loc.proxy.upstream
-    }
-
-    fn hidden(&self) -> &'static [&'static str] {
-        HIDDEN
     }
 
     fn route(&self, r: &Rc<Request>) -> Result<Route, Code> {
@@ -54,6 +50,12 @@ impl Protocol for Http {
 
     fn request(&self, r: &Rc<Request>, destination: &Destination) -> Result<Outgoing, Code> {
         Ok(request::write(r, destination))
+    }
+}
+
+impl Protocol for Http {
+    fn hidden(&self) -> &'static [&'static str] {
+        HIDDEN
     }
 
     fn reader(&self, outgoing: &Outgoing) -> Box<dyn Reader> {

@@ -13,10 +13,10 @@ use crate::lua::ctx::Ctx;
 use crate::lua::ffi::worker;
 use crate::lua::phase::Phase;
 use crate::lua::session::{Notice, Session, level, session_debug, session_log};
-use crate::lua::socket::SocketConf;
 use crate::lua::socket::pool::{Admission, Kept, Pool};
 use crate::lua::socket::tcp::{Failure, Kind, TcpSocket, Timeouts, errno_text};
 use crate::lua::socket::transport::{Connecting, StartError};
+use crate::lua::socket::{Origin, SocketConf};
 use crate::lua::sys::raw::*;
 use crate::lua::sys::{self, Answer, Error, Reply, State, c_function};
 use crate::lua::thread::Resume;
@@ -318,9 +318,17 @@ fn wait(
     queue: Option<tokio::sync::oneshot::Receiver<()>>,
 ) -> Answer {
     sys::check_yieldable(state)?;
-    let local = object::local_address(state, 1);
+    let mut local = object::origin_of(state, 1, object::BIND, object::IP_TRANSPARENT);
     socket.connecting.set(true);
-    let notice = running().ok().and_then(|(_, session)| session.notice());
+    let session = running().ok().map(|(_, session)| session);
+    // Requests have the option, but it does nothing for them.
+    local.is_transparent &= session.is_some_and(|session| session.subsystem() == Subsystem::Stream);
+    if local.is_transparent
+        && let Some(session) = session
+    {
+        session_debug!(session, "lua set TCP upstream with IP_TRANSPARENT");
+    }
+    let notice = session.and_then(Session::notice);
     let stage = match address::parse(&target.host, target.port) {
         _ if queue.is_some() => Stage::Queueing,
         Parsed::Name => Stage::Resolving,
@@ -368,6 +376,7 @@ impl Drop for UnderWay {
                 Stage::Connecting | Stage::Done => {
                     worker::debug(format_args!("lua finalize socket"));
                     worker::debug(format_args!("lua close socket connection"));
+                    worker::debug(format_args!("reusable connection: 0"));
                 }
             }
             self.socket.connecting.set(false);
@@ -383,7 +392,7 @@ async fn run(
     socket: &TcpSocket,
     target: &Target,
     conf: &SocketConf,
-    local: Option<SocketAddr>,
+    local: Origin,
     queue: Option<tokio::sync::oneshot::Receiver<()>>,
     stage: &Cell<Stage>,
     notice: Option<&Notice>,
@@ -437,7 +446,7 @@ fn finish(
     socket: &Rc<TcpSocket>,
     target: &Target,
     conf: &SocketConf,
-    local: Option<SocketAddr>,
+    local: Origin,
     outcome: Outcome,
 ) -> c_int {
     let Ok((_, session)) = running() else { return 0 };
@@ -466,7 +475,7 @@ fn finish(
             format!("failed to parse host name \"{host}\": {reason}")
         }
         Outcome::Unbound(failure) => {
-            if let (Failure::System(number), Some(local)) = (failure, local) {
+            if let (Failure::System(number), Some(local)) = (failure, local.address) {
                 let text = errno_text(number);
                 let ip = local.ip();
                 session_log!(session, level::CRIT, "bind({ip}) failed ({number}: {text}){}", socket.upstream());

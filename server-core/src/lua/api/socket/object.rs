@@ -1,7 +1,8 @@
 //! The Lua side of a socket: a table whose slots hold the socket and its settings.
 //!
 //! The slots are fixed by `resty.core.socket`: 1 the socket itself (a userdatum), 2 connect timeout, 3 pool key, 4
-//! send timeout, 5 read timeout, 6 and 7 client certificate and key, 8 local address.
+//! send timeout, 5 read timeout, 6 and 7 client certificate and key, 8 local address, 9 whether that
+//! need not be one of ours.
 
 use std::ffi::{c_int, c_void};
 use std::net::SocketAddr;
@@ -10,8 +11,8 @@ use std::rc::Rc;
 use crate::lua::api::running;
 use crate::lua::phase::Phase;
 use crate::lua::session::{Session, level, session_log};
-use crate::lua::socket::Endpoint;
 use crate::lua::socket::tcp::TcpSocket;
+use crate::lua::socket::{Endpoint, Origin};
 use crate::lua::sys::raw::*;
 use crate::lua::sys::{self, Error, Reply, State, c_function};
 
@@ -21,6 +22,7 @@ pub(super) const KEY: c_int = 3;
 pub(super) const SEND_TIMEOUT: c_int = 4;
 pub(super) const READ_TIMEOUT: c_int = 5;
 pub(super) const BIND: c_int = 8;
+pub(super) const IP_TRANSPARENT: c_int = 9;
 
 c_function! {
     /// A socket without connection.
@@ -139,13 +141,20 @@ pub(super) fn integer_slot(state: State, table: c_int, slot: c_int) -> i64 {
     }
 }
 
-/// The local address chosen with `bind`.
-pub(super) fn local_address(state: State, table: c_int) -> Option<SocketAddr> {
-    address_slot(state, table, BIND)
+/// What was chosen with `bind` and `setoption`, from the slots that hold these.
+pub(super) fn origin_of(state: State, table: c_int, bind: c_int, transparent: c_int) -> Origin {
+    // SAFETY: raw access to the table.
+    let is_transparent = unsafe {
+        lua_rawgeti_(state, table, transparent);
+        let set = sys::truth(state, -1);
+        lua_settop(state, -2);
+        set
+    };
+    Origin { address: address_slot(state, table, bind), is_transparent }
 }
 
 /// A slot that holds an address as text, with or without port.
-pub(super) fn address_slot(state: State, table: c_int, slot: c_int) -> Option<SocketAddr> {
+fn address_slot(state: State, table: c_int, slot: c_int) -> Option<SocketAddr> {
     // SAFETY: raw access to the table.
     unsafe {
         lua_rawgeti_(state, table, slot);

@@ -6,10 +6,11 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::object::{self, Uses};
+use crate::cycle::Subsystem;
 use crate::lua::api::running;
 use crate::lua::ffi::worker;
 use crate::lua::session::{Session, level, session_debug, session_log};
-use crate::lua::socket::pattern::Pattern;
+use crate::lua::socket::pattern::{Counting, Pattern};
 use crate::lua::socket::pool::{Counted, Pool};
 use crate::lua::socket::read::Want;
 use crate::lua::socket::tcp::{Failure, Kind, TcpSocket, Timeouts, errno_text};
@@ -41,6 +42,7 @@ pub(super) fn finalize(session: &dyn Session, socket: &TcpSocket) {
     session_debug!(session, "lua finalize socket");
     if socket.is_connected() {
         session_debug!(session, "lua close socket connection");
+        session_debug!(session, "reusable connection: 0");
         if let Ok((ctx, _)) = running() {
             ctx.free_cleanup();
         }
@@ -242,7 +244,8 @@ c_function! {
         if bytes.is_empty() {
             return sys::fail(state, "pattern is empty");
         }
-        let pattern = Rc::new(Pattern::new(bytes, inclusive));
+        let counting = if session.subsystem() == Subsystem::Stream { Counting::Held } else { Counting::Data };
+        let pattern = Rc::new(Pattern::new(bytes, inclusive, counting));
         // SAFETY: the userdatum has room for one pointer, which its `__gc` gives back.
         unsafe {
             lua_settop(state, 1);
@@ -420,6 +423,7 @@ impl Drop for UnderWay {
             worker::debug(format_args!("lua finalize socket"));
             if self.socket.is_connected() && self.socket.kind == Kind::Peer {
                 worker::debug(format_args!("lua close socket connection"));
+                worker::debug(format_args!("reusable connection: 0"));
             }
             self.socket.close();
         }
@@ -554,21 +558,21 @@ fn keep(state: State, session: &dyn Session, socket: &Rc<TcpSocket>, timeout: Du
         return sys::succeed(state);
     }
     session_debug!(session, "lua tcp socket set keepalive: saving connection {pointer:016X}");
-    // SAFETY: argument 1 is a table; the key is popped again.
-    let key = unsafe {
+    let used = socket.pool.borrow().clone();
+    // SAFETY: argument 1 is a table; the key stays on the stack as long as it is looked at.
+    let pool = unsafe {
         lua_rawgeti_(state, 1, object::KEY);
-        let key = sys::bytes(state, -1).map(<[u8]>::to_vec);
+        let Some(key) = sys::bytes(state, -1) else { return sys::fail(state, "key not found") };
+        let pool = match used.filter(|pool| pool.is_for(key)).or_else(|| Pool::find(key)) {
+            Some(pool) => pool,
+            None if size <= 0 => {
+                let index = sys::top(state) - 1;
+                return Err(Error::Argument(index, format!("bad \"pool_size\" option value: {size}").into()));
+            }
+            None => create_pool(session, key, size as usize, None),
+        };
         lua_settop(state, -2);
-        key
-    };
-    let Some(key) = key else { return sys::fail(state, "key not found") };
-    let pool = match Pool::find(&key) {
-        Some(pool) => pool,
-        None if size <= 0 => {
-            let index = sys::top(state);
-            return Err(Error::Argument(index, format!("bad \"pool_size\" option value: {size}").into()));
-        }
-        None => create_pool(session, &key, size as usize, None),
+        pool
     };
     let counted = if socket.pool.take().is_some() { Counted::Yes } else { Counted::No };
     session_debug!(session, "lua tcp socket clear current socket connection");

@@ -4,7 +4,7 @@
 //! somebody else's.
 
 use std::ffi::c_int;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use crate::lua::session::{Session, level, session_debug, session_log};
 use crate::lua::socket::tcp::{Failure, errno_text};
 use crate::lua::socket::transport::{Address, StartError};
 use crate::lua::socket::udp::{DATAGRAM_MAX, Datagrams, UdpSocket};
-use crate::lua::socket::{Endpoint, SocketConf};
+use crate::lua::socket::{Endpoint, Origin, SocketConf};
 use crate::lua::sys::raw::*;
 use crate::lua::sys::{self, Error, Reply, State, c_function};
 use crate::lua::text::{self, Strictness};
@@ -128,7 +128,7 @@ c_function! {
         object::store_shared(state, 1, SOCKET, &socket, &METATABLE, collect);
         let endpoint = Rc::downgrade(&socket);
         ctx.adopt_socket(endpoint);
-        let local = origin(state);
+        let local = object::origin_of(state, 1, BIND, IP_TRANSPARENT);
         match address::parse(&host, port) {
             Parsed::Invalid(reason) => {
                 let host = String::from_utf8_lossy(&host);
@@ -190,7 +190,7 @@ fn connect(
     if local.is_transparent {
         session_debug!(session, "lua set UDP upstream with IP_TRANSPARENT");
     }
-    match Datagrams::connect(address, local.address, local.is_transparent) {
+    match Datagrams::connect(address, local) {
         Ok(datagrams) => {
             session_debug!(session, "connect to {}, fd:{}", address.text(), datagrams.fd());
             session_debug!(session, "lua udp socket connect: 0");
@@ -247,6 +247,7 @@ fn finalize(session: &dyn Session, socket: &UdpSocket) {
     session_debug!(session, "lua finalize socket");
     if socket.datagrams.take().is_some() {
         session_debug!(session, "lua close socket connection");
+        session_debug!(session, "reusable connection: 0");
     }
 }
 
@@ -303,25 +304,6 @@ c_function! {
         }
         Ok(Reply::Return(1))
     }
-}
-
-/// Where a socket's datagrams come from.
-#[derive(Clone, Copy)]
-struct Origin {
-    address: Option<SocketAddr>,
-    is_transparent: bool,
-}
-
-/// The origin chosen with `bind` and `setoption`.
-fn origin(state: State) -> Origin {
-    // SAFETY: raw access to the table.
-    let is_transparent = unsafe {
-        lua_rawgeti_(state, 1, IP_TRANSPARENT);
-        let set = sys::truth(state, -1);
-        lua_settop(state, -2);
-        set
-    };
-    Origin { address: object::address_slot(state, 1, BIND), is_transparent }
 }
 
 c_function! {
