@@ -137,7 +137,8 @@ mod tests {
         one.check(100);
         one.took(400);
         assert_eq!(one.expected_time(110), 420);
-        assert_eq!(one.expected_time(122), 220);
+        assert_eq!(one.expected_time(112), 220);
+        assert_eq!(one.expected_time(122), 120);
     }
 
     #[test]
