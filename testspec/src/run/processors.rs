@@ -26,9 +26,9 @@ impl Jobs {
         Self { least: number, most: number }
     }
 
-    /// How many still leave a processor to each: for blocks that failed when more ran.
+    /// How many leave time to each: for blocks that failed when more ran.
     pub const fn calm(self) -> usize {
-        let number = self.least / BLOCKS_A_PROCESSOR;
+        let number = self.least / 2;
         if number > 0 { number } else { 1 }
     }
 
@@ -171,7 +171,7 @@ mod tests {
         assert_eq!(places.number(), 3);
         assert_eq!(Jobs::for_processors(2), Jobs { least: 8, most: 32 });
         assert_eq!(Jobs::for_processors(128), Jobs::fixed(256));
-        assert_eq!((Jobs::for_processors(2).calm(), Jobs::fixed(3).calm()), (2, 1));
+        assert_eq!((Jobs::for_processors(2).calm(), Jobs::fixed(3).calm()), (4, 1));
     }
 
     #[test]
