@@ -71,6 +71,13 @@ impl Documents {
         self.open.remove(uri);
     }
 
+    /// The names of all open files, sorted.
+    pub fn uris(&self) -> Vec<&str> {
+        let mut uris: Vec<&str> = self.open.keys().map(String::as_str).collect();
+        uris.sort_unstable();
+        uris
+    }
+
     /// An open file.
     pub fn find(&self, uri: &str) -> Option<&Document> {
         self.open.get(uri)
