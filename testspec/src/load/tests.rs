@@ -158,6 +158,17 @@ fn filters_run_in_the_order_of_the_header() {
 }
 
 #[test]
+fn values_are_made_once_in_order_and_see_only_package_variables() {
+    let spec = loaded(
+        "use Test::Nginx::Socket;\nmy $hidden = 1;\nrun_tests();\n__DATA__\n=== a\n--- a eval: $::N = 7\n\
+         --- b eval: $::N++\n--- c eval: $::N\n=== b\n--- a eval: $::N\n--- b eval: $hidden\n",
+    );
+    assert_eq!(section(&spec, 0, "b"), "7");
+    assert_eq!([section(&spec, 0, "c"), section(&spec, 1, "a"), section(&spec, 1, "a")], ["8", "8", "8"]);
+    assert!(section(&spec, 1, "b").contains("Global symbol"));
+}
+
+#[test]
 fn the_last_of_two_sections_counts() {
     let spec = loaded(&format!("{PROLOGUE}=== a\n--- x: 1\n--- y\n--- x: 2\n"));
     assert_eq!(section(&spec, 0, "x"), "\"2\"");
