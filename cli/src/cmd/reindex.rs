@@ -45,7 +45,7 @@ pub(crate) struct Args {
     #[arg(long)]
     style: bool,
 
-    /// Also put sections into the usual order and indent configuration; line numbers in it may change.
+    /// Also put sections into the usual order and indent configuration and Lua; line numbers in it may change.
     #[arg(long)]
     unsafe_style: bool,
 

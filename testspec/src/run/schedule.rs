@@ -26,6 +26,8 @@ pub struct Unit {
     pub blocks: Vec<BlockId>,
     /// Whether they speak to a service outside the lane's own network.
     pub outside: bool,
+    /// Whether it runs once more, with little beside it.
+    pub(crate) again: bool,
     /// What it shares with the world outside its lane.
     pub(crate) resources: BTreeSet<String>,
     expected: Duration,
@@ -35,6 +37,11 @@ impl Unit {
     /// One of its blocks, for a lane in the machine's network.
     pub(crate) fn outside_with(&self, block: BlockId) -> Self {
         Self { blocks: vec![block], outside: true, ..self.clone() }
+    }
+
+    /// One of its blocks, to run once more.
+    pub(crate) fn again_with(&self, block: BlockId) -> Self {
+        Self { blocks: vec![block], again: true, ..self.clone() }
     }
 
     /// Whether it may hold another block, where `size` are enough for one that stays inside its lane.
@@ -150,6 +157,7 @@ fn units_of(file: &Arc<PlannedFile>, size: usize, expected: impl Fn(&BlockId) ->
             file: Arc::clone(file),
             blocks: vec![id.clone()],
             outside: needs.outside,
+            again: false,
             resources: needs.resources,
             expected: time,
         });

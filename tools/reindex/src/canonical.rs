@@ -35,7 +35,7 @@ pub enum Style {
     Kept,
     /// Blanks at the end of headers and inline values go.
     Safe,
-    /// Sections are put into the usual order, too, and configuration is indented: line numbers may change.
+    /// Sections are put into the usual order, too, and configuration and Lua are indented: line numbers may change.
     Full,
 }
 
@@ -187,8 +187,8 @@ fn write_section(document: &Document, section: &SectionNode, style: Style, reord
         writer.text(writer.line_end);
     }
     let body = document.slice(Span::new(section.header.end, section.span.end));
-    let is_configuration = document.section_name(section).ends_with("config") && section.filters.is_empty();
-    let indented = if style == Style::Full && is_configuration { style::indented(body) } else { None };
+    let indents = style == Style::Full && section.filters.is_empty() && !section.is_inline();
+    let indented = if indents { style::section(document.section_name(section), body) } else { None };
     let body = indented.as_deref().unwrap_or(body);
     if !reordered {
         return writer.text(body);
@@ -279,7 +279,8 @@ fn same_section(before: &Document, a: &SectionNode, after: &Document, b: &Sectio
         if keeps_trailing_lines(document, section) || section.is_inline() {
             return text.to_vec();
         }
-        if style == Style::Full && document.section_name(section).ends_with("config") {
+        let name = document.section_name(section);
+        if style == Style::Full && (style::is_configuration(name) || style::is_lua(name)) {
             return text
                 .split(|byte| *byte == b'\n')
                 .flat_map(|line| [line.trim_ascii(), b"\n"].concat())

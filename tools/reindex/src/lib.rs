@@ -15,6 +15,7 @@ pub mod compat;
 pub mod difference;
 pub mod files;
 mod header;
+mod lua;
 mod style;
 
 pub use canonical::{Options, Refusal, Rewrite, Style, format};

@@ -12,7 +12,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("rsty-fuzz", &["rsty-lint", "rsty-reindex", "rsty-testspec", "rsty-server-core", "rsty-diag"]),
     ("rsty-lint", &["rsty-testspec", "rsty-diag"]),
     ("rsty-lsp", &["rsty-lint", "rsty-reindex", "rsty-testspec", "rsty-diag"]),
-    ("rsty-reindex", &["rsty-testspec", "rsty-diag"]),
+    ("rsty-reindex", &["rsty-lint", "rsty-testspec", "rsty-diag"]),
     ("rsty-server-core", &["rsty-diag"]),
     ("rsty-testspec", &["rsty-diag"]),
     ("xtask", &[]),
