@@ -35,6 +35,24 @@ fn every_test_that_the_page_names_exists_and_speaks_of_its_word() {
     }
 }
 
+/// The rows of the table of surprises begin with a file and a test in it.
+#[test]
+fn every_test_of_a_surprise_exists() {
+    let page = std::fs::read_to_string(repository().join("docs/design/language.md")).unwrap();
+    let (_, table) = page.split_once("\n## Surprises\n").unwrap();
+    let table = table.split("\n## ").next().unwrap();
+    let mut rows = 0;
+    for line in table.lines().filter(|line| line.starts_with("| `")) {
+        let cells: Vec<&str> = line.trim_matches('|').split(" | ").map(|cell| cell.trim().trim_matches('`')).collect();
+        let [file, test, _] = cells.as_slice() else { panic!("{line}") };
+        let text = std::fs::read_to_string(repository().join(file)).unwrap_or_else(|error| panic!("{file}: {error}"));
+        let is_there = text.contains(&format!("fn {test}(")) || text.contains(&format!("=== {test}"));
+        assert!(is_there, "{file} has no {test}");
+        rows += 1;
+    }
+    assert!(rows >= 40, "{rows} rows");
+}
+
 #[test]
 fn the_page_names_every_section_and_every_function() {
     let named: BTreeSet<String> = rows().into_iter().map(|(word, ..)| word).collect();

@@ -103,7 +103,7 @@ impl SpecFile {
                 "Plain" => Flavour::Plain,
                 _ => Flavour::Lua,
             },
-            repeat_each: u32::try_from(get("RepeatEach").to_int()).unwrap_or(1).min(REPEATS_MAX),
+            repeat_each: u32::try_from(get("RepeatEach").to_int().min(REPEATS_MAX.into())).unwrap_or(1),
             workers: bytes("Workers"),
             worker_connections: bytes("WorkerConnections"),
             master_process: match get("MasterProcessEnabled") {

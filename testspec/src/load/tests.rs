@@ -46,6 +46,14 @@ fn plan_and_settings_come_from_the_prologue() {
 }
 
 #[test]
+fn a_block_runs_ten_thousand_times_at_most() {
+    for (said, wanted) in [("3", 3), ("10_001", 10_000), ("4_000_000_000", 10_000), ("1e15", 10_000), ("-1", 1)] {
+        let text = format!("use Test::Nginx::Socket;\nrepeat_each({said});\nrun_tests();\n__DATA__\n=== a\n--- x\n");
+        assert_eq!(loaded(&text).settings().repeat_each, wanted, "{said}");
+    }
+}
+
+#[test]
 fn functions_of_the_prologue_set_what_the_runner_reads() {
     let spec = loaded(
         "use Test::Nginx::Socket::Lua;\nmaster_on();\nmaster_off();\nno_nginx_manager();\ncheck_accum_error_log();\n\
@@ -155,6 +163,17 @@ fn filters_run_in_the_order_of_the_header() {
     );
     assert_eq!(value("g"), "\"x\\n\\n\\n\"");
     assert_eq!(value("h"), "[qr(?^s:a)]");
+}
+
+#[test]
+fn values_are_made_once_in_order_and_see_only_package_variables() {
+    let spec = loaded(
+        "use Test::Nginx::Socket;\nmy $hidden = 1;\nrun_tests();\n__DATA__\n=== a\n--- a eval: $::N = 7\n\
+         --- b eval: $::N++\n--- c eval: $::N\n=== b\n--- a eval: $::N\n--- b eval: $hidden\n",
+    );
+    assert_eq!(section(&spec, 0, "b"), "7");
+    assert_eq!([section(&spec, 0, "c"), section(&spec, 1, "a"), section(&spec, 1, "a")], ["8", "8", "8"]);
+    assert!(section(&spec, 1, "b").contains("Global symbol"));
 }
 
 #[test]

@@ -122,7 +122,7 @@ pub fn run(files: Vec<PlannedFile>, options: &Options, mut observe: impl FnMut(E
     let outside = work.iter().filter(|unit| unit.outside || !own_networks).count();
     let inside = work.len() - outside;
     let work_len = work.len();
-    let queue = Arc::new(Queue::new(work, least, own_networks));
+    let queue = Arc::new(Queue::new(work, options.jobs, own_networks));
     // How many of either kind are at work is the queue's affair. What misses a service comes to the second kind.
     let has_services = ports::has_listeners();
     let outside = if has_services && own_networks { work_len } else { outside };
@@ -188,7 +188,7 @@ pub enum Rendered {
 pub fn render(files: Vec<PlannedFile>, options: &Options, mut show: impl FnMut(&BlockId, Rendered)) -> io::Result<()> {
     let (events, _) = channel();
     let options = Options { jobs: Jobs::fixed(1), ..options.clone() };
-    let queue = Arc::new(Queue::new(Vec::new(), 1, false));
+    let queue = Arc::new(Queue::new(Vec::new(), options.jobs, false));
     let (progress, epoch) = (Arc::default(), Instant::now());
     let lane = Lane { index: 0, reach: Reach::Shared, options, queue, events, progress, epoch, has_services: false };
     let bench = lane.bench()?;
@@ -245,9 +245,12 @@ fn watch(
         if looked.elapsed() >= LOOK {
             looked = Instant::now();
             marks.iter().filter_map(|mark| mark.slow(options.slow)).for_each(|slow| observe(Event::Slow(slow)));
-            if options.jobs.least < options.jobs.most {
+            if options.jobs.most > 1 {
                 places.look(Counters::read(), queue.is_full());
                 queue.set_places(places.number());
+                if places.is_crowded() {
+                    queue.note_crowd();
+                }
             }
         }
         if options.stop.load(Ordering::Relaxed) || options.max_failures.is_some_and(|max| failures >= max) {
@@ -386,7 +389,8 @@ impl Lane {
                 return;
             }
             self.tell(Event::Started { lane: self.index, block: id.clone(), at: Instant::now() });
-            let mut attempts = Vec::new();
+            let started = Instant::now();
+            let mut attempts = if unit.again { self.queue.earlier(id) } else { Vec::new() };
             for _ in 0..=self.options.retries {
                 let began = self.epoch.elapsed();
                 self.progress.begin(id);
@@ -411,6 +415,14 @@ impl Lane {
                 self.queue.miss(unit, id);
                 continue;
             }
+            let attempts = if attempts.last().is_some_and(Attempt::has_failed) {
+                match self.queue.put_off(unit, id, started, LOOK, attempts) {
+                    Some(attempts) => attempts,
+                    None => continue,
+                }
+            } else {
+                attempts
+            };
             let report = Box::new(BlockReport { id: id.clone(), attempts });
             self.tell(Event::Finished { report, at: Instant::now() });
         }

@@ -17,15 +17,24 @@ pub struct Jobs {
     pub most: usize,
 }
 
+/// Blocks that a run starts with for each processor.
+const BLOCKS_A_PROCESSOR: usize = 4;
+
 impl Jobs {
     /// Always this many.
     pub const fn fixed(number: usize) -> Self {
         Self { least: number, most: number }
     }
 
+    /// How many leave time to each: for blocks that failed when more ran.
+    pub const fn calm(self) -> usize {
+        let number = self.least / 2;
+        if number > 0 { number } else { 1 }
+    }
+
     /// What suits a machine that gives this program so many processors.
     pub const fn for_processors(processors: usize) -> Self {
-        let (least, most) = (processors.saturating_mul(4), processors.saturating_mul(16));
+        let (least, most) = (processors.saturating_mul(BLOCKS_A_PROCESSOR), processors.saturating_mul(16));
         // More lanes than these cost more memory than they save time.
         Self { least: if least > 256 { 256 } else { least }, most: if most > 256 { 256 } else { most } }
     }
@@ -87,12 +96,13 @@ pub struct Places {
     jobs: Jobs,
     now: usize,
     last: Option<Counters>,
+    is_crowded: bool,
 }
 
 impl Places {
     /// As many as a run starts with.
     pub const fn new(jobs: Jobs) -> Self {
-        Self { jobs, now: jobs.least, last: None }
+        Self { jobs, now: jobs.least, last: None, is_crowded: false }
     }
 
     /// How many there are now.
@@ -100,10 +110,16 @@ impl Places {
         self.now
     }
 
+    /// Whether the processors had hardly any time left between the last two looks.
+    pub const fn is_crowded(&self) -> bool {
+        self.is_crowded
+    }
+
     /// Takes in what the system says now, and whether work waits only because all places are taken.
     pub fn look(&mut self, counters: Option<Counters>, is_full: bool) {
         let idle = counters.as_ref().zip(self.last.as_ref()).and_then(|(now, before)| now.idle_since(before));
         self.last = counters;
+        self.is_crowded = idle.is_some_and(|idle| idle < ROOM);
         match idle {
             // Half as many again at most, and more carefully when little is left.
             Some(idle @ ROOM..) if is_full => {
@@ -136,8 +152,10 @@ mod tests {
         places.look(counters(1300, 1150), true);
         places.look(counters(1400, 1250), true);
         assert_eq!(places.number(), 14);
+        assert!(!places.is_crowded());
         places.look(counters(1500, 1258), true);
         assert_eq!(places.number(), 14, "little is left");
+        assert!(places.is_crowded());
         for step in 1..20 {
             places.look(counters(1500 + step * 100, 1258), true);
         }
@@ -153,6 +171,7 @@ mod tests {
         assert_eq!(places.number(), 3);
         assert_eq!(Jobs::for_processors(2), Jobs { least: 8, most: 32 });
         assert_eq!(Jobs::for_processors(128), Jobs::fixed(256));
+        assert_eq!((Jobs::for_processors(2).calm(), Jobs::fixed(3).calm()), (4, 1));
     }
 
     #[test]

@@ -5,13 +5,22 @@
 //!
 //! A block that missed a service in its lane's own network comes back once its file's other blocks are done: all that
 //! the file missed is one more unit then, for the machine's network.
+//!
+//! A block that failed while the processors had no time for it comes back when all others are done, with little beside
+//! it: the original runs blocks one by one, and what a block says about times must not depend on how many run.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
-use crate::run::outcome::BlockId;
+use crate::run::outcome::{Attempt, BlockId};
+use crate::run::processors::Jobs;
 use crate::run::schedule::{Reach, Unit, VISITED, excluder};
 use crate::run::select::PlannedFile;
+
+/// One block of so many is put off at most, but always these.
+const PUT_OFF_SHARE: usize = 20;
+const PUT_OFF_LEAST: usize = 8;
 
 /// The units that no lane has taken yet.
 #[derive(Debug)]
@@ -22,6 +31,11 @@ pub struct Queue {
     /// Wakes lanes in the machine's network.
     shared: Condvar,
     has_own_networks: bool,
+    jobs: Jobs,
+    /// Whether blocks are put off that failed in a crowd.
+    puts_off: bool,
+    /// Blocks of the run.
+    blocks: usize,
 }
 
 #[derive(Debug)]
@@ -29,6 +43,13 @@ struct State {
     pending: VecDeque<Unit>,
     /// What failed for want of a service that the machine's network may have.
     missed: Vec<Unit>,
+    /// What failed in a crowd, and how.
+    crowded_out: Vec<Unit>,
+    earlier: BTreeMap<BlockId, Vec<Attempt>>,
+    /// When the processors had no time last.
+    crowd: Option<Instant>,
+    /// All else is done.
+    is_calm: bool,
     busy: BTreeMap<String, usize>,
     /// How many units may be taken at the same time, and the files of those that are.
     places: usize,
@@ -49,26 +70,40 @@ impl State {
 }
 
 impl Queue {
-    /// A queue of units of which this many may run at a time. With `has_own_networks`, most lanes have a network of
-    /// their own, and ports are no resource.
-    pub fn new(units: Vec<Unit>, places: usize, has_own_networks: bool) -> Self {
+    /// A queue of units of which the least of these jobs run at first. With `has_own_networks`, most lanes have a network
+    /// of their own, and ports are no resource.
+    pub fn new(units: Vec<Unit>, jobs: Jobs, has_own_networks: bool) -> Self {
+        let blocks = units.iter().map(|unit| unit.blocks.len()).sum();
         let state = State {
             pending: units.into(),
             missed: Vec::new(),
+            crowded_out: Vec::new(),
+            earlier: BTreeMap::new(),
+            crowd: None,
+            is_calm: false,
             busy: BTreeMap::new(),
-            places,
+            places: jobs.least,
             taken: Vec::new(),
             waiting: [0, 0],
             stopped: false,
         };
-        Self { state: Mutex::new(state), own: Condvar::new(), shared: Condvar::new(), has_own_networks }
+        Self {
+            state: Mutex::new(state),
+            own: Condvar::new(),
+            shared: Condvar::new(),
+            has_own_networks,
+            jobs,
+            puts_off: jobs.most > 1,
+            blocks,
+        }
     }
 
     /// The next unit for a lane; waits while all that is left for it must wait. `None` when nothing is left.
     pub fn next(&self, reach: Reach) -> Option<Unit> {
         let mut state = self.lock();
         loop {
-            let may_come = reach == Reach::Shared && self.has_own_networks && self.may_miss(&state);
+            let may_come = (reach == Reach::Shared && self.has_own_networks && self.may_miss(&state))
+                || self.may_be_crowded_out(&state);
             if state.stopped || !(may_come || state.pending.iter().any(|unit| self.reach(unit) == reach)) {
                 return None;
             }
@@ -99,6 +134,13 @@ impl Queue {
         }
         Self::bring_back_missed(&mut state, &unit.file);
         if state.taken.is_empty() && state.pending.is_empty() {
+            if !state.crowded_out.is_empty() {
+                state.is_calm = true;
+                state.places = self.jobs.calm();
+                let units = std::mem::take(&mut state.crowded_out);
+                state.pending.extend(units);
+            }
+            self.own.notify_all();
             self.shared.notify_all();
         }
         self.wake(&mut state);
@@ -107,8 +149,50 @@ impl Queue {
     /// Changes how many units may run at a time. Those that run go on.
     pub fn set_places(&self, places: usize) {
         let mut state = self.lock();
-        state.places = places;
+        if !state.is_calm {
+            state.places = places;
+        }
         self.wake(&mut state);
+    }
+
+    /// The processors had no time just now.
+    pub fn note_crowd(&self) {
+        self.lock().crowd = Some(Instant::now());
+    }
+
+    /// Keeps a failed block of a unit for the end, when it began before the last crowd was over (which is known after
+    /// `delay`). Gives the attempts back if it is not to run again: nobody else ran, it has had its second time, or so
+    /// many fail that there must be another reason.
+    pub fn put_off(
+        &self,
+        unit: &Unit,
+        block: &BlockId,
+        began: Instant,
+        delay: Duration,
+        attempts: Vec<Attempt>,
+    ) -> Option<Vec<Attempt>> {
+        let mut state = self.lock();
+        let crowded = state.crowd.is_some_and(|crowd| crowd + delay >= began);
+        if !crowded || unit.again || !self.can_put_off(&state) {
+            return Some(attempts);
+        }
+        state.crowded_out.push(unit.again_with(block.clone()));
+        state.earlier.insert(block.clone(), attempts);
+        None
+    }
+
+    /// What became of a block in a crowd.
+    pub fn earlier(&self, block: &BlockId) -> Vec<Attempt> {
+        self.lock().earlier.remove(block).unwrap_or_default()
+    }
+
+    fn can_put_off(&self, state: &State) -> bool {
+        self.puts_off && !state.stopped && state.crowded_out.len() < (self.blocks / PUT_OFF_SHARE).max(PUT_OFF_LEAST)
+    }
+
+    /// Whether a block may still be put off.
+    fn may_be_crowded_out(&self, state: &State) -> bool {
+        self.puts_off && !state.is_calm && !(state.taken.is_empty() && state.crowded_out.is_empty())
     }
 
     /// Whether units wait only because all places are taken.
@@ -229,6 +313,11 @@ mod tests {
     use crate::run::schedule::units;
     use crate::run::select::{Selector, select};
 
+    /// A queue that puts nothing off.
+    fn holding(units: Vec<Unit>, places: usize, has_own_networks: bool) -> Queue {
+        Queue { puts_off: false, ..Queue::new(units, Jobs::fixed(places), has_own_networks) }
+    }
+
     /// One unit for each block of this text.
     fn work(text: &str) -> Vec<Unit> {
         let folder = tempfile::tempdir().unwrap();
@@ -244,7 +333,7 @@ mod tests {
 
     #[test]
     fn no_more_units_run_than_there_are_places() {
-        let queue = Queue::new(work(FOUR), 1, true);
+        let queue = holding(work(FOUR), 1, true);
         let first = queue.next(Reach::Own).unwrap();
         assert!(queue.is_full());
         let (sender, receiver) = channel();
@@ -269,7 +358,7 @@ mod tests {
 
     #[test]
     fn ports_keep_units_apart_only_in_a_shared_network() {
-        let queue = Queue::new(work(FOUR), 4, false);
+        let queue = holding(work(FOUR), 4, false);
         let taken: Vec<Unit> = (0..3).filter_map(|_| queue.next(Reach::Shared)).collect();
         let numbers: Vec<usize> = taken.iter().map(|unit| unit.blocks[0].number).collect();
         assert_eq!(numbers, [1, 2, 4], "the third has the first one's port");
@@ -277,14 +366,14 @@ mod tests {
         queue.done(&taken[0]);
         assert_eq!(queue.next(Reach::Shared).unwrap().blocks[0].number, 3);
         assert!(queue.next(Reach::Shared).is_none());
-        let queue = Queue::new(work(FOUR), 4, true);
+        let queue = holding(work(FOUR), 4, true);
         assert_eq!((0..4).filter_map(|_| queue.next(Reach::Own)).count(), 4);
     }
 
     #[test]
     fn what_stands_first_goes_first_whichever_lane_it_needs() {
         let text = "=== 1\n--- config\n$TEST_NGINX_REDIS_PORT\n=== 2\n--- config\n=== 3\n--- config\n";
-        let queue = Queue::new(work(text), 1, true);
+        let queue = holding(work(text), 1, true);
         let (sender, receiver) = channel();
         std::thread::scope(|scope| {
             for reach in [Reach::Shared, Reach::Own] {
@@ -307,7 +396,7 @@ mod tests {
 
     #[test]
     fn what_missed_a_service_comes_back_when_its_file_is_done() {
-        let queue = Queue::new(work(FOUR), 4, true);
+        let queue = holding(work(FOUR), 4, true);
         let taken: Vec<Unit> = (0..4).filter_map(|_| queue.next(Reach::Own)).collect();
         for unit in [&taken[2], &taken[0]] {
             queue.miss(unit, &unit.blocks[0]);
@@ -329,12 +418,61 @@ mod tests {
 
     #[test]
     fn a_stop_sends_lanes_away() {
-        let queue = Queue::new(work(FOUR), 1, true);
+        let queue = holding(work(FOUR), 1, true);
         let _held = queue.next(Reach::Own).unwrap();
         std::thread::scope(|scope| {
             let lanes: Vec<_> = (0..3).map(|_| scope.spawn(|| queue.next(Reach::Own).is_none())).collect();
             queue.stop();
             assert!(lanes.into_iter().all(|lane| lane.join().unwrap()));
         });
+    }
+
+    fn numbers(unit: &Unit) -> Vec<usize> {
+        unit.blocks.iter().map(|block| block.number).collect()
+    }
+
+    #[test]
+    fn what_failed_in_a_crowd_runs_again_when_all_else_is_done() {
+        let queue = Queue::new(work(FOUR), Jobs { least: 8, most: 16 }, true);
+        let began = Instant::now();
+        let taken: Vec<Unit> = (0..4).map(|_| queue.next(Reach::Own).unwrap()).collect();
+        queue.note_crowd();
+        for (index, unit) in taken.iter().enumerate() {
+            if index == 1 {
+                let attempts = vec![Attempt::impossible("too late")];
+                assert!(queue.put_off(unit, &unit.blocks[0], began, Duration::ZERO, attempts).is_none());
+            }
+            queue.done(unit);
+        }
+        let again = queue.next(Reach::Own).unwrap();
+        assert_eq!((again.again, numbers(&again)), (true, numbers(&taken[1])));
+        assert_eq!(queue.earlier(&again.blocks[0]).len(), 1);
+        let attempts = vec![Attempt::impossible("too late"); 2];
+        assert!(queue.put_off(&again, &again.blocks[0], began, Duration::ZERO, attempts).is_some(), "once only");
+        queue.done(&again);
+        assert!(queue.next(Reach::Own).is_none());
+    }
+
+    #[test]
+    fn what_failed_in_quiet_has_failed() {
+        let queue = Queue::new(work(FOUR), Jobs { least: 8, most: 16 }, true);
+        let unit = queue.next(Reach::Own).unwrap();
+        let put_off = |began| queue.put_off(&unit, &unit.blocks[0], began, Duration::ZERO, Vec::new());
+        assert!(put_off(Instant::now()).is_some(), "no crowd was seen");
+        queue.note_crowd();
+        assert!(put_off(Instant::now() + Duration::from_secs(1)).is_some(), "the crowd was over");
+        let alone = Queue::new(work(FOUR), Jobs::fixed(1), true);
+        alone.note_crowd();
+        assert!(alone.put_off(&unit, &unit.blocks[0], Instant::now(), Duration::from_secs(1), Vec::new()).is_some());
+    }
+
+    #[test]
+    fn few_are_put_off() {
+        let queue = Queue::new(work(FOUR), Jobs { least: 8, most: 16 }, true);
+        let unit = queue.next(Reach::Own).unwrap();
+        let began = Instant::now();
+        queue.note_crowd();
+        let put_off = || queue.put_off(&unit, &unit.blocks[0], began, Duration::ZERO, Vec::new()).is_none();
+        assert_eq!((0..20).filter(|_| put_off()).count(), PUT_OFF_LEAST);
     }
 }

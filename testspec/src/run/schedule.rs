@@ -26,6 +26,8 @@ pub struct Unit {
     pub blocks: Vec<BlockId>,
     /// Whether they speak to a service outside the lane's own network.
     pub outside: bool,
+    /// Whether it runs once more, with little beside it.
+    pub(crate) again: bool,
     /// What it shares with the world outside its lane.
     pub(crate) resources: BTreeSet<String>,
     expected: Duration,
@@ -37,6 +39,11 @@ impl Unit {
         Self { blocks: vec![block], outside: true, ..self.clone() }
     }
 
+    /// One of its blocks, to run once more.
+    pub(crate) fn again_with(&self, block: BlockId) -> Self {
+        Self { blocks: vec![block], again: true, ..self.clone() }
+    }
+
     /// Whether it may hold another block, where `size` are enough for one that stays inside its lane.
     fn has_room(&self, size: usize) -> bool {
         self.blocks.len() < if self.outside { size.min(OUTSIDE_UNIT_MAX) } else { size }
@@ -45,8 +52,20 @@ impl Unit {
 
 /// How long a block takes, by what its text says: enough to balance what nobody has measured.
 pub fn estimate(file: &PlannedFile, id: &BlockId) -> Duration {
+    time(text_of(file, id), repeats(prologue(file)))
+}
+
+/// The text of a block, from its header to the next one.
+fn text_of<'a>(file: &'a PlannedFile, id: &BlockId) -> &'a [u8] {
     let node = id.number.checked_sub(1).and_then(|index| file.document.blocks.get(index));
-    time(node.map(|node| file.document.slice(node.span)).unwrap_or_default())
+    node.map(|node| file.document.slice(node.span)).unwrap_or_default()
+}
+
+/// What stands before the blocks. Without Perl, the sections above the first block stand for it.
+fn prologue(file: &PlannedFile) -> &[u8] {
+    let document = &file.document;
+    let above = document.blocks.first().map_or(0, |block| block.span.start);
+    document.slice(document.prologue.unwrap_or(Span { start: 0, end: above }))
 }
 
 /// What a lane can reach.
@@ -84,6 +103,15 @@ const OUTSIDE_UNIT_MAX: usize = 2;
 /// What a unit is expected to take at most, unless its blocks must stay together.
 const UNIT_TIME: Duration = Duration::from_secs(2);
 
+/// What one wait that a text names counts at most, in seconds: some sleep for ever and are killed.
+const WAIT_MAX: f64 = 10.0;
+/// What a limit counts that is rarely reached, in seconds.
+const LIMIT_MAX: f64 = 2.0;
+/// When a client gives up that names no time, in seconds.
+const ABORT_WAIT: f64 = 3.0;
+/// What all waits of a block count at most, in seconds.
+const TIME_MAX: f64 = 60.0;
+
 /// Splits files into units for `lanes` lanes, in the order in which they are best begun. `expected` knows how long a
 /// block took last time.
 pub fn units(files: &[Arc<PlannedFile>], lanes: usize, expected: impl Fn(&BlockId) -> Option<Duration>) -> Vec<Unit> {
@@ -108,7 +136,7 @@ fn units_of(file: &Arc<PlannedFile>, size: usize, expected: impl Fn(&BlockId) ->
     let mut open: Vec<Unit> = Vec::new();
     for id in &file.blocks {
         let needs = facts.of_block(file, id);
-        let time = expected(id).unwrap_or(needs.time);
+        let time = expected(id).unwrap_or_else(|| time(text_of(file, id), facts.repeats));
         let together = facts.ordered || (facts.keeps_order && needs.keeps_state());
         let fitting = open.iter().position(|unit| {
             let alike = unit.outside == needs.outside && unit.resources == needs.resources;
@@ -129,6 +157,7 @@ fn units_of(file: &Arc<PlannedFile>, size: usize, expected: impl Fn(&BlockId) ->
             file: Arc::clone(file),
             blocks: vec![id.clone()],
             outside: needs.outside,
+            again: false,
             resources: needs.resources,
             expected: time,
         });
@@ -143,7 +172,6 @@ struct Needs {
     /// Whether they speak to something outside their lane's network.
     outside: bool,
     resources: BTreeSet<String>,
-    time: Duration,
 }
 
 /// What a file's prologue says about all its blocks.
@@ -153,14 +181,13 @@ struct FileFacts {
     ordered: bool,
     /// Blocks that keep something in a service see what those before them left there.
     keeps_order: bool,
+    /// How often each block runs.
+    repeats: u32,
 }
 
 impl FileFacts {
     fn of(file: &PlannedFile) -> Self {
-        // Without Perl, the sections above the first block stand for it.
-        let document = &file.document;
-        let above = document.blocks.first().map_or(0, |block| block.span.start);
-        let prologue = document.slice(document.prologue.unwrap_or(Span { start: 0, end: above }));
+        let prologue = prologue(file);
         let contains = |word: &str| memchr::memmem::find(prologue, word.as_bytes()).is_some();
         let mut needs = Needs::of(prologue);
         // A prologue usually names every service's port; what counts is whether a block uses it. But text that
@@ -176,12 +203,11 @@ impl FileFacts {
         // One server for all blocks means one lane.
         let reloads = contains("use_hup") || !all(prologue, r"(USE_HUP)\W*?\s*=[^=~]").is_empty();
         let ordered = reloads || (keeps_order && is_opaque(prologue));
-        Self { needs, ordered, keeps_order }
+        Self { needs, ordered, keeps_order, repeats: repeats(prologue) }
     }
 
     fn of_block(&self, file: &PlannedFile, id: &BlockId) -> Needs {
-        let node = id.number.checked_sub(1).and_then(|index| file.document.blocks.get(index));
-        let mut needs = Needs::of(node.map(|node| file.document.slice(node.span)).unwrap_or_default());
+        let mut needs = Needs::of(text_of(file, id));
         needs.outside |= self.needs.outside;
         needs.resources.extend(self.needs.resources.iter().cloned());
         needs
@@ -220,7 +246,7 @@ impl Needs {
             resources.insert(format!("port {port}"));
         }
         resources.extend(all(text, r"(/tmp/[\w./-]+)"));
-        Self { outside, resources, time: time(text) }
+        Self { outside, resources }
     }
 
     fn keeps_state(&self) -> bool {
@@ -257,10 +283,26 @@ fn keeps_state(text: &[u8]) -> bool {
 }
 
 /// What a block says that it waits, before anybody has measured it: enough to put long ones first.
-fn time(text: &[u8]) -> Duration {
-    let said = all(text, r"(?:\bsleep\(|--- (?:wait|timeout): *)(\d+(?:\.\d+)?)");
-    let seconds: f64 = said.iter().filter_map(|seconds| seconds.parse::<f64>().ok()).map(|each| each.min(2.0)).sum();
-    Duration::try_from_secs_f64(seconds.min(10.0) + 0.15).unwrap_or_default()
+fn time(text: &[u8], repeats: u32) -> Duration {
+    let seconds = |pattern: &str, most: f64| -> f64 {
+        all(text, pattern).iter().filter_map(|each| each.parse::<f64>().ok()).map(|each| each.min(most)).sum()
+    };
+    const LIMIT: &str = r"(?m)^--- timeout:? *(\d+(?:\.\d+)?)";
+    let slept = seconds(r"(?:\bsleep\(|\becho_(?:blocking_)?sleep +|(?m:^--- wait:? *))(\d+(?:\.\d+)?)", WAIT_MAX);
+    let left = match (all(text, r"(?m)^--- (abort)\b").is_empty(), all(text, LIMIT).is_empty()) {
+        // A client that gives up waits until then; for others the limit is only a sign that it may take a while.
+        (false, true) => ABORT_WAIT,
+        (false, false) => seconds(LIMIT, WAIT_MAX),
+        (true, _) => seconds(LIMIT, LIMIT_MAX),
+    };
+    let waited = (slept + left) * f64::from(repeats);
+    Duration::try_from_secs_f64(waited.min(TIME_MAX) + 0.15).unwrap_or_default()
+}
+
+/// How often a prologue says that each block runs, where it says so by a plain number.
+fn repeats(prologue: &[u8]) -> u32 {
+    let said = all(prologue, r"(?m)^\s*repeat_each\s*\(?\s*(\d+)");
+    said.first().and_then(|number| number.parse().ok()).map_or(1, |number: u32| number.clamp(1, 100))
 }
 
 /// The first group of every match.
@@ -354,5 +396,48 @@ mod tests {
         assert_eq!(first.blocks[0].number, 2);
         let measured = |id: &BlockId| Some(Duration::from_secs(if id.number == 1 { 3 } else { 0 }));
         assert_eq!(units(&files, 1, measured).remove(0).blocks[0].number, 1);
+    }
+
+    #[test]
+    fn waits_are_read_from_the_text() {
+        let seconds = |text: &str, repeats| time(text.as_bytes(), repeats).as_secs_f64() - 0.15;
+        for (text, wanted) in [
+            ("--- config\n", 0.0),
+            ("ngx.sleep(4.5)\necho_sleep 1.5;\n", 6.0),
+            ("--- wait: 5\n", 5.0),
+            ("ngx.sleep(3600)\n", WAIT_MAX),
+            ("--- timeout: 10\n", LIMIT_MAX),
+            ("--- abort\n", ABORT_WAIT),
+            ("--- timeout: 6\n--- abort\n", 6.0),
+            ("--- abort\n--- timeout: 0.5\n", 0.5),
+            ("proxy_read_timeout 9;\nsock:settimeout(8)\n", 0.0),
+        ] {
+            assert!((seconds(text, 1) - wanted).abs() < 1e-6, "{text}");
+            assert!((seconds(text, 2) - 2.0 * wanted).abs() < 1e-6, "{text}, twice");
+        }
+        assert!((seconds("ngx.sleep(9)\n", 100) - TIME_MAX).abs() < 1e-6);
+        assert_eq!(repeats(b"use X;\nrepeat_each(3);\n"), 3);
+        assert_eq!(repeats(b"#repeat_each(3);\n"), 1);
+        assert_eq!(repeats(b"repeat_each($ENV{X});\n"), 1);
+    }
+
+    #[test]
+    fn blocks_that_wait_long_are_units_of_their_own_and_begin_in_their_order() {
+        let mut text = "use Test::Nginx::Socket;\nrepeat_each(2);\nrun_tests();\n__DATA__\n".to_owned();
+        for (number, section) in
+            ["--- config", "--- abort", "--- wait: 5", "--- abort", "--- wait: 5"].iter().enumerate()
+        {
+            text.push_str(&format!("=== TEST {}: x\n{section}\n", number + 1));
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.t");
+        std::fs::write(&path, text).unwrap();
+        let files = select(&[Selector::parse(path.to_str().unwrap())], None).unwrap();
+        let files: Vec<_> = files.into_iter().map(Arc::new).collect();
+        let units = units(&files, 1, |_| None);
+        let numbers: Vec<Vec<usize>> =
+            units.iter().map(|unit| unit.blocks.iter().map(|id| id.number).collect()).collect();
+        assert_eq!(numbers, [vec![3], vec![5], vec![2], vec![4], vec![1]]);
+        assert_eq!(estimate(&files[0], &units[0].blocks[0]), Duration::from_millis(10_150));
     }
 }

@@ -80,8 +80,9 @@ pub(super) fn slow_bodies(bench: &Bench) -> Result<String, Failure> {
 /// C3: clients that ask for a large file and do not read it cost little memory, and are cut off.
 pub(super) fn slow_readers(bench: &Bench) -> Result<String, Failure> {
     const READERS: usize = 200;
+    // A script is told when nobody takes what it sent; one that goes on regardless is not stopped, as in nginx.
     let lua = "location = /big.lua { content_by_lua_block { local piece = ('x'):rep(65536)
-        for _ = 1, 128 do ngx.print(piece) ngx.flush(true) end } }";
+        for _ = 1, 128 do ngx.print(piece) if not ngx.flush(true) then return ngx.exit(444) end end } }";
     let conf = bench.conf("C3").http(TIMEOUTS).server(lua);
     let prefix = conf.prefix();
     fs::create_dir_all(prefix.join("html"))?;

@@ -111,3 +111,21 @@ fn json_is_compared_with_sorted_keys() {
     let raw = "HTTP/1.1 200\r\n\r\n{\"b\":1, \"a\":[{\"d\":2,\"c\":1}]}";
     assert!(!checked(raw, &sections).unwrap()[1].starts_with('!'));
 }
+
+#[test]
+fn only_the_first_assertion_of_a_family_counts() {
+    let text = |text: &'static str| Value::from(text);
+    let headers = [("response_headers", text("A: 1")), ("response_headers_like", text("A: .*\nB: .*"))];
+    assert_eq!(checked(OK, &headers).unwrap().len(), 2);
+    let bodies = [("response_body", text("x")), ("response_body_like", text("y")), ("response_body_unlike", text("z"))];
+    assert_eq!(checked(OK, &bodies).unwrap().len(), 2);
+    assert_eq!(checked(OK, &bodies[1..]).unwrap().len(), 2);
+}
+
+#[test]
+fn a_pattern_keeps_its_line_end() {
+    let found =
+        |body: &str| checked(&format!("HTTP/1.1 200\r\n\r\n{body}"), &[("response_body_like", Value::from("x\n"))]);
+    assert!(found("x").unwrap()[1].starts_with('!'));
+    assert!(!found("x\n").unwrap()[1].starts_with('!'));
+}
