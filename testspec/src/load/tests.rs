@@ -256,6 +256,9 @@ fn a_block_outside_the_subset_fails_alone() {
 fn shell_can_be_refused() {
     let mut environment = Environment::new("/nonexistent");
     environment.shell = Shell::Refused;
+    let text = "use Test::Nginx::Socket;\nour $pwd = `pwd`;\nrun_tests();\n__DATA__\n=== a\n--- x eval: $::pwd\n";
+    let spec = load(&Source::new("x.t", text), environment.clone()).unwrap();
+    assert_eq!(section(&spec, 0, "x"), "\"/nonexistent\\n\"");
     let problems = load(&Source::new("x.t", "my $x = `id`;\n__DATA__\n"), environment).unwrap_err();
     assert!(problems[0].to_string().contains("shell commands are refused"), "{problems:?}");
 }
