@@ -300,3 +300,26 @@ GET /t
 --- response_body_like: Bad Gateway
 --- error_log
 upstream sent too large http2 frame: 4740180
+
+=== a connection that speaks one version is not taken for the other
+--- http_config eval: $::Behind
+--- config
+    location = /old { proxy_http_version 1.1; proxy_pass http://behind/; }
+    location = /new { proxy_http_version 2; proxy_pass http://behind/; }
+    location = /t {
+        content_by_lua_block {
+            for _, path in ipairs { "/old", "/new", "/old", "/new" } do
+                local res = ngx.location.capture(path)
+                ngx.say(res.status, " ", res.body:match "HTTP/%S+", " ", res.body:match "(%d+)\n")
+            end
+        }
+    }
+--- request
+GET /t
+--- response_body
+200 HTTP/1.1 1
+200 HTTP/2.0 1
+200 HTTP/1.1 2
+200 HTTP/2.0 2
+--- no_error_log
+[error]

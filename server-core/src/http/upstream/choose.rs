@@ -122,11 +122,14 @@ impl<P: Dialing + ?Sized + 'static> Proxied<'_, P> {
         }
     }
 
-    /// Connections with TLS, and those from certain addresses, are for themselves.
+    /// Connections with TLS, those that speak HTTP/2, and those from certain addresses, are for themselves.
     fn tagged(&self, tag: &[u8]) -> Vec<u8> {
         let mut tag = tag.to_vec();
         if self.tls {
             tag.extend_from_slice(b"|tls|");
+        }
+        if self.outgoing.http2.is_some() {
+            tag.extend_from_slice(b"|http2|");
         }
         if let Some(local) = self.balance.bind.get() {
             tag.extend_from_slice(local.to_string().as_bytes());
